@@ -1,0 +1,1 @@
+"""HTTP and nothing else: no torch below this folder."""

@@ -1,0 +1,1 @@
+"""From bytes to a greyscale image and what the file says of itself."""

@@ -1,0 +1,65 @@
+"""The records every part of the service speaks in. Plain frozen dataclasses; this module imports nothing of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+DISCLAIMER = "Research use only. Not for clinical use."
+
+FinishReason = Literal["eos", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One report text the beam search arrived at.
+
+    `score` is the sum of token log-probabilities divided by `tokens ** length_penalty`, where `tokens`
+    counts what was generated, the end-of-sequence token included (as Hugging Face `generate` counts).
+    """
+
+    text: str
+    sections: Mapping[str, str]
+    score: float
+    tokens: int
+    finish_reason: FinishReason
+    token_texts: tuple[str, ...]
+    token_log_probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The finding head's word on one finding of the study: calibrated probability and the decision taken on it."""
+
+    name: str
+    probability: float
+    present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ViewGuess:
+    """The projection the model takes an image for, with the probability it gives it."""
+
+    view: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Milliseconds spent by one study in each stage of the engine."""
+
+    queue_ms: float
+    encode_ms: float
+    generate_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the model says of one study: hypotheses best first, findings, one view guess an image."""
+
+    hypotheses: tuple[Hypothesis, ...]
+    findings: tuple[Finding, ...]
+    views: tuple[ViewGuess, ...]
+    warnings: tuple[str, ...]
+    timing: Timing

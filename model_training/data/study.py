@@ -1,0 +1,37 @@
+"""The one record every reader yields and everything downstream speaks in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+View = Literal["frontal", "lateral"]
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyImage:
+    """One radiograph of a study: the file that holds it, and its projection where the source names it."""
+
+    path: Path
+    view: View | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One examination: its images and the text a radiologist wrote about them.
+
+    `mesh` holds human codes as the source spells them (`Cardiomegaly/mild`); `labels` holds findings by name where
+    the source labels them directly: True present, False absent, None not labelled.
+    """
+
+    id: str
+    images: tuple[StudyImage, ...]
+    findings: str = ""
+    impression: str = ""
+    indication: str = ""
+    mesh: tuple[str, ...] = ()
+    labels: tuple[tuple[str, bool | None], ...] = ()
+    split: Split | None = None
+    patient: str | None = None

@@ -1,0 +1,1 @@
+"""The trainable network: encoders, decoders, and the report model that joins them."""
