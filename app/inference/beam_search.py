@@ -1,0 +1,244 @@
+"""Beam search as a tensor program: all studies of one width advance together, each at its own place, by its own options.
+
+Choosing tokens is kept apart from running the network: whoever holds a `BeamLane` asks it for the next decoder input
+and hands it the logits. Semantics are those of Hugging Face `generate` (transformers 5, `_beam_search`; with one beam
+its greedy search), applied to each study as if it were alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from app.inference.options import DecodingOptions
+from app.inference.tokenizer import BOS, EOS, PAD
+
+# What Hugging Face adds to a score that must not win; finite, so that sums of it still order.
+NEVER = -1.0e9
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A finished hypothesis: generated ids (bos left out, eos kept), their log-probabilities, length-normalised score."""
+
+    ids: tuple[int, ...]
+    log_probabilities: tuple[float, ...]
+    score: float
+
+
+class BeamLane:
+    """Studies searched with the same number of beams K, in slots 0 to N-1 without holes.
+
+    Removing a study moves the last one into its slot, so that the active part of every tensor is a prefix: `remove`
+    tells the caller which slot moved, for the caller's own tensors.
+    """
+
+    def __init__(self, beams: int, capacity: int, max_tokens: int, device: torch.device) -> None:
+        """`capacity` studies of at most `max_tokens` generated tokens each."""
+        self.beams = beams
+        self.size = 0
+        self.options: list[DecodingOptions] = []
+        shape = (capacity, beams, max_tokens + 1)
+
+        def table(shape: tuple[int, ...], value: float, dtype: torch.dtype) -> Tensor:
+            return torch.full(shape, value, dtype=dtype, device=device)
+
+        # Running beams: tokens with bos first, the beam that wrote each place, per-token and summed log-probability.
+        self.tokens = table(shape, PAD, torch.long)
+        self.ancestors = table(shape, 0, torch.long)
+        self.token_scores = table(shape, 0.0, torch.float32)
+        self.scores = table(shape[:2], NEVER, torch.float32)
+        # The best finished sequences so far, best first.
+        self.done_tokens = table(shape, PAD, torch.long)
+        self.done_token_scores = table(shape, 0.0, torch.float32)
+        self.done_scores = table(shape[:2], NEVER, torch.float32)
+        self.done_lengths = table(shape[:2], 0, torch.long)
+        self.done = table(shape[:2], False, torch.bool)
+        # One value a study.
+        self.positions = table(shape[:1], 0, torch.long)
+        self.length_penalty = table(shape[:1], 1.0, torch.float64)
+        self.max_new_tokens = table(shape[:1], 1, torch.long)
+        self.min_new_tokens = table(shape[:1], 0, torch.long)
+        self.stop_when_full = table(shape[:1], False, torch.bool)
+        self.hope_to_the_end = table(shape[:1], False, torch.bool)
+        self._tensors = [value for value in vars(self).values() if isinstance(value, Tensor)]
+        self._own = torch.arange(beams, device=device)
+
+    def admit(self, options: DecodingOptions) -> int:
+        """Starts a study in the next slot and returns the slot."""
+        slot = self.size
+        self.size += 1
+        self.options.append(options)
+        self.tokens[slot] = PAD
+        self.tokens[slot, :, 0] = BOS
+        self.ancestors[slot, :, 0] = self._own
+        self.scores[slot] = NEVER
+        self.scores[slot, 0] = 0.0
+        self.done_scores[slot] = NEVER
+        self.done[slot] = False
+        self.positions[slot] = 0
+        self.length_penalty[slot] = options.length_penalty
+        self.max_new_tokens[slot] = options.max_new_tokens
+        self.min_new_tokens[slot] = options.min_new_tokens
+        self.stop_when_full[slot] = options.early_stopping is True
+        # "never": assume until the last that longer could be better, where the penalty rewards length.
+        self.hope_to_the_end[slot] = options.early_stopping == "never" and options.length_penalty > 0
+        return slot
+
+    def adopt(self, other: BeamLane) -> None:
+        """Takes over the studies of a smaller lane of the same width."""
+        self.size, self.options = other.size, other.options
+        for tensor, taken in zip(self._tensors, other._tensors, strict=True):
+            tensor[: len(taken)] = taken
+
+    def remove(self, slot: int) -> int:
+        """Frees a slot. Returns the slot whose study moved into it (the last; `slot` itself when it was the last)."""
+        last = self.size - 1
+        if slot != last:
+            for tensor in self._tensors:
+                tensor[slot] = tensor[last]
+            self.options[slot] = self.options[last]
+        self.options.pop()
+        self.size = last
+        return last
+
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The next decoder input: tokens i64[N,K], positions i64[N], ancestors i64[N,K,T], T = max(positions) + 1."""
+        n = self.size
+        positions = self.positions[:n]
+        length = int(positions.max()) + 1
+        place = positions[:, None, None].expand(n, self.beams, 1)
+        return self.tokens[:n].gather(2, place)[..., 0], positions, self.ancestors[:n, :, :length]
+
+    def advance(self, logits: Tensor) -> list[int]:
+        """One step with `logits` f32[N,K,V]. Returns the slots whose search is over, highest first."""
+        n = self.size
+        lengths = self.positions[:n] + 1
+        if self.beams == 1:
+            over = self._advance_greedily(logits[:, 0], lengths)
+        else:
+            over = self._advance_beams(logits, lengths)
+        self.positions[:n] = lengths
+        return sorted(over.nonzero()[:, 0].tolist(), reverse=True)
+
+    def sequences(self, slot: int) -> list[Sequence]:
+        """The finished sequences of a study, best first, as many as its options ask for."""
+        found = []
+        for beam in range(self.options[slot].num_return_sequences):
+            end = int(self.done_lengths[slot, beam]) + 1
+            ids = self.done_tokens[slot, beam, 1:end].tolist()
+            gains = self.done_token_scores[slot, beam, 1:end].tolist()
+            found.append(Sequence(tuple(ids), tuple(gains), float(self.done_scores[slot, beam])))
+        return found
+
+    def _advance_greedily(self, logits: Tensor, lengths: Tensor) -> Tensor:
+        """Hugging Face's greedy search: processors see raw logits f32[N,V], the first of equal maxima wins."""
+        n = self.size
+        log_probabilities = logits.log_softmax(-1)
+        chosen = self._processed(logits[:, None], lengths)[:, 0].argmax(-1, keepdim=True)
+        log_probability = log_probabilities.gather(1, chosen)
+        place = lengths[:, None, None]
+        self.tokens[:n].scatter_(2, place, chosen[..., None])
+        self.token_scores[:n].scatter_(2, place, log_probability[..., None])
+        self.ancestors[:n].scatter_(2, place, 0)
+        self.scores[:n] += log_probability
+        over = (chosen[:, 0] == EOS) | (lengths >= self.max_new_tokens[:n])
+        if bool(over.any()):
+            self.done_tokens[:n] = self.tokens[:n]
+            self.done_token_scores[:n] = self.token_scores[:n]
+            self.done_scores[:n] = self.scores[:n] / self._penalty(lengths)
+            self.done_lengths[:n] = lengths[:, None]
+        return over
+
+    def _advance_beams(self, logits: Tensor, lengths: Tensor) -> Tensor:
+        n, beams, vocabulary = logits.shape
+        log_probabilities = self._processed(logits.log_softmax(-1), lengths)
+        totals = (log_probabilities + self.scores[:n, :, None]).flatten(1)
+        # Twice the beams: even when the best K all end, K remain to go on.
+        totals, flat = totals.topk(2 * beams)
+        parents, tokens = flat // vocabulary, flat % vocabulary
+        gains = log_probabilities.flatten(1).gather(1, flat)
+        ends = (tokens == EOS) | (lengths >= self.max_new_tokens[:n])[:, None]
+        if bool(ends[:, :beams].any()):
+            self._merge_finished(totals, parents, tokens, gains, ends, lengths)
+        open_totals = totals + ends * NEVER
+        kept = open_totals.topk(beams)[1]
+        self.scores[:n] = open_totals.gather(1, kept)
+        self._extend(parents.gather(1, kept), tokens.gather(1, kept), gains.gather(1, kept), lengths)
+        return self._over(ends, lengths)
+
+    def _merge_finished(
+        self, totals: Tensor, parents: Tensor, tokens: Tensor, gains: Tensor, ends: Tensor, lengths: Tensor
+    ) -> None:
+        """Merges candidates [N,2K] that end with the best finished so far; only the first K candidates may."""
+        n, beams = self.size, self.beams
+        just_done = ends.clone()
+        just_done[:, beams:] = False
+        scores = totals / self._penalty(lengths) + ~just_done * NEVER
+        pick = parents[..., None].expand(-1, -1, self.tokens.shape[2])
+        place = lengths[:, None, None].expand(n, 2 * beams, 1)
+        new_tokens = self.tokens[:n].gather(1, pick).scatter_(2, place, tokens[..., None])
+        new_gains = self.token_scores[:n].gather(1, pick).scatter_(2, place, gains[..., None])
+        merged_scores = torch.cat([self.done_scores[:n], scores], 1)
+        best = merged_scores.topk(beams)[1]
+        pick = best[..., None].expand(-1, -1, self.tokens.shape[2])
+        self.done_scores[:n] = merged_scores.gather(1, best)
+        self.done[:n] = torch.cat([self.done[:n], just_done], 1).gather(1, best)
+        new_lengths = lengths[:, None].expand(n, 2 * beams)
+        self.done_lengths[:n] = torch.cat([self.done_lengths[:n], new_lengths], 1).gather(1, best)
+        self.done_tokens[:n] = torch.cat([self.done_tokens[:n], new_tokens], 1).gather(1, pick)
+        self.done_token_scores[:n] = torch.cat([self.done_token_scores[:n], new_gains], 1).gather(1, pick)
+
+    def _extend(self, parents: Tensor, tokens: Tensor, gains: Tensor, lengths: Tensor) -> None:
+        """Writes the surviving continuations [N,K]: a beam takes its parent's history and adds itself."""
+        n = self.size
+        pick = parents[..., None].expand(-1, -1, self.tokens.shape[2])
+        place = lengths[:, None, None].expand(n, self.beams, 1)
+        own = self._own[None, :, None].expand(n, -1, 1)
+        self.tokens[:n] = self.tokens[:n].gather(1, pick).scatter_(2, place, tokens[..., None])
+        self.token_scores[:n] = self.token_scores[:n].gather(1, pick).scatter_(2, place, gains[..., None])
+        self.ancestors[:n] = self.ancestors[:n].gather(1, pick).scatter_(2, place, own)
+
+    def _over(self, ends: Tensor, lengths: Tensor) -> Tensor:
+        """Which studies are finished, bool[N]: nothing open can win any more, all beams are done, or none goes on."""
+        n = self.size
+        hoped = torch.where(self.hope_to_the_end[:n], self.max_new_tokens[:n], lengths)
+        best_possible = self.scores[:n, 0] / self._penalty(hoped)[:, 0]
+        worst_done = torch.where(self.done[:n].all(1), self.done_scores[:n].amin(1), NEVER)
+        full = self.done[:n].all(1) & self.stop_when_full[:n]
+        return (best_possible <= worst_done) | full | ends.all(1)
+
+    def _penalty(self, lengths: Tensor) -> Tensor:
+        """length ** length_penalty, f32[N,1]; the power in double, as Python floats have it."""
+        return (lengths.double() ** self.length_penalty[: self.size]).float()[:, None]
+
+    def _processed(self, scores: Tensor, lengths: Tensor) -> Tensor:
+        """Scores [N,K,V] after repetition_penalty, no_repeat_ngram_size and min_new_tokens, in Hugging Face's order."""
+        for slot, options in enumerate(self.options):
+            if options.repetition_penalty != 1.0 or options.no_repeat_ngram_size:
+                length = int(lengths[slot])
+                scores[slot] = _penalised(scores[slot], self.tokens[slot, :, :length], options)
+        too_short = lengths <= self.min_new_tokens[: self.size]
+        if bool(too_short.any()):
+            scores[too_short, :, EOS] = float("-inf")
+        return scores
+
+
+def _penalised(scores: Tensor, tokens: Tensor, options: DecodingOptions) -> Tensor:
+    """Scores f32[K,V] given the tokens i64[K,T] so far, bos included."""
+    if options.repetition_penalty != 1.0:
+        seen = scores.gather(1, tokens)
+        penalty = options.repetition_penalty
+        scores = scores.scatter(1, tokens, torch.where(seen < 0, seen * penalty, seen / penalty))
+    size = options.no_repeat_ngram_size
+    if 0 < size <= tokens.shape[1]:
+        windows = tokens.unfold(1, size, 1)
+        prefix = tokens[:, tokens.shape[1] - size + 1 :]
+        repeats = (windows[..., :-1] == prefix[:, None]).all(-1)
+        banned = torch.zeros(scores.shape[0], scores.shape[1] + 1, dtype=torch.bool, device=scores.device)
+        # Windows that do not repeat go to a spare column, where they cannot unban another's token.
+        banned.scatter_(1, torch.where(repeats, windows[..., -1], scores.shape[1]), True)
+        scores = scores.masked_fill(banned[:, :-1], float("-inf"))
+    return scores

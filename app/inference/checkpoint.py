@@ -1,0 +1,281 @@
+"""The checkpoint: one TorchScript archive with its manifest and tokenizer inside. Saved, verified and loaded here only.
+
+TorchScript is deprecated since torch 2.13, so every jit call of the project stands in this file, and exactly its
+deprecation warnings are silenced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from app.inference.options import DecodingOptions
+from app.inference.tokenizer import BOS, Tokenizer, TokenizerError
+
+SCHEMA_VERSION = 1
+MAX_ARCHIVE_BYTES = 2**31
+MANIFEST = "manifest.json"
+TOKENIZER = "tokenizer.json"
+
+_MEMBER = re.compile(
+    r"(version|byteorder|data\.pkl|constants\.pkl|\.data/serialization_id|\.format_version|\.storage_alignment"
+    r"|(data|constants)/\d+|code/[\w./]+\.py(\.debug_pkl)?|extra/(manifest|tokenizer)\.json)"
+)
+_REQUIRED: Mapping[str, type | tuple[type, ...]] = {
+    "schema_version": int,
+    "name": str,
+    "version": str,
+    "image_size": int,
+    "vocabulary_size": int,
+    "max_new_tokens": int,
+    "max_views": int,
+    "section_names": list,
+    "view_names": list,
+    "findings": list,
+    "default_options": dict,
+    "intended_use": str,
+    "training_data": list,
+    "metrics": dict,
+    "git_commit": str,
+    "torch_version": str,
+    "self_test": dict,
+}
+
+
+class CheckpointError(Exception):
+    """A checkpoint that must not be served; the message says what did not match."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A verified checkpoint: the scripted network, what it says of itself, its tokenizer, and the archive's SHA-256."""
+
+    module: torch.jit.ScriptModule
+    manifest: Mapping[str, Any]
+    tokenizer: Tokenizer
+    sha256: str
+
+
+@contextmanager
+def _quiet_jit() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*torch\.jit.* is deprecated", category=DeprecationWarning)
+        yield
+
+
+def script(model: nn.Module) -> torch.jit.ScriptModule:
+    """The model compiled to TorchScript, in evaluation mode, without gradients."""
+    model.eval().requires_grad_(False)
+    with _quiet_jit():
+        scripted = torch.jit.script(model)
+    assert isinstance(scripted, torch.jit.ScriptModule)  # noqa: S101 (narrows the type)
+    return scripted
+
+
+def save_checkpoint(
+    module: torch.jit.ScriptModule, manifest: Mapping[str, Any], tokenizer: Tokenizer, path: Path
+) -> str:
+    """Writes the archive and `<path>.sha256`, each whole or not at all. Returns the SHA-256.
+
+    The self-test is measured on `module` and put into the manifest; the archive is loaded back and verified before
+    it takes its place. Raises `CheckpointError` when it would not load.
+    """
+    manifest = {**manifest, "schema_version": SCHEMA_VERSION, "self_test": _measure(module)}
+    extra = {MANIFEST: json.dumps(manifest, indent=1).encode(), TOKENIZER: tokenizer.to_json()}
+    buffer = io.BytesIO()
+    with _quiet_jit():
+        torch.jit.save(module, buffer, _extra_files=extra)
+    data = buffer.getvalue()
+    sha256 = hashlib.sha256(data).hexdigest()
+    _load_bytes(data, sha256)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_atomically(path, data)
+    _write_atomically(sha256_path(path), f"{sha256}  {path.name}\n".encode())
+    return sha256
+
+
+def sha256_path(path: Path) -> Path:
+    """Where the pinned SHA-256 of a checkpoint stands: beside it, in the format of `sha256sum`."""
+    return path.with_name(path.name + ".sha256")
+
+
+def load_checkpoint(path: Path, sha256: str | None = None) -> Checkpoint:
+    """Reads the archive once, compares its SHA-256 before torch sees it, verifies and self-tests it.
+
+    The pinned hash is `sha256`, else the file beside the checkpoint. An archive can execute code when loaded, so there
+    is no loading without a pin. Raises `CheckpointError`.
+    """
+    try:
+        if path.stat().st_size > MAX_ARCHIVE_BYTES:
+            raise CheckpointError(f"{path}: larger than {MAX_ARCHIVE_BYTES} bytes")
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    if sha256 is None:
+        try:
+            sha256 = sha256_path(path).read_text().split()[0]
+        except (OSError, IndexError) as error:
+            raise CheckpointError(f"{path}: no SHA-256 given, and none in {sha256_path(path).name} beside it") from error
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != sha256.lower():
+        raise CheckpointError(f"{path}: SHA-256 does not match: expected {sha256.lower()}, found {actual}")
+    try:
+        return _load_bytes(data, actual)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def test_image(size: int = 96) -> Tensor:
+    """The self-test's picture, f32[size, 1.25·size] in 0..1: made by a formula, so that nothing needs to be stored."""
+    y = torch.arange(size, dtype=torch.float64)[:, None] / size
+    x = torch.arange(size + size // 4, dtype=torch.float64)[None] / size
+    image = 0.5 + 0.25 * torch.sin(9.0 * x + 5.0 * y) + 0.25 * torch.cos(23.0 * x * y)
+    return image.float()
+
+
+def run_self_test(module: torch.jit.ScriptModule, device: torch.device) -> dict[str, list[float]]:
+    """Finding, view and first-token logits for the self-test's picture."""
+    with torch.inference_mode():
+        views = module.preprocess(test_image().to(device))[None]
+        memory, finding_logits, view_logits = module.encode(views)
+        mask = torch.ones(1, 1, dtype=torch.bool, device=device)
+        findings, constants = module.begin(memory[None], finding_logits[None], view_logits[None], mask)
+        place = torch.zeros(1, dtype=torch.long, device=device)
+        bos = torch.full((1, 1), BOS, device=device)
+        state = module.allocate(1, 1, 1)
+        token_logits = module.decode_step(bos, place, place[:, None, None], constants, state)
+    return {
+        "finding_logits": findings[0].float().tolist(),
+        "view_logits": view_logits[0].float().tolist(),
+        "token_logits": token_logits[0, 0].float().tolist(),
+    }
+
+
+def _measure(module: torch.jit.ScriptModule) -> dict[str, list[float | None]]:
+    # JSON has no infinity: a token that is never said has no logit.
+    measured = run_self_test(module, torch.device("cpu"))
+    return {name: [round(v, 5) if v > -1e30 else None for v in values] for name, values in measured.items()}
+
+
+def compare_self_test(measured: Mapping[str, list[float]], expected: Mapping[str, Any], tolerance: float) -> None:
+    """Raises `CheckpointError` naming the logits that differ from the manifest's by more than `tolerance`."""
+    for name, values in measured.items():
+        wanted = [float("-inf") if v is None else float(v) for v in expected.get(name, [])]
+        if len(wanted) != len(values):
+            raise CheckpointError(f"self-test: {len(values)} {name}, the manifest expects {len(wanted)}")
+        close = torch.isclose(torch.tensor(values), torch.tensor(wanted), rtol=tolerance, atol=tolerance)
+        if not bool(close.all()):
+            raise CheckpointError(f"self-test: {name} differ from the manifest's by more than {tolerance}")
+
+
+def _load_bytes(data: bytes, sha256: str) -> Checkpoint:
+    _check_members(data)
+    extra = {MANIFEST: "", TOKENIZER: ""}
+    try:
+        with _quiet_jit():
+            module = torch.jit.load(io.BytesIO(data), map_location="cpu", _extra_files=extra)
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError("torch cannot load the archive") from error
+    manifest = _read_manifest(extra[MANIFEST])
+    try:
+        tokenizer = Tokenizer.from_json(_as_bytes(extra[TOKENIZER]))
+    except TokenizerError as error:
+        raise CheckpointError(str(error)) from error
+    _check_consistent(module, manifest, tokenizer)
+    return Checkpoint(module.eval(), manifest, tokenizer, sha256)
+
+
+def _as_bytes(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content
+
+
+def _check_members(data: bytes) -> None:
+    """Only what our own export writes, nothing compressed to a bomb, nothing missing: a missing extra reads as b''."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            infos = archive.infolist()
+    except zipfile.BadZipFile as error:
+        raise CheckpointError("not a TorchScript archive") from error
+    names = []
+    for info in infos:
+        name = info.filename.partition("/")[2]
+        if not _MEMBER.fullmatch(name) or ".." in name:
+            raise CheckpointError(f"foreign member in the archive: {info.filename!r}")
+        names.append(name)
+    if len(set(names)) != len(names):
+        raise CheckpointError("the archive names a member twice")
+    if sum(info.file_size for info in infos) > MAX_ARCHIVE_BYTES:
+        raise CheckpointError(f"the archive unpacks to more than {MAX_ARCHIVE_BYTES} bytes")
+    for required in (MANIFEST, TOKENIZER):
+        if f"extra/{required}" not in names:
+            raise CheckpointError(f"{required} is missing from the archive")
+
+
+def _read_manifest(content: str | bytes) -> dict[str, Any]:
+    try:
+        manifest = json.loads(content)
+    except ValueError as error:
+        raise CheckpointError(f"{MANIFEST} is not JSON") from error
+    if not isinstance(manifest, dict):
+        raise CheckpointError(f"{MANIFEST} is not an object")
+    for key, kind in _REQUIRED.items():
+        if not isinstance(manifest.get(key), kind):
+            raise CheckpointError(f"{MANIFEST}: {key} is missing or of the wrong type")
+    if manifest["schema_version"] != SCHEMA_VERSION:
+        raise CheckpointError(f"{MANIFEST}: schema_version {manifest['schema_version']}, this program reads {SCHEMA_VERSION}")
+    for finding in manifest["findings"]:
+        if not {"name", "temperature", "threshold"} <= set(finding):
+            raise CheckpointError(f"{MANIFEST}: a finding lacks name, temperature or threshold")
+    try:
+        DecodingOptions(**manifest["default_options"])
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{MANIFEST}: default_options: {error}") from error
+    return manifest
+
+
+def _check_consistent(module: torch.jit.ScriptModule, manifest: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+    if len(tokenizer) != manifest["vocabulary_size"]:
+        raise CheckpointError(
+            f"vocabulary size: {len(tokenizer)} in {TOKENIZER}, {manifest['vocabulary_size']} in {MANIFEST}"
+        )
+    if list(tokenizer.section_names) != manifest["section_names"]:
+        raise CheckpointError(f"section names differ between {TOKENIZER} and {MANIFEST}")
+    try:
+        measured = run_self_test(module, torch.device("cpu"))
+    except (RuntimeError, AttributeError) as error:
+        raise CheckpointError("self-test: the network does not run by the contract") from error
+    if len(measured["token_logits"]) != len(tokenizer):
+        raise CheckpointError(f"vocabulary size: the network has {len(measured['token_logits'])}, {TOKENIZER} {len(tokenizer)}")
+    if len(measured["finding_logits"]) != len(manifest["findings"]):
+        raise CheckpointError(
+            f"findings: the network has {len(measured['finding_logits'])}, {MANIFEST} {len(manifest['findings'])}"
+        )
+    compare_self_test(measured, manifest["self_test"], tolerance=1e-3)
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

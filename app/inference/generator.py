@@ -1,0 +1,239 @@
+"""Checkpoint, preprocessing, engine and tokenizer behind one door: images in, a `Report` out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from app.inference.beam_search import Sequence as TokenSequence
+from app.inference.checkpoint import Checkpoint, compare_self_test, load_checkpoint, run_self_test
+from app.inference.engine import Engine, Generation, Observer
+from app.inference.options import DecodingOptions
+from app.inference.tokenizer import EOS
+from app.report import Finding, Hypothesis, Report, Timing, ViewGuess
+
+Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32]
+
+PREPROCESS_THREADS = 2
+
+
+class UnsupportedDeviceError(ValueError):
+    """The device or precision asked for is not to be had here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may ask of this checkpoint."""
+
+    max_views: int
+    max_new_tokens: int
+    max_rows: int
+    max_queue: int
+
+
+class Generator:
+    """A checkpoint at work on one device."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        max_rows: int = 64,
+        max_queue: int = 64,
+        observer: Observer | None = None,
+    ) -> None:
+        """Raises `UnsupportedDeviceError`, and `CheckpointError` when the self-test fails on the device."""
+        self.device = choose_device(device)
+        self.precision = choose_precision(precision)
+        self.manifest = checkpoint.manifest
+        self.name: str = self.manifest["name"]
+        self.version: str = self.manifest["version"]
+        self.sha256 = checkpoint.sha256
+        self.section_names: tuple[str, ...] = tuple(self.manifest["section_names"])
+        self.default_options = DecodingOptions(**self.manifest["default_options"])
+        self.limits = Limits(self.manifest["max_views"], self.manifest["max_new_tokens"], max_rows, max_queue)
+        self._tokenizer = checkpoint.tokenizer
+        self._module = checkpoint.module.to(self.device)
+        if self.device.type != "cpu":
+            compare_self_test(run_self_test(self._module, self.device), self.manifest["self_test"], tolerance=1e-2)
+        self._preprocessing = ThreadPoolExecutor(PREPROCESS_THREADS, thread_name_prefix="preprocess")
+        self._engine = Engine(
+            self._module,
+            device=self.device,
+            max_new_tokens=self.limits.max_new_tokens,
+            max_views=self.limits.max_views,
+            max_rows=max_rows,
+            max_queue=max_queue,
+            observer=observer,
+        )
+        self._warm = False
+
+    @classmethod
+    def load(cls, path: Path, *, sha256: str | None = None, **settings: Any) -> Generator:
+        """Verifies and loads a checkpoint file. Raises `CheckpointError` with what did not match."""
+        return cls(load_checkpoint(path, sha256), **settings)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is warm and takes studies."""
+        return self._warm and self._engine.alive
+
+    @property
+    def alive(self) -> bool:
+        """Whether the engine's thread runs."""
+        return self._engine.alive
+
+    @property
+    def queue_depth(self) -> int:
+        """Studies waiting for rows."""
+        return self._engine.queue_depth
+
+    @property
+    def active_rows(self) -> int:
+        """Beams in flight."""
+        return self._engine.active_rows
+
+    def warm_up(self) -> None:
+        """Runs real studies of one and several views and widths, so that the first request finds everything compiled."""
+        image = np.zeros((64, 80), np.uint8)
+        image[16:48, 20:60] = 200
+        tokens = min(8, self.limits.max_new_tokens)
+        for _ in range(2):
+            started = [
+                self.submit([image] * views, DecodingOptions(num_beams=beams, max_new_tokens=tokens))
+                for views, beams in ((1, 1), (2, self.default_options.num_beams), (self.limits.max_views, 4))
+            ]
+            for future in started:
+                future.result()
+        self._warm = True
+
+    def submit(
+        self, images: Sequence[Image], options: DecodingOptions, deadline: float | None = None
+    ) -> Future[Report]:
+        """Queues one study of greyscale images [H,W]; uint8 and uint16 span their range, float32 is 0..1.
+
+        `deadline` is a `time.monotonic` time. Cancelling the future frees its place. Raises `EngineFullError`,
+        `EngineStoppedError`, and ValueError for a study without images or with too many.
+        """
+        if not 1 <= len(images) <= self.limits.max_views:
+            raise ValueError(f"a study has 1 to {self.limits.max_views} images, not {len(images)}")
+        views: Future[Tensor] = Future()
+        generation = self._engine.submit(views, options, deadline)
+        answer: Future[Report] = Future()
+        generation.add_done_callback(partial(self._answer, answer, options))
+        answer.add_done_callback(lambda done: generation.cancel() if done.cancelled() else None)
+        self._preprocessing.submit(self._preprocess, images, views, generation)
+        return answer
+
+    def close(self, drain_seconds: float = 0.0) -> None:
+        """Takes no more studies, finishes what is in flight within `drain_seconds`, fails the rest."""
+        self._engine.close(drain_seconds)
+        self._preprocessing.shutdown()
+
+    def _preprocess(self, images: Sequence[Image], views: Future[Tensor], generation: Future[Generation]) -> None:
+        if generation.done():
+            return
+        try:
+            with torch.inference_mode():
+                views.set_result(torch.stack([self._module.preprocess(self._scaled(image)) for image in images]))
+        except Exception as error:
+            views.set_exception(error)
+
+    def _scaled(self, image: Image) -> Tensor:
+        scale = 1.0 if image.dtype == np.float32 else 1.0 / np.iinfo(image.dtype).max
+        return torch.from_numpy(np.ascontiguousarray(image)).to(self.device).float() * scale
+
+    def _answer(self, answer: Future[Report], options: DecodingOptions, generation: Future[Generation]) -> None:
+        with suppress(InvalidStateError):  # the client left meanwhile
+            if generation.cancelled():
+                answer.cancel()
+            elif error := generation.exception():
+                answer.set_exception(error)
+            else:
+                answer.set_result(self._report(generation.result()))
+
+    def _report(self, generation: Generation) -> Report:
+        hypotheses = tuple(self._hypothesis(sequence) for sequence in generation.sequences)
+        warnings = () if hypotheses[0].text else ("The model wrote an empty report.",)
+        if hypotheses[0].finish_reason == "length":
+            warnings += ("The report was cut at max_new_tokens.",)
+        return Report(
+            hypotheses=hypotheses,
+            findings=tuple(map(self._finding, self.manifest["findings"], generation.finding_logits)),
+            views=tuple(map(self._view, generation.view_logits)),
+            warnings=warnings,
+            timing=Timing(
+                queue_ms=generation.queue_seconds * 1e3,
+                encode_ms=generation.encode_seconds * 1e3,
+                generate_ms=generation.generate_seconds * 1e3,
+            ),
+        )
+
+    def _hypothesis(self, sequence: TokenSequence) -> Hypothesis:
+        sections = self._tokenizer.decode(sequence.ids)
+        return Hypothesis(
+            text="\n\n".join(sections.values()),
+            sections=sections,
+            score=sequence.score,
+            tokens=len(sequence.ids),
+            finish_reason="eos" if sequence.ids[-1:] == (EOS,) else "length",
+            token_texts=tuple(self._tokenizer.tokens[i] for i in sequence.ids),
+            token_log_probabilities=sequence.log_probabilities,
+        )
+
+    def _finding(self, described: Mapping[str, Any], logit: float) -> Finding:
+        probability = sigmoid(logit / described["temperature"])
+        return Finding(described["name"], probability, probability >= described["threshold"])
+
+    def _view(self, logits: list[float]) -> ViewGuess:
+        highest = max(logits)
+        weights = [math.exp(logit - highest) for logit in logits]
+        best = logits.index(highest)
+        return ViewGuess(self.manifest["view_names"][best], weights[best] / sum(weights))
+
+
+def sigmoid(logit: float) -> float:
+    """1 / (1 + exp(-logit)), without overflow."""
+    return 0.5 * (1.0 + math.tanh(0.5 * logit))
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes the GPU when there is one; `cuda`, `cuda:1` and `cpu` are taken at their word."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UnsupportedDeviceError(f"unknown device {name!r}") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UnsupportedDeviceError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices")
+    if device.type not in ("cpu", "cuda"):
+        raise UnsupportedDeviceError(f"device {name!r}: only cpu and cuda are supported")
+    return device
+
+
+def choose_precision(name: str) -> str:
+    """`auto` and `exact` run in float32."""
+    if name not in ("auto", "exact"):
+        raise UnsupportedDeviceError(f"precision {name!r} is not available; use auto or exact")
+    torch.backends.cudnn.allow_tf32 = False
+    return "exact"
+
+
+def deadline_in(seconds: float | None) -> float | None:
+    """A deadline that many seconds from now, for `Generator.submit`."""
+    return None if seconds is None else time.monotonic() + seconds

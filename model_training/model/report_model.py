@@ -1,0 +1,141 @@
+"""The trainable network: views of a study in, findings and report out. Its exported methods are the checkpoint contract."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from app.inference.tokenizer import BOS, PAD, UNK
+
+VIEW_NAMES = ("frontal", "lateral")
+
+
+class ReportModel(nn.Module):
+    """A CNN encoder, a finding head, a view head and a cached decoder."""
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        image_size: int,
+        channels: int,
+        width: int,
+        findings: int,
+        condition_on_findings: bool = True,
+    ) -> None:
+        """`channels` is the encoder's output width, `width` the decoder's."""
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.image_size = image_size
+        self.condition_on_findings = condition_on_findings
+        self.finding_head = nn.Linear(channels, findings, bias=False)
+        self.finding_bias = nn.Parameter(torch.zeros(findings))
+        self.view_head = nn.Linear(channels, len(VIEW_NAMES))
+        self.memory_projection = nn.Linear(channels, width)
+        self.memory_norm = nn.LayerNorm(width)
+        self.view_embedding = nn.Linear(len(VIEW_NAMES), width, bias=False)
+        self.finding_embedding = nn.Linear(findings, width)
+        # What the decoder must never say.
+        self.register_buffer("forbidden", torch.tensor([PAD, BOS, UNK]), persistent=False)
+
+    @torch.jit.export
+    def preprocess(self, image: Tensor) -> Tensor:
+        """Greyscale f32[H,W] in 0..1 to f32[1,S,S]: aspect ratio kept, padded to a square, standardised.
+
+        The standardisation is per image (zero mean, unit deviation inside the picture), which takes exposure and
+        windowing out; the padding is the darkest value.
+        """
+        height, width = image.shape[0], image.shape[1]
+        longest = max(height, width)
+        rows = max(1, (height * self.image_size + longest // 2) // longest)
+        columns = max(1, (width * self.image_size + longest // 2) // longest)
+        image = F.interpolate(
+            image[None, None], [rows, columns], mode="bilinear", align_corners=False, antialias=True
+        )[0]
+        image = (image - image.mean()) / (image.std(correction=0) + 1e-3)
+        top, left = (self.image_size - rows) // 2, (self.image_size - columns) // 2
+        margins = [left, self.image_size - columns - left, top, self.image_size - rows - top]
+        return F.pad(image, margins, value=float(image.min()))
+
+    @torch.jit.export
+    def encode(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images f32[B,1,S,S], each on its own, to memory f32[B,P,D], finding logits f32[B,F], view logits f32[B,2].
+
+        A finding shows somewhere, not everywhere: its logit is a smooth maximum over positions.
+        """
+        features = self.encoder(views)
+        evidence = torch.logsumexp(self.finding_head(features), 1)
+        memory = self.memory_norm(self.memory_projection(features))
+        return memory, evidence + self.finding_bias, self.view_head(features.mean(1))
+
+    @torch.jit.export
+    def begin(
+        self, memory: Tensor, finding_logits: Tensor, view_logits: Tensor, view_mask: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Joins the views of each study: finding logits f32[N,F] of the study, and the decoder's constants.
+
+        `memory` f32[N,V,P,D], `finding_logits` f32[N,V,F], `view_logits` f32[N,V,2], `view_mask` bool[N,V], True
+        where a view is given. The order of the views makes no difference. Evidence adds up over views as independent
+        log-likelihood ratios do, the prior counted once.
+        """
+        findings, joined, mask = self.join_views(memory, finding_logits, view_logits, view_mask)
+        return findings, self.decoder.constants(joined, mask)
+
+    def join_views(
+        self, memory: Tensor, finding_logits: Tensor, view_logits: Tensor, view_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Finding logits f32[N,F], the decoder's memory f32[N,M,D] and its mask bool[N,M]."""
+        evidence = (finding_logits - self.finding_bias) * view_mask[..., None]
+        findings = evidence.sum(1) + self.finding_bias
+        joined = memory + self.view_embedding(view_logits.softmax(-1))[:, :, None]
+        mask = view_mask[:, :, None].expand(-1, -1, memory.shape[2]).flatten(1)
+        joined = joined.flatten(1, 2)
+        if self.condition_on_findings:
+            hint = self.finding_embedding(findings.sigmoid())[:, None]
+            joined = torch.cat([hint, joined], 1)
+            mask = F.pad(mask, [1, 0], value=1.0)
+        return findings, joined, mask
+
+    @torch.jit.export
+    def allocate(self, studies: int, beams: int, length: int) -> list[Tensor]:
+        """Decoder state for `studies` × `beams` sequences of up to `length` steps; first dimension: study."""
+        state: list[Tensor] = self.decoder.allocate(studies, beams, length)
+        return state
+
+    @torch.jit.export
+    def decode_step(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        ancestors: Tensor,
+        constants: list[Tensor],
+        state: list[Tensor],
+    ) -> Tensor:
+        """Logits f32[N,K,V] of the next token; writes `state` in place.
+
+        `tokens` i64[N,K] are the last tokens of K beams of N studies, `positions` i64[N] their places (bos is 0),
+        `ancestors` i64[N,K,T] names for each earlier place the beam that wrote it, T > max(positions); at its own
+        place a beam is its own ancestor.
+        """
+        logits = self.decoder.step(tokens, positions, ancestors, constants, state)
+        return logits.index_fill(-1, self.forbidden, float("-inf"))
+
+    def forward(self, images: Tensor, view_mask: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Teacher forcing: images f32[B,1,S,S] of all given views in order, mask bool[N,V] with B True, tokens i64[N,T].
+
+        Returns token logits f32[N,T,V], finding logits f32[N,F], view logits f32[B,2].
+        """
+        memory, finding_logits, view_logits = self.encode(images)
+        joined = [self.spread(x, view_mask) for x in (memory, finding_logits, view_logits)]
+        findings, study_memory, mask = self.join_views(joined[0], joined[1], joined[2], view_mask)
+        logits = self.decoder(tokens, study_memory, mask)
+        return logits, findings, view_logits
+
+    def spread(self, x: Tensor, view_mask: Tensor) -> Tensor:
+        """[B,...] of the views given to [N,V,...], zero where there is none."""
+        out = x.new_zeros(view_mask.shape + x.shape[1:])
+        out[view_mask] = x
+        return out
