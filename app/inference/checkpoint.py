@@ -32,7 +32,7 @@ MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 
 _MEMBER = re.compile(
-    r"(version|byteorder|data\.pkl|constants\.pkl|\.data/serialization_id|\.format_version|\.storage_alignment"
+    r"(version|byteorder|data\.pkl|constants\.pkl|\.data/(serialization_id|version)|\.format_version|\.storage_alignment"
     r"|(data|constants)/\d+|code/[\w./]+\.py(\.debug_pkl)?|extra/(manifest|tokenizer)\.json)"
 )
 _REQUIRED: Mapping[str, type | tuple[type, ...]] = {

@@ -149,13 +149,9 @@ class Generator:
             return
         try:
             with torch.inference_mode():
-                views.set_result(torch.stack([self._module.preprocess(self._scaled(image)) for image in images]))
+                views.set_result(torch.stack([self._module.preprocess(to_unit_range(image).to(self.device)) for image in images]))
         except Exception as error:
             views.set_exception(error)
-
-    def _scaled(self, image: Image) -> Tensor:
-        scale = 1.0 if image.dtype == np.float32 else 1.0 / np.iinfo(image.dtype).max
-        return torch.from_numpy(np.ascontiguousarray(image)).to(self.device).float() * scale
 
     def _answer(self, answer: Future[Report], options: DecodingOptions, generation: Future[Generation]) -> None:
         with suppress(InvalidStateError):  # the client left meanwhile
@@ -204,6 +200,14 @@ class Generator:
         weights = [math.exp(logit - highest) for logit in logits]
         best = logits.index(highest)
         return ViewGuess(self.manifest["view_names"][best], weights[best] / sum(weights))
+
+
+def to_unit_range(image: Image) -> Tensor:
+    """Pixels [H,W] as f32 in 0..1: uint8 and uint16 by their full range, float32 as it is."""
+    pixels = torch.from_numpy(np.ascontiguousarray(image))
+    if pixels.dtype == torch.float32:
+        return pixels
+    return pixels.float() / torch.iinfo(pixels.dtype).max
 
 
 def sigmoid(logit: float) -> float:

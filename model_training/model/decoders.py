@@ -59,6 +59,7 @@ class TransformerDecoder(nn.Module):
     ) -> None:
         """`max_tokens` bounds the length of a sequence, bos included."""
         super().__init__()
+        self.vocabulary = vocabulary
         self.width = width
         self.max_tokens = max_tokens
         self.embedding = nn.Embedding(vocabulary, width)

@@ -1,0 +1,38 @@
+"""`python -m model_training COMMAND …`: every command is a module with `add_arguments` and `run`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+COMMANDS = {
+    "phantom": ("model_training.data.phantom", "make a collection of synthetic radiographs and reports"),
+    "describe": ("model_training.describe", "print what a collection holds, split by split"),
+    "train": ("model_training.train", "train a model on a collection"),
+    "export": ("model_training.export", "write the checkpoint that the service loads"),
+    "evaluate": ("model_training.evaluate", "generate reports for a split and score them"),
+    "baselines": ("model_training.baselines", "score what needs no model: constants, random and nearest reports"),
+    "labeller": ("model_training.labeller", "score the rule labeller against human codes"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog="python -m model_training", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (module, summary) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        # Only the command that runs is imported: some need packages that others do without.
+        if arguments[:1] == [name]:
+            implementation = importlib.import_module(module)
+            implementation.add_arguments(command)
+            command.set_defaults(run=implementation.run)
+    args = parser.parse_args(arguments)
+    status: int = args.run(args)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""Export: from a training run to the checkpoint that `app` serves."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from app.inference.checkpoint import CheckpointError, save_checkpoint, script
+from app.inference.options import DecodingOptions
+from app.inference.tokenizer import BOS, Tokenizer
+from model_training.config import Config
+from model_training.model.report_model import VIEW_NAMES, ReportModel
+from model_training.run_state import load_run
+
+UNCALIBRATED = {"temperature": 1.0, "threshold": 0.5}
+
+
+def export_model(
+    model: ReportModel,
+    tokenizer: Tokenizer,
+    config: Config,
+    path: Path,
+    *,
+    metrics: Mapping[str, Any] | None = None,
+    calibration: Mapping[str, Mapping[str, float]] | None = None,
+) -> str:
+    """Writes the archive and its SHA-256 beside it. Returns the SHA-256.
+
+    Raises `CheckpointError` when the scripted model does not agree with the eager one, or would not load.
+    """
+    model.eval()
+    module = script(model)
+    check_agreement(model, module, config.data.max_views)
+    manifest = {
+        "name": config.card.name,
+        "version": config.card.version,
+        "intended_use": config.card.intended_use,
+        "training_data": list(config.card.training_data),
+        "image_size": config.model.image_size,
+        "vocabulary_size": len(tokenizer),
+        "max_new_tokens": config.model.max_new_tokens,
+        "max_views": config.data.max_views,
+        "section_names": list(config.data.sections),
+        "view_names": list(VIEW_NAMES),
+        "findings": [
+            {"name": name, **UNCALIBRATED, **(calibration or {}).get(name, {})} for name in config.data.findings
+        ],
+        "default_options": DecodingOptions(
+            num_beams=config.decoding.num_beams,
+            length_penalty=config.decoding.length_penalty,
+            max_new_tokens=config.model.max_new_tokens,
+        ).as_dict(),
+        "metrics": dict(metrics or {}),
+        "git_commit": git_commit(),
+        "torch_version": torch.__version__,
+        "config": config.as_dict(),
+    }
+    return save_checkpoint(module, manifest, tokenizer, path)
+
+
+def check_agreement(model: ReportModel, module: torch.jit.ScriptModule, views: int, tolerance: float = 1e-4) -> None:
+    """Raises `CheckpointError` when eager training forward and scripted cached stepping differ on random studies."""
+    generator = torch.Generator().manual_seed(0)
+    size = model.image_size
+    mask = torch.arange(views) < torch.tensor([[1], [views]])
+    images = torch.rand(int(mask.sum()), size // 2, size + 7, generator=generator)
+    tokens = torch.randint(len(VIEW_NAMES) + 4, model.decoder.vocabulary, (2, 6), generator=generator)
+    tokens[:, 0] = BOS
+    with torch.inference_mode():
+        views_eager = torch.stack([model.preprocess(image) for image in images])
+        token_logits, findings, view_logits = model(views_eager, mask, tokens)
+        encoded = module.encode(torch.stack([module.preprocess(image) for image in images]))
+        spread = [model.spread(part, mask) for part in encoded]
+        findings_scripted, constants = module.begin(spread[0], spread[1], spread[2], mask)
+        stepped = _step_plainly(module, tokens, constants)
+    spoken = stepped.isfinite()
+    pairs: Sequence[tuple[str, Tensor, Tensor]] = (
+        ("finding logits", findings, findings_scripted),
+        ("view logits", view_logits, encoded[2]),
+        ("token logits", token_logits[spoken], stepped[spoken]),
+    )
+    for name, eager, scripted in pairs:
+        if not torch.allclose(eager, scripted, atol=tolerance, rtol=tolerance):
+            worst = float((eager - scripted).abs().max())
+            raise CheckpointError(f"eager and scripted {name} disagree by {worst:.2e}")
+
+
+def _step_plainly(module: torch.jit.ScriptModule, tokens: Tensor, constants: list[Tensor]) -> Tensor:
+    """Logits f32[N,T,V] of stepping one beam through `tokens` i64[N,T]."""
+    studies, length = tokens.shape
+    state = module.allocate(studies, 1, length)
+    steps = []
+    for t in range(length):
+        ancestors = torch.zeros(studies, 1, t + 1, dtype=torch.long)
+        place = torch.full((studies,), t)
+        steps.append(module.decode_step(tokens[:, t : t + 1], place, ancestors, constants, state)[:, 0])
+    return torch.stack(steps, 1)
+
+
+def git_commit() -> str:
+    """The commit of the working tree, "unknown" outside of one."""
+    try:
+        command = ["git", "rev-parse", "HEAD"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)  # noqa: S603 (fixed words)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return answer.stdout.strip()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `python -m model_training export`."""
+    parser.add_argument("--run", type=Path, required=True, help="folder of a training run")
+    parser.add_argument("--out", type=Path, required=True, help="the archive to write")
+    parser.add_argument("--evaluation", type=Path, help="JSON of `evaluate`, for the manifest's metrics and calibration")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the archive."""
+    try:
+        model, tokenizer, config = load_run(args.run)
+        evaluation = json.loads(args.evaluation.read_text()) if args.evaluation else {}
+        sha256 = export_model(
+            model,
+            tokenizer,
+            config,
+            args.out,
+            metrics=evaluation.get("metrics"),
+            calibration=evaluation.get("calibration"),
+        )
+    except (OSError, CheckpointError) as error:
+        print(f"error: {error}")
+        return 1
+    print(f"{args.out} ({args.out.stat().st_size / 1e6:.1f} MB), SHA-256 {sha256}")
+    return 0
