@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 View = Literal["frontal", "lateral"]
-Split = Literal["train", "val", "test"]
+Split = Literal["train", "val", "test", "external"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class Study:
     """One examination: its images and the text a radiologist wrote about them.
 
     `mesh` holds human codes as the source spells them (`Cardiomegaly/mild`); `labels` holds findings by name where
-    the source labels them directly: True present, False absent, None not labelled.
+    the source labels them directly: True present, False absent, None not labelled. `source` tells collections apart
+    that were gathered into one: where the source gives a label away, scores across sources mean nothing.
     """
 
     id: str
@@ -35,3 +36,4 @@ class Study:
     labels: tuple[tuple[str, bool | None], ...] = ()
     split: Split | None = None
     patient: str | None = None
+    source: str | None = None

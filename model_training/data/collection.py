@@ -1,0 +1,113 @@
+"""A collection of studies as read, and everything that was wrong with it, by name."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from model_training.data.study import Split, Study
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+PROBLEMS = {
+    "unreadable-row": "row or item that cannot be read, left out",
+    "unreadable-file": "file that cannot be read, left out",
+    "undecodable-text": "row that is not UTF-8; the bytes in question became U+FFFD",
+    "duplicate-id": "study id used again; the first is kept",
+    "missing-image": "image named by the source, its file not in the folder",
+    "image-without-report": "image of a study that has no report, left out",
+    "image-in-two-studies": "image that belongs to more than one study",
+    "no-image": "study without any image",
+    "empty-report": "study with neither findings nor impression",
+    "report-differs": "study whose report is not the one in the table beside it; the annotation's is kept",
+    "conflicting-captions": "study whose images carry different captions; the first is kept",
+    "unknown-view": "view that is neither frontal nor lateral, read as unknown",
+    "unknown-label": "label that is not 1, 0 or blank, read as not labelled",
+    "unknown-split": f"split that is none of {', '.join(SPLITS)}, read as none",
+    "conflicting-split": "study given two different splits; the first counts",
+    "split-of-unknown-study": "entry of the split for a study that is not there",
+    "patient-in-two-splits": "patient whose studies lie in more than one split",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One kind of problem (a key of `PROBLEMS`) and every study, image, row or patient that has it."""
+
+    kind: str
+    ids: tuple[str, ...]
+
+    def describe(self, limit: int = 5) -> str:
+        """One line: count, kind, the first `limit` names, what it means."""
+        more = f", and {len(self.ids) - limit:,} more" if len(self.ids) > limit else ""
+        return f"{len(self.ids):,} {self.kind}: {', '.join(self.ids[:limit])}{more} ({PROBLEMS[self.kind]})"
+
+
+class ProblemLog:
+    """What a reader meets on its way."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, dict[str, None]] = {kind: {} for kind in PROBLEMS}
+
+    def add(self, kind: str, name: str) -> None:
+        """Notes that `name` has a problem of this kind; once is enough."""
+        self._ids[kind][name] = None
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything noted, in the order of `PROBLEMS`."""
+        return tuple(Problem(kind, tuple(ids)) for kind, ids in self._ids.items() if ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """All studies of one source; `notes` says what its numbers rest on, such as where views and splits are from."""
+
+    name: str
+    layout: str
+    studies: tuple[Study, ...]
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def split(self, name: str | None, *, with_images: bool = False) -> tuple[Study, ...]:
+        """The studies of one split, or those in none for None; `with_images` leaves out those without an image.
+
+        Raises ValueError for a name that is no split.
+        """
+        if name is not None and name not in SPLITS:
+            raise ValueError(f"unknown split {name!r}; splits are {', '.join(SPLITS)}")
+        return tuple(s for s in self.studies if s.split == name and (s.images or not with_images))
+
+    def problem(self, kind: str) -> tuple[str, ...]:
+        """Names that have this kind of problem, empty when none has."""
+        return next((problem.ids for problem in self.problems if problem.kind == kind), ())
+
+
+def collect(
+    root: Path, layout: str, studies: Iterable[Study], log: ProblemLog, notes: Iterable[str] = ()
+) -> Collection:
+    """Makes the collection of what a reader yields, checked for what goes wrong in every layout."""
+    kept: dict[str, Study] = {}
+    for study in studies:
+        if study.id in kept:
+            log.add("duplicate-id", study.id)
+        else:
+            kept[study.id] = study
+    owner: dict[Path, str] = {}
+    splits: defaultdict[str, set[Split]] = defaultdict(set)
+    for study in kept.values():
+        if not study.images:
+            log.add("no-image", study.id)
+        if not (study.findings or study.impression or study.labels):
+            log.add("empty-report", study.id)
+        for image in study.images:
+            if owner.setdefault(image.path, study.id) != study.id:
+                log.add("image-in-two-studies", str(image.path))
+        if study.patient and study.split:
+            splits[study.patient].add(study.split)
+    for patient, its_splits in splits.items():
+        if len(its_splits) > 1:
+            log.add("patient-in-two-splits", patient)
+    return Collection(root.resolve().name, layout, tuple(kept.values()), log.problems(), tuple(notes))
