@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from app.images.decode import decode
 from torch import Tensor
 from tqdm import tqdm
 
-from app.images.decode import decode
 from app.inference.generator import to_unit_range
 from app.inference.tokenizer import BOS, EOS, PAD, Tokenizer
 from model_training.config import DataConfig
@@ -84,7 +84,6 @@ def _fill_cache(file: Path, paths: Sequence[Path], model: ReportModel) -> None:
         for _ in tqdm(pool.map(prepare, range(len(paths))), total=len(paths), desc="decode", unit="image"):
             pass
     cache.flush()
-    del cache
     partial.replace(file)
 
 

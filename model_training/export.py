@@ -37,7 +37,7 @@ def export_model(
     """
     model.eval()
     module = script(model)
-    check_agreement(model, module, config.data.max_views)
+    check_agreement(model, module, len(tokenizer), config.data.max_views)
     manifest = {
         "name": config.card.name,
         "version": config.card.version,
@@ -65,13 +65,15 @@ def export_model(
     return save_checkpoint(module, manifest, tokenizer, path)
 
 
-def check_agreement(model: ReportModel, module: torch.jit.ScriptModule, views: int, tolerance: float = 1e-4) -> None:
+def check_agreement(
+    model: ReportModel, module: torch.jit.ScriptModule, vocabulary: int, views: int, tolerance: float = 1e-4
+) -> None:
     """Raises `CheckpointError` when eager training forward and scripted cached stepping differ on random studies."""
     generator = torch.Generator().manual_seed(0)
     size = model.image_size
     mask = torch.arange(views) < torch.tensor([[1], [views]])
     images = torch.rand(int(mask.sum()), size // 2, size + 7, generator=generator)
-    tokens = torch.randint(len(VIEW_NAMES) + 4, model.decoder.vocabulary, (2, 6), generator=generator)
+    tokens = torch.randint(len(VIEW_NAMES) + 4, vocabulary, (2, 6), generator=generator)
     tokens[:, 0] = BOS
     with torch.inference_mode():
         views_eager = torch.stack([model.preprocess(image) for image in images])
@@ -108,7 +110,7 @@ def git_commit() -> str:
     """The commit of the working tree, "unknown" outside of one."""
     try:
         command = ["git", "rev-parse", "HEAD"]
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)  # noqa: S603 (fixed words)
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)  # noqa: S603 fixed words
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return answer.stdout.strip()
@@ -118,7 +120,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `python -m model_training export`."""
     parser.add_argument("--run", type=Path, required=True, help="folder of a training run")
     parser.add_argument("--out", type=Path, required=True, help="the archive to write")
-    parser.add_argument("--evaluation", type=Path, help="JSON of `evaluate`, for the manifest's metrics and calibration")
+    parser.add_argument(
+        "--evaluation", type=Path, help="JSON of `evaluate`, for the manifest's metrics and calibration"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -196,7 +196,9 @@ def run(args: argparse.Namespace) -> int:
         Examples(splits[name], tokenizer, config.data, model, args.out / "cache") for name in ("train", "val")
     )
     parameters = sum(p.numel() for p in model.parameters())
-    print(f"{len(train)} training studies, {len(val)} for validation, {len(tokenizer)} words, {parameters:,} parameters")
+    print(
+        f"{len(train)} training studies, {len(val)} for validation, {len(tokenizer)} words, {parameters:,} parameters"
+    )
     trainer = Trainer(config, model, tokenizer, train, val, args.out)
     loss = trainer.fit()
     print(f"best validation loss {loss:.4f}; state in {args.out}")

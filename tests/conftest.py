@@ -1,4 +1,4 @@
-"""Parts shared by all tests: a tiny checkpoint with random weights, exported once a run, and the real data where it is."""
+"""Parts shared by all tests: a tiny checkpoint with random weights, exported once a run, and the real data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Beam search as a tensor program: all studies of one width advance together, each at its own place, by its own options.
+"""Beam search as a tensor program: studies of one width advance together, each at its own place, by its own options.
 
 Choosing tokens is kept apart from running the network: whoever holds a `BeamLane` asks it for the next decoder input
 and hands it the logits. Semantics are those of Hugging Face `generate` (transformers 5, `_beam_search`; with one beam
@@ -21,7 +21,7 @@ NEVER = -1.0e9
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """A finished hypothesis: generated ids (bos left out, eos kept), their log-probabilities, length-normalised score."""
+    """A finished hypothesis: generated ids (no bos, eos kept), their log-probabilities, length-normalised score."""
 
     ids: tuple[int, ...]
     log_probabilities: tuple[float, ...]

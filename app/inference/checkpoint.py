@@ -129,7 +129,9 @@ def load_checkpoint(path: Path, sha256: str | None = None) -> Checkpoint:
         try:
             sha256 = sha256_path(path).read_text().split()[0]
         except (OSError, IndexError) as error:
-            raise CheckpointError(f"{path}: no SHA-256 given, and none in {sha256_path(path).name} beside it") from error
+            raise CheckpointError(
+                f"{path}: no SHA-256 given, and none in {sha256_path(path).name} beside it"
+            ) from error
     actual = hashlib.sha256(data).hexdigest()
     if actual != sha256.lower():
         raise CheckpointError(f"{path}: SHA-256 does not match: expected {sha256.lower()}, found {actual}")
@@ -139,7 +141,7 @@ def load_checkpoint(path: Path, sha256: str | None = None) -> Checkpoint:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def test_image(size: int = 96) -> Tensor:
+def self_test_image(size: int = 96) -> Tensor:
     """The self-test's picture, f32[size, 1.25·size] in 0..1: made by a formula, so that nothing needs to be stored."""
     y = torch.arange(size, dtype=torch.float64)[:, None] / size
     x = torch.arange(size + size // 4, dtype=torch.float64)[None] / size
@@ -150,7 +152,7 @@ def test_image(size: int = 96) -> Tensor:
 def run_self_test(module: torch.jit.ScriptModule, device: torch.device) -> dict[str, list[float]]:
     """Finding, view and first-token logits for the self-test's picture."""
     with torch.inference_mode():
-        views = module.preprocess(test_image().to(device))[None]
+        views = module.preprocess(self_test_image().to(device))[None]
         memory, finding_logits, view_logits = module.encode(views)
         mask = torch.ones(1, 1, dtype=torch.bool, device=device)
         findings, constants = module.begin(memory[None], finding_logits[None], view_logits[None], mask)
@@ -187,7 +189,7 @@ def _load_bytes(data: bytes, sha256: str) -> Checkpoint:
     extra = {MANIFEST: "", TOKENIZER: ""}
     try:
         with _quiet_jit():
-            module = torch.jit.load(io.BytesIO(data), map_location="cpu", _extra_files=extra)
+            module = torch.jit.load(io.BytesIO(data), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]  # torch leaves it unannotated
     except (RuntimeError, ValueError) as error:
         raise CheckpointError("torch cannot load the archive") from error
     manifest = _read_manifest(extra[MANIFEST])
@@ -236,7 +238,9 @@ def _read_manifest(content: str | bytes) -> dict[str, Any]:
         if not isinstance(manifest.get(key), kind):
             raise CheckpointError(f"{MANIFEST}: {key} is missing or of the wrong type")
     if manifest["schema_version"] != SCHEMA_VERSION:
-        raise CheckpointError(f"{MANIFEST}: schema_version {manifest['schema_version']}, this program reads {SCHEMA_VERSION}")
+        raise CheckpointError(
+            f"{MANIFEST}: schema_version {manifest['schema_version']}, this program reads {SCHEMA_VERSION}"
+        )
     for finding in manifest["findings"]:
         if not {"name", "temperature", "threshold"} <= set(finding):
             raise CheckpointError(f"{MANIFEST}: a finding lacks name, temperature or threshold")
@@ -259,7 +263,9 @@ def _check_consistent(module: torch.jit.ScriptModule, manifest: Mapping[str, Any
     except (RuntimeError, AttributeError) as error:
         raise CheckpointError("self-test: the network does not run by the contract") from error
     if len(measured["token_logits"]) != len(tokenizer):
-        raise CheckpointError(f"vocabulary size: the network has {len(measured['token_logits'])}, {TOKENIZER} {len(tokenizer)}")
+        raise CheckpointError(
+            f"vocabulary size: the network has {len(measured['token_logits'])}, {TOKENIZER} {len(tokenizer)}"
+        )
     if len(measured["finding_logits"]) != len(manifest["findings"]):
         raise CheckpointError(
             f"findings: the network has {len(measured['finding_logits'])}, {MANIFEST} {len(manifest['findings'])}"

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -183,6 +183,7 @@ class Engine:
                 raise EngineFullError(self.retry_after())
             self._queue.append(study)
             self._observer.queued(len(self._queue))
+            self._wake.notify()  # its deadline may be the next
         views.add_done_callback(self._notify)
         study.future.add_done_callback(self._notify)
         return study.future
@@ -351,7 +352,7 @@ class Engine:
             broken = logits.isnan().flatten(1).any(1)
             finished = lane.search.advance(logits)
         except Exception as error:
-            logger.warning("a step of %d studies failed: %s", n, type(error).__name__)
+            logger.warning("a step of %d studies failed: %s", n, type(error).__name__, exc_info=True)
             for slot in range(n - 1, -1, -1):
                 _fail(lane.studies[slot].future, GenerationError("the report could not be generated"))
                 self._release(lane, slot)

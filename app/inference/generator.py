@@ -20,7 +20,7 @@ from torch import Tensor
 from app.inference.beam_search import Sequence as TokenSequence
 from app.inference.checkpoint import Checkpoint, compare_self_test, load_checkpoint, run_self_test
 from app.inference.engine import Engine, Generation, Observer
-from app.inference.options import DecodingOptions
+from app.inference.options import DecodingOptions, InvalidOptionError
 from app.inference.tokenizer import EOS
 from app.report import Finding, Hypothesis, Report, Timing, ViewGuess
 
@@ -108,7 +108,7 @@ class Generator:
         return self._engine.active_rows
 
     def warm_up(self) -> None:
-        """Runs real studies of one and several views and widths, so that the first request finds everything compiled."""
+        """Runs studies of one and several views and widths, so that the first request finds everything compiled."""
         image = np.zeros((64, 80), np.uint8)
         image[16:48, 20:60] = 200
         tokens = min(8, self.limits.max_new_tokens)
@@ -127,10 +127,14 @@ class Generator:
         """Queues one study of greyscale images [H,W]; uint8 and uint16 span their range, float32 is 0..1.
 
         `deadline` is a `time.monotonic` time. Cancelling the future frees its place. Raises `EngineFullError`,
-        `EngineStoppedError`, and ValueError for a study without images or with too many.
+        `EngineStoppedError`, `InvalidOptionError` beyond the model's limits, and ValueError for a study without images
+        or with too many.
         """
         if not 1 <= len(images) <= self.limits.max_views:
             raise ValueError(f"a study has 1 to {self.limits.max_views} images, not {len(images)}")
+        if options.max_new_tokens > self.limits.max_new_tokens:
+            limit = self.limits.max_new_tokens
+            raise InvalidOptionError("max_new_tokens", f"max_new_tokens must be at most {limit} for this model")
         views: Future[Tensor] = Future()
         generation = self._engine.submit(views, options, deadline)
         answer: Future[Report] = Future()
@@ -149,7 +153,9 @@ class Generator:
             return
         try:
             with torch.inference_mode():
-                views.set_result(torch.stack([self._module.preprocess(to_unit_range(image).to(self.device)) for image in images]))
+                views.set_result(
+                    torch.stack([self._module.preprocess(to_unit_range(image).to(self.device)) for image in images])
+                )
         except Exception as error:
             views.set_exception(error)
 
@@ -164,14 +170,16 @@ class Generator:
 
     def _report(self, generation: Generation) -> Report:
         hypotheses = tuple(self._hypothesis(sequence) for sequence in generation.sequences)
-        warnings = () if hypotheses[0].text else ("The model wrote an empty report.",)
+        warnings = []
+        if not hypotheses[0].text:
+            warnings.append("The model wrote an empty report.")
         if hypotheses[0].finish_reason == "length":
-            warnings += ("The report was cut at max_new_tokens.",)
+            warnings.append("The report was cut at max_new_tokens.")
         return Report(
             hypotheses=hypotheses,
             findings=tuple(map(self._finding, self.manifest["findings"], generation.finding_logits)),
             views=tuple(map(self._view, generation.view_logits)),
-            warnings=warnings,
+            warnings=tuple(warnings),
             timing=Timing(
                 queue_ms=generation.queue_seconds * 1e3,
                 encode_ms=generation.encode_seconds * 1e3,

@@ -46,9 +46,7 @@ class Tokenizer:
         return len(self.tokens)
 
     @classmethod
-    def build(
-        cls, reports: Iterable[Mapping[str, str]], section_names: Sequence[str], min_count: int = 1
-    ) -> Tokenizer:
+    def build(cls, reports: Iterable[Mapping[str, str]], section_names: Sequence[str], min_count: int = 1) -> Tokenizer:
         """The vocabulary of training reports (section name to text): words seen at least `min_count` times."""
         counts: Counter[str] = Counter()
         casings: defaultdict[str, Counter[str]] = defaultdict(Counter)

@@ -36,9 +36,7 @@ class DecoderLayer(nn.Module):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         """Attention of [N,Q,D] over [N,M,D]; `mask` bool, broadcast to [N,heads,Q,M], True where seen."""
-        out = F.scaled_dot_product_attention(
-            self.split(query), self.split(key), self.split(value), attn_mask=mask
-        )
+        out = F.scaled_dot_product_attention(self.split(query), self.split(key), self.split(value), attn_mask=mask)
         return out.transpose(1, 2).flatten(2)
 
     def feed_forward(self, x: Tensor) -> Tensor:
@@ -59,7 +57,6 @@ class TransformerDecoder(nn.Module):
     ) -> None:
         """`max_tokens` bounds the length of a sequence, bos included."""
         super().__init__()
-        self.vocabulary = vocabulary
         self.width = width
         self.max_tokens = max_tokens
         self.embedding = nn.Embedding(vocabulary, width)

@@ -1,4 +1,4 @@
-"""The trainable network: views of a study in, findings and report out. Its exported methods are the checkpoint contract."""
+"""The network: views of a study in, findings and report out. Its exported methods are the checkpoint contract."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class ReportModel(nn.Module):
         longest = max(height, width)
         rows = max(1, (height * self.image_size + longest // 2) // longest)
         columns = max(1, (width * self.image_size + longest // 2) // longest)
-        image = F.interpolate(
-            image[None, None], [rows, columns], mode="bilinear", align_corners=False, antialias=True
-        )[0]
+        image = F.interpolate(image[None, None], [rows, columns], mode="bilinear", align_corners=False, antialias=True)[
+            0
+        ]
         image = (image - image.mean()) / (image.std(correction=0) + 1e-3)
         top, left = (self.image_size - rows) // 2, (self.image_size - columns) // 2
         margins = [left, self.image_size - columns - left, top, self.image_size - rows - top]
@@ -124,7 +124,7 @@ class ReportModel(nn.Module):
         return logits.index_fill(-1, self.forbidden, float("-inf"))
 
     def forward(self, images: Tensor, view_mask: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Teacher forcing: images f32[B,1,S,S] of all given views in order, mask bool[N,V] with B True, tokens i64[N,T].
+        """Teacher forcing: images f32[B,1,S,S] of all views given, mask bool[N,V] with B True, tokens i64[N,T].
 
         Returns token logits f32[N,T,V], finding logits f32[N,F], view logits f32[B,2].
         """
