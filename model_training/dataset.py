@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from app.images.decode import decode
 from torch import Tensor
 from tqdm import tqdm
 
+from app.images.decode import decode_image
 from app.inference.generator import to_unit_range
 from app.inference.tokenizer import BOS, EOS, PAD, Tokenizer
-from model_training.config import DataConfig
+from model_training.config import Config
 from model_training.data.study import Study
 from model_training.labeller import label_mesh, label_report
 from model_training.model.report_model import VIEW_NAMES, ReportModel
@@ -77,7 +77,7 @@ def _fill_cache(file: Path, paths: Sequence[Path], model: ReportModel) -> None:
 
     def prepare(i: int) -> None:
         with torch.inference_mode():
-            pixels = decode(paths[i].read_bytes()).pixels
+            pixels = decode_image(paths[i].read_bytes()).pixels
             cache[i] = model.preprocess(to_unit_range(pixels))[0].numpy()
 
     with ThreadPoolExecutor() as pool:
@@ -91,11 +91,11 @@ class Examples:
     """The studies of one split, ready to be batched."""
 
     def __init__(
-        self, studies: Sequence[Study], tokenizer: Tokenizer, data: DataConfig, model: ReportModel, cache: Path
+        self, studies: Sequence[Study], tokenizer: Tokenizer, config: Config, model: ReportModel, cache: Path
     ) -> None:
         """`cache` is the folder for decoded images. Studies without images are left out by the caller."""
         self.studies = list(studies)
-        self.max_views = data.max_views
+        self.max_views = config.data.max_views
         self.images = cache_images(self.studies, model, cache)
         counts = [len(study.images) for study in self.studies]
         self.first = np.cumsum([0, *counts])
@@ -103,10 +103,10 @@ class Examples:
             [VIEW_NAMES.index(image.view) if image.view else IGNORED for image in study.images]
             for study in self.studies
         ]
-        self.labels = torch.tensor([labels_of(study, data.findings) for study in self.studies])
-        limit = model.decoder.max_tokens
+        self.labels = torch.tensor([labels_of(study, config.data.findings) for study in self.studies])
+        limit = 1 + config.model.max_new_tokens
         self.tokens = [
-            [BOS, *tokenizer.encode({s: sections_of(study).get(s, "") for s in data.sections}), EOS][:limit]
+            [BOS, *tokenizer.encode({s: sections_of(study).get(s, "") for s in config.data.sections}), EOS][:limit]
             for study in self.studies
         ]
 

@@ -60,8 +60,8 @@ class Averaged:
         decay = min(self.decay, (step + 1) / (step + 10))
         for average, value in zip(self.model.parameters(), model.parameters(), strict=True):
             average.lerp_(value, 1.0 - decay)
-        for average, value in zip(self.model.buffers(), model.buffers(), strict=True):
-            average.copy_(value)
+        for average_buffer, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+            average_buffer.copy_(buffer)
 
 
 class Trainer:
@@ -112,7 +112,8 @@ class Trainer:
 
     def _epoch(self, epoch: int, progress: tqdm[Any]) -> None:
         self.model.train()
-        for batch in self._shuffled(epoch):
+        first = epoch * self.steps_per_epoch
+        for step, batch in enumerate(self._shuffled(epoch), first):
             with self.autocast:
                 parts = losses(self.model, self._on_device(batch), self.training)
             loss = total(parts, self.training)
@@ -121,9 +122,9 @@ class Trainer:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
             self.optimiser.step()
             self.schedule.step()
-            self.average.update(self.model, progress.n)
+            self.average.update(self.model, step)
             for name, value in parts.items():
-                self.writer.add_scalar(f"train/{name}", float(value), progress.n)
+                self.writer.add_scalar(f"train/{name}", float(value), step)
             progress.set_postfix({name: f"{float(value):.3f}" for name, value in parts.items()})
             progress.update()
 
@@ -160,7 +161,7 @@ class Trainer:
 def fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 arithmetic is done in hardware, so that autocast pays."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
@@ -192,9 +193,7 @@ def run(args: argparse.Namespace) -> int:
     )
     model = build_model(config, len(tokenizer))
     args.out.mkdir(parents=True, exist_ok=True)
-    train, val = (
-        Examples(splits[name], tokenizer, config.data, model, args.out / "cache") for name in ("train", "val")
-    )
+    train, val = (Examples(splits[name], tokenizer, config, model, args.out / "cache") for name in ("train", "val"))
     parameters = sum(p.numel() for p in model.parameters())
     print(
         f"{len(train)} training studies, {len(val)} for validation, {len(tokenizer)} words, {parameters:,} parameters"

@@ -16,7 +16,7 @@ def build_model(config: Config, vocabulary: int) -> ReportModel:
     encoder: Any = build_encoder(shape.encoder)
     decoder = TransformerDecoder(
         vocabulary,
-        max_tokens=shape.max_new_tokens + 1,
+        max_tokens=shape.max_new_tokens,
         width=shape.width,
         layers=shape.layers,
         heads=shape.heads,

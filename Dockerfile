@@ -1,0 +1,31 @@
+# Serving only: no training code, no compilers, not root. The root file system may be read-only.
+#   docker build -t xray-report .
+# The default torch build carries CUDA; for a smaller CPU-only image give PyTorch's CPU index:
+#   docker build --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu -t xray-report:cpu .
+FROM python:3.11-slim-bookworm AS build
+ARG TORCH_INDEX=""
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/venv
+COPY constraints.txt /src/
+# torch first and alone: it is most of the image and changes least.
+RUN /opt/venv/bin/pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -c /src/constraints.txt torch
+COPY pyproject.toml README.md /src/
+COPY app /src/app
+RUN /opt/venv/bin/pip install -c /src/constraints.txt /src
+
+FROM python:3.11-slim-bookworm
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin xray
+COPY --from=build /opt/venv /opt/venv
+COPY weights /weights
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    XRAY_REPORT_CHECKPOINT=/weights/xray-report-phantom.pt \
+    XRAY_REPORT_HOST=0.0.0.0 \
+    XRAY_REPORT_PORT=8000
+USER xray
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"XRAY_REPORT_PORT\"]}/readyz', timeout=4)"]
+STOPSIGNAL SIGTERM
+CMD ["xray-report", "serve"]

@@ -1,0 +1,56 @@
+"""`make demo`: starts the real server on a free port, posts the bundled sample study, prints the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+START_SECONDS = 120.0
+
+
+def main() -> int:
+    """Exit status 0 when a report came back."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"XRAY_REPORT_LOG_LEVEL": "WARNING"}
+    command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port)]
+    server = subprocess.Popen(command, env=environment)  # noqa: S603 our own program
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60.0, trust_env=False) as client:
+            if not wait_until_ready(client, server):
+                print("error: the server did not become ready", file=sys.stderr)
+                return 1
+            samples = sorted(WEIGHTS.glob("sample-*.png"))
+            images = [("image", (sample.name, sample.read_bytes(), "image/png")) for sample in samples]
+            answer = client.post("/v1/report", files=images, params={"num_beams": 3})
+            print(json.dumps(answer.json(), indent=2))
+            return 0 if answer.status_code == httpx.codes.OK else 1
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def wait_until_ready(client: httpx.Client, server: subprocess.Popen[bytes]) -> bool:
+    """Whether the server answers /readyz with 200 before the time is up or it exits."""
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and server.poll() is None:
+        try:
+            if client.get("/readyz").status_code == httpx.codes.OK:
+                return True
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""The network: what is exported computes what is trained."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from app.inference.checkpoint import CheckpointError, script
+from app.inference.tokenizer import BOS, PAD, UNK
+from model_training.export import check_agreement
+from model_training.model.report_model import ReportModel
+
+
+def constants_of(model: ReportModel, views: list[int]) -> list[torch.Tensor]:
+    size = model.image_size
+    mask = torch.arange(4) < torch.tensor(views)[:, None]
+    images = torch.rand(sum(views), 1, size, size, generator=torch.Generator().manual_seed(3))
+    spread = [model.spread(part, mask) for part in model.encode(images)]
+    return model.begin(spread[0], spread[1], spread[2], mask)[1]
+
+
+def test_cached_stepping_equals_the_full_forward_pass(tiny_model: ReportModel) -> None:
+    """Teacher forcing and stepping with a cache give the same logits, for one view and for four."""
+    check_agreement(tiny_model, script(tiny_model), vocabulary=20, views=4)
+
+
+def test_export_refuses_a_model_whose_scripted_form_disagrees(tiny_model: ReportModel) -> None:
+    """The check that guards export can fail."""
+    other = copy.deepcopy(tiny_model)
+    with torch.no_grad():
+        other.finding_bias.add_(1.0)
+    with pytest.raises(CheckpointError, match="finding logits disagree"):
+        check_agreement(tiny_model, script(other), vocabulary=20, views=2)
+
+
+@torch.inference_mode()
+def test_beams_follow_their_ancestors(tiny_model: ReportModel) -> None:
+    """Beams that swap histories through `ancestors` compute what each history computes alone, at ragged positions."""
+    constants = constants_of(tiny_model, [1, 2])
+    histories = torch.tensor([[[BOS, 6, 7, 8], [BOS, 9, 10, 11]], [[BOS, 12, 13, 14], [BOS, 12, 13, 15]]])
+    alone = []
+    for study in range(2):
+        for beam in range(2):
+            state = tiny_model.allocate(1, 1, 8)
+            rows = [constant[study : study + 1] for constant in constants]
+            for t in range(4):
+                ancestors = torch.zeros(1, 1, t + 1, dtype=torch.long)
+                token = histories[study, beam, t].view(1, 1)
+                logits = tiny_model.decode_step(token, torch.tensor([t]), ancestors, rows, state)
+            alone.append(logits[0, 0])
+    state = tiny_model.allocate(2, 2, 8)
+    own = torch.arange(2)[None, :, None]
+    ancestors = own.expand(2, 2, 4).clone()
+    for t in range(3):
+        step = histories[:, :, t] if t < 2 else histories[:, [1, 0], t]
+        if t == 2:
+            ancestors[..., :2] = torch.tensor([1, 0])[None, :, None]
+        tiny_model.decode_step(step, torch.full((2,), t), ancestors[..., : t + 1], constants, state)
+    # Place 2 was written crossed over, so each beam's history now runs 1, 1, 0 or 0, 0, 1 and its own place is 3.
+    crossed = torch.stack([histories[:, 1], histories[:, 0]], 1)
+    logits = tiny_model.decode_step(crossed[:, :, 3], torch.full((2,), 3), ancestors, constants, state)
+    expected = torch.stack(alone).view(2, 2, -1)[:, [1, 0]]
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_what_must_not_be_said_has_no_probability(tiny_model: ReportModel) -> None:
+    """Padding, bos and unknown are never candidates."""
+    constants = constants_of(tiny_model, [1])
+    state = tiny_model.allocate(1, 1, 1)
+    place = torch.zeros(1, dtype=torch.long)
+    logits = tiny_model.decode_step(torch.full((1, 1), BOS), place, place[:, None, None], constants, state)
+    silent = logits[0, 0].isneginf().nonzero()[:, 0].tolist()
+    assert silent == sorted([PAD, BOS, UNK])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("shape", [(64, 64), (200, 100), (31, 500), (1, 1), (1, 3000)])
+def test_preprocessing_keeps_the_aspect_ratio_and_takes_out_exposure(
+    tiny_model: ReportModel, shape: tuple[int, int]
+) -> None:
+    """Any size becomes a padded square, and a darker or flatter exposure of a picture gives the same input."""
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+    out = tiny_model.preprocess(image)
+    assert out.shape == (1, 64, 64)
+    assert bool(out.isfinite().all())
+    if min(shape) > 1:
+        darker = tiny_model.preprocess(0.1 + 0.5 * image)
+        torch.testing.assert_close(out, darker, atol=0.05, rtol=0.05)
+
+
+@torch.inference_mode()
+def test_evidence_of_views_adds_up(tiny_model: ReportModel) -> None:
+    """The same view twice doubles the evidence for a finding and counts the prior once."""
+    image = torch.rand(1, 1, 64, 64)
+    memory, findings, views = tiny_model.encode(image)
+    once, _ = tiny_model.begin(memory[None], findings[None], views[None], torch.tensor([[True]]))
+    pair = [torch.cat([part, part])[None] for part in (memory, findings, views)]
+    twice, _ = tiny_model.begin(pair[0], pair[1], pair[2], torch.tensor([[True, True]]))
+    bias = tiny_model.finding_bias
+    torch.testing.assert_close(twice - bias, 2 * (once - bias))
