@@ -31,8 +31,9 @@ def paired_bootstrap(
 ) -> dict[str, Difference]:
     """Difference of every score, by name, with its percentile interval over resampled studies.
 
-    Both systems are scored on the same draws. A draw in which a score is undefined takes no part in its interval. CIDEr
-    keeps the n-gram weights of the full set. Raises `ValueError` when the two do not have the same number of studies.
+    Both systems are scored on the same draws. A score undefined for either is left out, a draw in which it is undefined
+    takes no part in its interval. CIDEr keeps the n-gram weights of the full set. Raises `ValueError` when the two do
+    not have the same number of studies.
     """
     studies = len(system.bleu)
     if studies != len(baseline.bleu):
@@ -42,9 +43,10 @@ def paired_bootstrap(
     whole, other = system.totals(), baseline.totals()
     resampled, other_resampled = system.totals(weights), baseline.totals(weights)
     differences = {}
-    for name in whole.keys() & other.keys():
+    for name, value in whole.items():
+        if name not in other or np.isnan(value - other[name]):
+            continue
         sample = resampled[name] - other_resampled[name]
-        sample = sample[~np.isnan(sample)]
-        low, high = np.quantile(sample, [(1 - level) / 2, (1 + level) / 2]) if sample.size else (np.nan, np.nan)
-        differences[name] = Difference(float(whole[name] - other[name]), float(low), float(high))
-    return {name: differences[name] for name in whole if name in differences}
+        low, high = np.nanquantile(sample, [(1 - level) / 2, (1 + level) / 2])
+        differences[name] = Difference(float(value - other[name]), float(low), float(high))
+    return differences

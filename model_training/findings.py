@@ -22,7 +22,7 @@ POSITIVE: frozenset[Status] = frozenset({"present", "uncertain"})
 MESH: dict[str, str] = {
     "cardiomegaly": r"cardiomegaly|(cardiac shadow|heart( ventricles| atria)?)\b.*/(enlarged|prominent)",
     "pleural effusion": r"pleural effusion|(hydro|hemo)(pneumo)?thorax",
-    # Increased density within the lung. A round one is a nodule, an interstitial one is interstitial markings, and one
+    # Increased density within the lung. A round one is a nodule, an interstitial one is increased markings, and one
     # of the chest wall, the mediastinum or the abdomen is none of these.
     "airspace opacity": r"airspace disease|consolidation|pneumonia\b"
     r"|(opacity|density|infiltrate)(?!.*/(round|interstitial|artifact|breast|thorax|abdomen|mediastinum))",
@@ -36,7 +36,7 @@ MESH: dict[str, str] = {
     r"|lung, hyperlucent|diaphragm\b.*/flattened|blister",
     "low lung volumes": r"lung/.*hypoinflation",
     "pulmonary edema": r"pulmonary (edema|congestion)|heart failure",
-    "interstitial markings": r"markings|(opacity|infiltrate|lung|thickening)/.*(interstitial|reticular)"
+    "increased markings": r"markings|(opacity|infiltrate|lung|thickening)/.*(interstitial|reticular)"
     r"|lung diseases, interstitial|(pulmonary )?fibrosis",
     "scarring": r"cicatrix|thickening.*/pleura",
     "costophrenic angle blunting": r"costophrenic angle/.*blunted",

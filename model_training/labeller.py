@@ -24,7 +24,8 @@ _PRESENT = [(finding, phrases.compile_phrase(p)) for finding, ps in phrases.PRES
 _ABSENT = [(finding, phrases.compile_phrase(p)) for finding, ps in phrases.ABSENT.items() for p in ps]
 _NEGATED_AFTER, _NEGATED_BEFORE = map(phrases.compile_phrase, (phrases.NEGATED_AFTER, phrases.NEGATED_BEFORE))
 _SCOPE_END, _CONTRAST = map(phrases.compile_phrase, (phrases.SCOPE_END, phrases.CONTRAST))
-_NO_DENIAL, _DOUBTED = map(phrases.compile_phrase, (phrases.NO_DENIAL, phrases.DOUBTED))
+_NO_CHANGE, _NOT_EXCLUDED = map(phrases.compile_phrase, (phrases.NO_CHANGE, phrases.NOT_EXCLUDED))
+_DOUBTED = phrases.compile_phrase(phrases.DOUBTED)
 _SIDES = [
     (frozenset({"left", "right"}), phrases.compile_phrase(phrases.BILATERAL)),
     (frozenset({"left"}), phrases.compile_phrase(phrases.LEFT)),
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 @lru_cache(maxsize=65536)  # reports repeat their sentences
 def _label_words(words: str) -> tuple[Mention, ...]:
-    words = _NO_DENIAL.sub("unchanged", words)
+    words = _NOT_EXCLUDED.sub("possible", _NO_CHANGE.sub("unchanged", words))
     hits = [
         _Hit(finding, _status(words, match.start(), match.end()), match.start(), match.end())
         for finding, pattern in _PRESENT
@@ -109,7 +110,7 @@ def _status(words: str, start: int, end: int) -> Status:
 
 
 def _give_sides(words: str, hits: list[_Hit]) -> None:
-    """Each side word goes to the nearest finding that can have one; a finding left without takes its sentence's."""
+    """Each side word goes to the nearest finding that can have one; one that is there without takes its sentence's."""
     sided = [hit for hit in hits if hit.finding not in MIDLINE]
     for sides, pattern in _SIDES:
         for match in pattern.finditer(words):
@@ -119,7 +120,8 @@ def _give_sides(words: str, hits: list[_Hit]) -> None:
                     hit.sides |= sides
     named = set[str]().union(*(hit.sides for hit in sided))
     for hit in sided:
-        hit.sides = hit.sides or named
+        if hit.status != "absent":
+            hit.sides = hit.sides or named
 
 
 def _strongest(mentions: Iterable[Mention]) -> dict[str, Mention]:

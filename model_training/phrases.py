@@ -90,7 +90,7 @@ PRESENT: dict[str, tuple[str, ...]] = {
         f"{_BIGGER} (of |in )?(the )?(central )?(pulmonary )?(vascul*|vessels)",
         f"vascul* ~ {_BIGGER}",
     ),
-    "interstitial markings": (
+    "increased markings": (
         f"{_COARSE} ~ {_MARKINGS}",
         f"{_MARKINGS} ~ (increas*|prominen*|coarse*|accentuat*|thicken*|crowd*)",
         f"{_MARKINGS} ~ (opaci*|disease*|change*|fibrosis|infiltrat*|densit*)",
@@ -166,11 +166,11 @@ SCOPE_END = (
     f"{CONTRAST}|aside from|apart from|other than|with the exception|otherwise|which"
     "|is|are|was|were|has|have|appear|appears|remain|remains"
 )
-# Phrases that look like a denial and are none.
-NO_DENIAL = (
+# Phrases that look like a denial and are none: they say that all is as before, or doubt.
+NO_CHANGE = (
     "(no|not|without) (significant |significantly |definite |substantial )?(interval )?(change|changed|increase)"
-    "|not (be )?(entirely |completely )?(excluded|ruled out)|not only"
 )
+NOT_EXCLUDED = "not (be )?(entirely |completely |definitely )?(excluded|ruled out)"
 
 BILATERAL = "(bilateral*|both|bi ?(basilar|basal|apical)|bases|apices|sulci|(hemi)?diaphragms)"
 LEFT = "(left(?! (ventric|atri|heart|lateral decub))|lingula|levo)*"
