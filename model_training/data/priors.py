@@ -39,7 +39,8 @@ _OBSERVATION = re.compile(
     r"|thicken|promin|hernia|lucen|bulla|bleb|bronchi|interstiti|marking|cathet|\bline\b|tube|pacemak|pacer|generator"
     r"|\bleads?\b|clip|wire|sternot|cabg|surg|operat|resect|mastect|stent|valve|prosthe|fusion|screw|\brods?\b|\bport"
     r"|device|stimulator|bullet|foreign|normal|unremarkable|clear|within|intact|\bno\b|without|free of|disease|process"
-    r"|adenopath|cyst|widen|listhesis|loss|unfold|capping|narrow|demineral|obscur|fluid|shift|deviat|curvature|ectomy|mild|moderate|severe|large|small|\blow\b",
+    r"|adenopath|cyst|widen|listhesis|loss|unfold|capping|narrow|demineral|obscur|fluid|shift|deviat"
+    r"|curvature|ectomy|mild|moderate|severe|large|small|\blow\b",
     re.IGNORECASE,
 )
 

@@ -20,7 +20,8 @@ _TIDY = [
         (r"[‘’]", "'"),
         (r"[“”]", '"'),
         (r"\(\s*\)", " "),
-        (r"(?<!\w)/|/(?!\w)", " "),
+        (r"(?<=\w)\s+/\s+(?=\w)", "/"),
+        (r"(?<!\w)/|/(?!\w)", " "),  # what a mark taken out leaves
         (r"\s+(?=[.,;:?!)])", ""),  # "effusion ." and "effusion , no"
         (r"(?<=[a-z])\.(?=[A-Z][a-z])", ". "),  # "bilaterally.There"
         (r"([.,;:?!])(?:\s*[.,;:])+", r"\1"),  # "abnormality. ." and ".."

@@ -33,6 +33,7 @@ def indiana(data_dir: Path) -> Collection:
         ("Nodules concerning for<BR>disease. &gt;] Clear.", "Nodules concerning for disease. Clear."),
         ("The patient\u2019s heart is normal.", "The patient's heart is normal."),
         ("No pneumothoraces. heart size is normal.", "No pneumothoraces. Heart size is normal."),
+        ("Atelectasis / infiltrate and/or scar.", "Atelectasis/infiltrate and/or scar."),
         ("", ""),
         (" . ", ""),
     ],
