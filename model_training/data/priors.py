@@ -34,8 +34,8 @@ _PRIOR = re.compile(
 # What makes the rest of a sentence worth keeping: a finding, a device, or a judgement, not anatomy alone.
 _OBSERVATION = re.compile(
     r"megaly|enlarg|opaci|densit|infiltrat|consolidat|airspace|air space|atelecta|effusion|pneumo|edema|congest|scar"
-    r"|fibro|granulom|calcif|atheroscl|tortuo|ectas|ectatic|aneurysm|uncoil|nodul|mass\b|masses|emphysem|copd|hyper|hypo"
-    r"|kypho|scolio|degenerat|spondyl|osteo|arthr|fractur|deformit|wedg|compress|elevat|eventrat|flatten|blunt"
+    r"|fibro|granulom|calcif|atheroscl|tortuo|ectas|ectatic|aneurysm|uncoil|nodul|mass\b|masses|emphysem|copd|hyper"
+    r"|hypo|kypho|scolio|degenerat|spondyl|osteo|arthr|fractur|deformit|wedg|compress|elevat|eventrat|flatten|blunt"
     r"|thicken|promin|hernia|lucen|bulla|bleb|bronchi|interstiti|marking|cathet|\bline\b|tube|pacemak|pacer|generator"
     r"|\bleads?\b|clip|wire|sternot|cabg|surg|operat|resect|mastect|stent|valve|prosthe|fusion|screw|\brods?\b|\bport"
     r"|device|stimulator|bullet|foreign|normal|unremarkable|clear|within|intact|\bno\b|without|free of|disease|process"
