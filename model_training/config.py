@@ -21,6 +21,8 @@ class ModelConfig:
     """The network."""
 
     encoder: str = "resnet-small"
+    encoder_weights: str = ""
+    decoder: str = "transformer"
     image_size: int = 160
     width: int = 192
     layers: int = 3

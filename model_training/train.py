@@ -191,7 +191,7 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = Tokenizer.build(
         (sections_of(study) for study in splits["train"]), config.data.sections, config.data.min_count
     )
-    model = build_model(config, len(tokenizer))
+    model = build_model(config, len(tokenizer), pretrained=True)
     args.out.mkdir(parents=True, exist_ok=True)
     train, val = (Examples(splits[name], tokenizer, config, model, args.out / "cache") for name in ("train", "val"))
     parameters = sum(p.numel() for p in model.parameters())

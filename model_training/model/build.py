@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from model_training.config import Config
-from model_training.model.decoders import TransformerDecoder
+from model_training.model.decoders import DECODERS
 from model_training.model.encoders import build_encoder
 from model_training.model.report_model import ReportModel
 
 
-def build_model(config: Config, vocabulary: int) -> ReportModel:
-    """A fresh `ReportModel` for a vocabulary of that many tokens. Raises ValueError for unknown parts."""
+def build_model(config: Config, vocabulary: int, *, pretrained: bool = False) -> ReportModel:
+    """A fresh `ReportModel` for a vocabulary of that many tokens; `pretrained` fetches the encoder's weights.
+
+    Raises ValueError for unknown parts.
+    """
     shape = config.model
-    encoder: Any = build_encoder(shape.encoder)
-    decoder = TransformerDecoder(
+    encoder = build_encoder(shape.encoder, shape.encoder_weights if pretrained else "")
+    if shape.decoder not in DECODERS:
+        raise ValueError(f"unknown decoder {shape.decoder!r}; known: {', '.join(DECODERS)}")
+    decoder = DECODERS[shape.decoder](
         vocabulary,
         max_tokens=shape.max_new_tokens,
         width=shape.width,

@@ -1,9 +1,13 @@
-"""Image encoders: a batch of single-channel images to a grid of features."""
+"""Image encoders: a batch of single-channel images to a grid of features. Every one compiles to TorchScript."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+import torch
+import torchvision
 from torch import Tensor, nn
 
 
@@ -30,24 +34,30 @@ class ResidualBlock(nn.Module):
         return out
 
 
-class SmallResNet(nn.Module):
-    """A narrow ResNet for training from nothing on a CPU. Output stride 32."""
+def small_resnet(widths: Sequence[int], blocks: int) -> nn.Sequential:
+    """A narrow ResNet for training from nothing on a CPU."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(1, widths[0], 7, 2, padding=3, bias=False),
+        nn.BatchNorm2d(widths[0]),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, 2, padding=1),
+    ]
+    inputs = widths[0]
+    for stage, width in enumerate(widths):
+        for block in range(blocks):
+            layers.append(ResidualBlock(inputs, width, 2 if stage and not block else 1))
+            inputs = width
+    return nn.Sequential(*layers)
 
-    def __init__(self, widths: Sequence[int] = (24, 48, 96, 192), blocks: int = 2) -> None:
+
+class Encoder(nn.Module):
+    """Convolutional layers of output stride 32, read out position by position."""
+
+    def __init__(self, layers: nn.Module, channels: int) -> None:
+        """`channels` is the width of the last layer."""
         super().__init__()
-        self.channels = widths[-1]
-        layers: list[nn.Module] = [
-            nn.Conv2d(1, widths[0], 7, 2, padding=3, bias=False),
-            nn.BatchNorm2d(widths[0]),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, 2, padding=1),
-        ]
-        inputs = widths[0]
-        for stage, width in enumerate(widths):
-            for block in range(blocks):
-                layers.append(ResidualBlock(inputs, width, 2 if stage and not block else 1))
-                inputs = width
-        self.layers = nn.Sequential(*layers)
+        self.layers = layers
+        self.channels = channels
 
     def forward(self, images: Tensor) -> Tensor:
         """f32[B,1,S,S] to f32[B,P,C], P = (S/32)² positions in reading order."""
@@ -55,11 +65,97 @@ class SmallResNet(nn.Module):
         return out
 
 
-def build_encoder(name: str) -> nn.Module:
-    """An encoder by name, with its output width as `channels`. Raises ValueError naming the known ones."""
-    match name:
-        case "resnet-small":
-            return SmallResNet()
-        case "resnet-tiny":
-            return SmallResNet(widths=(8, 8, 16, 16), blocks=1)
-    raise ValueError(f"unknown encoder {name!r}; known: resnet-small, resnet-tiny")
+def _resnet_layers(net: Any) -> nn.Module:
+    return nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3, net.layer4)
+
+
+def _densenet_layers(net: Any) -> nn.Module:
+    return nn.Sequential(net.features, nn.ReLU(inplace=True))
+
+
+def _feature_layers(net: Any) -> nn.Module:
+    layers: nn.Module = net.features
+    return layers
+
+
+# Name to torchvision's builder, how its convolutional part is taken out, and the width of that part's last layer.
+TORCHVISION: Mapping[str, tuple[str, Callable[[Any], nn.Module], int]] = {
+    "resnet-18": ("resnet18", _resnet_layers, 512),
+    "resnet-34": ("resnet34", _resnet_layers, 512),
+    "resnet-50": ("resnet50", _resnet_layers, 2048),
+    "resnet-101": ("resnet101", _resnet_layers, 2048),
+    "densenet-121": ("densenet121", _densenet_layers, 1024),
+    "mobilenet-v2": ("mobilenet_v2", _feature_layers, 1280),
+    "mobilenet-v3": ("mobilenet_v3_large", _feature_layers, 960),
+    "efficientnet-v2-s": ("efficientnet_v2_s", _feature_layers, 1280),
+    "convnext-t": ("convnext_tiny", _feature_layers, 768),
+}
+SMALL: Mapping[str, tuple[tuple[int, ...], int]] = {
+    "resnet-small": ((24, 48, 96, 192), 2),
+    "resnet-tiny": ((8, 8, 16, 16), 1),
+}
+ENCODERS = (*SMALL, *TORCHVISION)
+
+
+def build_encoder(name: str, weights: str = "") -> Encoder:
+    """An encoder by name, from nothing or from `weights`: a torchvision weights name ("IMAGENET1K_V1", downloaded) or
+    the path of a state dict of the whole torchvision network.
+
+    The first convolution of three-channel weights is summed over colours: it then answers to a grey image as it would
+    to the same image in three equal channels. Raises ValueError for unknown names and weights that do not fit.
+    """
+    if name in SMALL:
+        if weights:
+            raise ValueError(f"encoder {name!r} has no pretrained weights")
+        widths, blocks = SMALL[name]
+        return Encoder(small_resnet(widths, blocks), widths[-1])
+    if name not in TORCHVISION:
+        raise ValueError(f"unknown encoder {name!r}; known: {', '.join(ENCODERS)}")
+    builder, take, channels = TORCHVISION[name]
+    from_file = weights if weights and Path(weights).suffix else ""
+    net = torchvision.models.get_model(builder, weights=None if from_file else weights or None)
+    if from_file:
+        load_weights(net, Path(from_file))
+    layers = take(net)
+    to_single_channel(layers)
+    return Encoder(layers, channels)
+
+
+def load_weights(net: nn.Module, path: Path) -> None:
+    """Fills a network from a state-dict file of any floating type; a classifier of another shape may differ.
+
+    Raises ValueError naming the first tensors that are missing or foreign.
+    """
+    state = {name: tensor.float() for name, tensor in torch.load(path, map_location="cpu", weights_only=True).items()}
+    own = net.state_dict()
+    classifier = [name for name, tensor in state.items() if name in own and own[name].shape != tensor.shape]
+    for name in classifier:
+        del state[name]
+    missing, foreign = net.load_state_dict(state, strict=False)
+    wrong = [
+        n for n in (*missing, *foreign, *classifier) if not n.startswith(("fc.", "classifier", "heads"))
+        and not n.endswith("num_batches_tracked")
+    ]  # fmt: skip
+    if wrong:
+        raise ValueError(f"{path} does not fit: {', '.join(wrong[:5])}")
+
+
+def to_single_channel(layers: nn.Module) -> None:
+    """Replaces the first convolution, of three channels, by one of a single channel, in place."""
+    for parent in layers.modules():
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Conv2d):
+                single = nn.Conv2d(
+                    1,
+                    child.out_channels,
+                    child.kernel_size,  # type: ignore[arg-type]  # torch types the attribute wider than the argument
+                    child.stride,  # type: ignore[arg-type]  # the same
+                    child.padding,  # type: ignore[arg-type]  # the same
+                    bias=child.bias is not None,
+                )
+                with torch.no_grad():
+                    single.weight.copy_(child.weight.sum(1, keepdim=True))
+                    if child.bias is not None and single.bias is not None:
+                        single.bias.copy_(child.bias)
+                setattr(parent, name, single)
+                return
