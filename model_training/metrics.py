@@ -7,7 +7,6 @@ compared by `agreement`. Both packages come with the optional extra "evaluation"
 from __future__ import annotations
 
 import importlib
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +17,11 @@ import numpy as np
 
 from model_training import agreement, r2gen
 from model_training.agreement import FloatArray, Labels
+from model_training.data.priors import mentions_prior
 from model_training.labeller import label_report
 from model_training.meteor import meteor_of, meteor_statistics
 
 _TINY, _SMALL = 1e-15, 1e-9  # guards against empty n-gram counts, as in the original scorer
-_PRIOR = re.compile(
-    r"\b(?:prior|previous\w*|compar\w+|interval|unchanged|stable|again|since|redemonstrat\w+|persist\w+"
-    r"|(?:no|not|without) (?:significant )?(?:interval )?chang\w+|new|worsen\w*|improv\w+)\b"
-)
 
 
 class MissingExtraError(ImportError):
@@ -167,7 +163,7 @@ def recital(hypotheses: Sequence[str], training: Sequence[str]) -> dict[str, flo
     return {
         "distinct": len(set(cleaned)) / len(cleaned),
         "copied": sum(text in known for text in cleaned) / len(cleaned),
-        "prior": sum(_PRIOR.search(text) is not None for text in cleaned) / len(cleaned),
+        "prior": sum(mentions_prior(text) for text in hypotheses) / len(hypotheses),
     }
 
 
