@@ -6,10 +6,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model_training import agreement, labeller, r2gen
 from model_training.data import Study, read_collection
+from model_training.data.phantom import FINDINGS as DRAWABLE
+from model_training.data.phantom import mesh_codes, sample_phantom, write_report
 from model_training.findings import FINDINGS, Mention, Status
 from model_training.labeller import label_mesh, label_report, label_sentence
 
@@ -110,6 +113,18 @@ def test_labels_agree_with_the_human_codes_of_the_test_split(studies: Sequence[S
     assert agreement.micro_f1(counts) >= 0.88
     assert agreement.macro_f1(counts) >= 0.80
     assert equal / judged >= 0.90
+
+
+def test_labels_agree_with_what_was_drawn_in_a_phantom() -> None:
+    """The reports of the generator name every drawn finding, on its side, and nothing else that can be drawn."""
+    differing = []
+    for seed in range(500):
+        phantom = sample_phantom(np.random.default_rng(seed))
+        findings, _ = write_report(phantom, np.random.default_rng(seed))
+        said = {name: m for name, m in label_report(findings).items() if m.status == "present" and name in DRAWABLE}
+        if said != label_mesh(mesh_codes(phantom)):
+            differing.append(findings)
+    assert len(differing) <= 5, differing[:3]
 
 
 def test_the_command_prints_one_line_a_finding(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
