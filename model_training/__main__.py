@@ -28,9 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
         if arguments[:1] == [name]:
             implementation = importlib.import_module(module)
             implementation.add_arguments(command)
-            command.set_defaults(run=implementation.run)
+            command.set_defaults(run_command=implementation.run)  # `run` would clash with an option --run
     args = parser.parse_args(arguments)
-    status: int = args.run(args)
+    status: int = args.run_command(args)
     return status
 
 
