@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -48,7 +49,10 @@ class GenerationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What the network made of one study: sequences best first, raw logits, and seconds spent."""
+    """What the network made of one study: sequences best first, raw logits, and seconds spent.
+
+    Preparing the images counts as encoding, so that the queue is nothing but waiting.
+    """
 
     sequences: list[Sequence]
     finding_logits: list[float]
@@ -85,6 +89,7 @@ class _Study:
     deadline: float | None
     future: Future[Generation]
     queued_at: float
+    ready_at: float = 0.0
     admitted_at: float = 0.0
     encoded_at: float = 0.0
     finding_logits: list[float] = field(default_factory=list)
@@ -184,7 +189,7 @@ class Engine:
             self._queue.append(study)
             self._observer.queued(len(self._queue))
             self._wake.notify()  # its deadline may be the next
-        views.add_done_callback(self._notify)
+        views.add_done_callback(partial(self._prepared, study))
         study.future.add_done_callback(self._notify)
         return study.future
 
@@ -200,7 +205,11 @@ class Engine:
             self._wake.notify()
         self._thread.join()
 
-    def _notify(self, _: object) -> None:
+    def _prepared(self, study: _Study, _: object) -> None:
+        study.ready_at = time.monotonic()
+        self._notify()
+
+    def _notify(self, _: object = None) -> None:
         with self._wake:
             self._wake.notify()
 
@@ -296,7 +305,7 @@ class Engine:
             study.encoded_at = now
             study.finding_logits = findings[i].tolist()
             study.view_logits = view_logits[i, : len(views[i])].tolist()
-            self._observer.admitted(study.admitted_at - study.queued_at)
+            self._observer.admitted(max(0.0, study.admitted_at - study.ready_at))
             if not all(map(math.isfinite, study.finding_logits)):
                 _fail(study.future, GenerationError("the network gave no number"))
                 continue
@@ -375,8 +384,8 @@ class Engine:
             sequences,
             study.finding_logits,
             study.view_logits,
-            queue_seconds=study.admitted_at - study.queued_at,
-            encode_seconds=study.encoded_at - study.admitted_at,
+            queue_seconds=max(0.0, study.admitted_at - study.ready_at),
+            encode_seconds=study.ready_at - study.queued_at + study.encoded_at - study.admitted_at,
             generate_seconds=now - study.encoded_at,
         )
         # The rate is of finishes while busy: a pause before this study was queued says nothing about it.
