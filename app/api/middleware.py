@@ -1,0 +1,134 @@
+"""Around every request: its id, trace, log line and metrics, a problem document for the unforeseen, and an end to
+bodies that nobody reads. Plain ASGI: Starlette's BaseHTTPMiddleware would hide a client's leaving from the routes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from contextlib import suppress
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.problems import problem_response
+from app.telemetry import Metrics, request_context
+
+logger = logging.getLogger(__name__)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:=+/-]{1,128}")
+# W3C Trace Context, level 1: version, trace-id, parent-id, flags.
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
+# For a client that does not read before it has sent everything to find its answer.
+LINGER_SECONDS = 2.0
+
+_POLLED = frozenset({"/livez", "/readyz", "/metrics"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class RequestMiddleware:
+    """Identifies, counts and logs each request."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request; passes anything but HTTP through."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        context = _identify(Headers(scope=scope))
+        token = request_context.set(context)
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = context["request_id"]
+                headers["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, answer)
+        except Exception as error:
+            logger.exception("unforeseen error")
+            if status:  # half an answer is out: the server must cut the connection
+                raise
+            await problem_response(Request(scope), error)(scope, receive, answer)
+        finally:
+            self._record(scope, status or 500, time.perf_counter() - started)
+            request_context.reset(token)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        # The route, not the path: a path may hold anything, and every new one would be a new time series.
+        route = getattr(scope.get("route"), "path", "unmatched")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self.metrics.requests.labels(method, route, status).inc()
+        self.metrics.request_seconds.labels(route).observe(seconds)
+        fields = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1e3, 1)}
+        if problem := scope.get("problem"):
+            fields["problem"] = problem
+            if method == "POST":  # a balancer asking whether it may send requests is not one
+                self.metrics.rejected.labels(problem).inc()
+        logger.log(logging.DEBUG if route in _POLLED and status < 400 else logging.INFO, "request", extra=fields)
+
+
+def _identify(headers: Headers) -> dict[str, str]:
+    """The request's id, the client's own where it is harmless, and the trace it belongs to."""
+    given = headers.get("x-request-id", "")
+    context = {"request_id": given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex}
+    if trace := _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
+        context |= {"trace_id": trace[1], "parent_span_id": trace[2]}
+    return context
+
+
+class LingeringClose:
+    """Closes the connection after an answer that came before the whole body had, but not at once.
+
+    Left alone, uvicorn reads such a body to its end, which may never come; closed at once, a client that is still
+    sending would be reset and might never see the answer.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request; passes anything but HTTP through."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        pending = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        lingering = False
+
+        async def watch() -> Message:
+            nonlocal pending
+            message = await receive()
+            pending = message["type"] == "http.request" and message.get("more_body", False)
+            return message
+
+        async def answer(message: Message) -> None:
+            nonlocal lingering
+            if message["type"] == "http.response.start" and pending:
+                answered = MutableHeaders(scope=message)
+                lingering = "connection" not in answered
+                answered["Connection"] = "close"
+            elif lingering and not message.get("more_body", False):
+                message = {**message, "more_body": True}  # the last word is said below
+            await send(message)
+
+        await self.app(scope, watch, answer)
+        if lingering:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LINGER_SECONDS):
+                    while pending:
+                        await watch()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,0 +1,152 @@
+"""POST /v1/report: a study in, a draft report out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from app.api.auth import require_api_key
+from app.api.negotiation import negotiate
+from app.api.options import ReportOptions, openapi_parameters, parse_options
+from app.api.problems import Problem
+from app.api.schemas import ReportResponse, problem_responses
+from app.api.service import Service, ServiceDep
+from app.api.uploads import MULTIPART, RAW_TYPES, UploadLimits, receive_upload
+from app.images.decode import DecodedImage, DecodeError
+from app.images.sandbox import DecodePool
+from app.inference.engine import EngineStoppedError
+from app.inference.generator import Generator
+
+JSON, TEXT = "application/json", "text/plain"
+
+T = TypeVar("T")
+router = APIRouter(prefix="/v1", tags=["report"], dependencies=[Depends(require_api_key)])
+
+_BINARY = {"type": "string", "format": "binary"}
+_BODY = {
+    "required": True,
+    "content": {
+        MULTIPART: {
+            "schema": {
+                "type": "object",
+                "required": ["image"],
+                "description": "The views of one study, in parts named image. Options may be fields, too.",
+                "properties": {"image": {"type": "array", "minItems": 1, "maxItems": 4, "items": _BINARY}},
+            }
+        },
+        **{media_type: {"schema": _BINARY} for media_type in RAW_TYPES},
+    },
+}
+_PROBLEMS = problem_responses(
+    "malformed-request",
+    "unauthorized",
+    "not-acceptable",
+    "request-timeout",
+    "payload-too-large",
+    "image-too-large",
+    "unsupported-media-type",
+    "invalid-options",
+    "corrupt-image",
+    "overloaded",
+    "model-not-ready",
+    "draining",
+    "deadline-exceeded",
+)
+
+
+@router.post(
+    "/report",
+    response_model=ReportResponse,
+    responses={200: {"content": {TEXT: {"schema": {"type": "string"}}}}, **_PROBLEMS},
+    openapi_extra={"requestBody": _BODY, "parameters": openapi_parameters()},
+)
+async def create_report(request: Request, service: ServiceDep) -> Response:
+    """Drafts the report of one study of one to four images. Research use only. Not for clinical use."""
+    media_type = negotiate(request.headers.get("accept", ""), (JSON, TEXT))
+    if media_type is None:
+        raise Problem("not-acceptable", f"A report comes as {JSON} or {TEXT}.")
+    generator, decoder = service.working_parts()
+    settings = service.settings
+    limits = UploadLimits(
+        settings.max_body_bytes, settings.max_image_bytes, service.max_images, settings.receive_deadline_seconds
+    )
+    with service.admit() as visit:
+        upload = await receive_upload(request, limits, visit.hold)
+        options = parse_options(request.query_params.multi_items(), upload.fields, generator)
+        work = _report(service, generator, decoder, upload.images, options)
+        answer = await _unless_client_leaves(request, work)
+    if media_type == TEXT:
+        return Response(answer.as_text(), media_type=f"{TEXT}; charset=utf-8", headers=_NO_STORE)
+    return Response(answer.as_json(), media_type=JSON, headers=_NO_STORE)
+
+
+_NO_STORE = {"Cache-Control": "no-store"}  # somebody's health
+
+
+async def _report(
+    service: Service,
+    generator: Generator,
+    decoder: DecodePool,
+    files: Sequence[bytearray],
+    options: ReportOptions,
+) -> ReportResponse:
+    """Decodes, generates and puts the answer together, within the request's deadline."""
+    started = time.monotonic()
+    seconds = service.settings.request_deadline_seconds
+    # The engine keeps the deadline itself; the timeout stands behind it should the engine hang.
+    async with asyncio.timeout(seconds):
+        images = await _decode(decoder, files)
+        decode_seconds = time.monotonic() - started
+        service.metrics.stage("decode", decode_seconds)
+        try:
+            future = generator.submit([image.pixels for image in images], options.decoding, started + seconds)
+            report = await asyncio.wrap_future(future)
+        except EngineStoppedError as error:
+            raise service.unavailable() from error
+    return ReportResponse.of(
+        report,
+        images,
+        options,
+        generator,
+        decode_seconds=decode_seconds,
+        total_seconds=time.monotonic() - started,
+    )
+
+
+async def _decode(decoder: DecodePool, files: Sequence[bytearray]) -> list[DecodedImage]:
+    """All images at once. Raises the problem of the first that cannot be used, saying which."""
+    pending = [asyncio.wrap_future(decoder.decode(bytes(file))) for file in files]
+    images: list[DecodedImage] = []
+    for i, result in enumerate(await asyncio.gather(*pending, return_exceptions=True), 1):
+        if isinstance(result, DecodeError):
+            raise Problem(result.type, f"Image {i}: {result}.") from result
+        if isinstance(result, BaseException):
+            raise result
+        images.append(result)
+    return images
+
+
+async def _unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The work's result; when the client goes first, the work is cancelled: its rows are free at the next step."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Problem("client-closed-request")
+        if working.cancelled():
+            raise Problem("draining")
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

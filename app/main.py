@@ -1,0 +1,106 @@
+"""The application: load, verify, warm up, ready, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from app import report
+from app.api import health, model, reports
+from app.api.middleware import LingeringClose, RequestMiddleware
+from app.api.problems import install_problems
+from app.api.service import Phase, Service
+from app.images.sandbox import DecodePool
+from app.inference.generator import Generator
+from app.settings import Settings, load_settings, unknown_variables
+from app.telemetry import Metrics
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """An application of its own: nothing is shared between two. Raises `SettingsError`.
+
+    Its lifespan raises `CheckpointError` when the checkpoint is not the one to serve.
+    """
+    settings = settings or load_settings()
+    service = Service(settings, Metrics())
+    app = FastAPI(
+        title="xray-report",
+        description=f"Drafts the report of a chest X-ray study. {report.DISCLAIMER}",
+        version="1",
+        lifespan=_lifespan,
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.add_middleware(RequestMiddleware, metrics=service.metrics)
+    app.add_middleware(LingeringClose)
+    install_problems(app)
+    for part in (reports, model, health):
+        app.include_router(part.router)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    for name in unknown_variables(os.environ):
+        logger.warning("%s is no setting of this service; it is ignored", name)
+    try:
+        await asyncio.to_thread(_load, service)
+        # In the background: the port is open meanwhile, and /readyz says 503.
+        async with asyncio.TaskGroup() as background:
+            background.create_task(_warm_up(service))
+            yield
+            service.drain()
+            logger.info("stopping")
+    finally:
+        await asyncio.to_thread(_close, service)
+
+
+def _load(service: Service) -> None:
+    settings = service.settings
+    service.generator = generator = Generator.load(
+        settings.checkpoint,
+        sha256=settings.checkpoint_sha256,
+        device=settings.device,
+        precision=settings.precision,
+        max_rows=settings.max_rows,
+        max_queue=settings.max_queue,
+        observer=service.metrics,
+    )
+    service.decoder = DecodePool(
+        settings.decode_workers,
+        timeout=settings.decode_deadline_seconds,
+        max_pixels=settings.max_pixels,
+        network_size=generator.manifest["image_size"],
+    )
+    card = {"name": generator.name, "version": generator.version, "sha256": generator.sha256}
+    card |= {"device": str(generator.device), "precision": generator.precision}
+    service.metrics.model.info(card)
+    logger.info("loaded", extra={"model": card})
+
+
+async def _warm_up(service: Service) -> None:
+    try:
+        if service.generator is not None:
+            await asyncio.to_thread(service.generator.warm_up)
+    except Exception:
+        logger.exception("warming up failed")
+        service.phase = Phase.FAILED
+    else:
+        if service.phase is Phase.STARTING:
+            service.phase = Phase.READY
+            logger.info("ready")
+
+
+def _close(service: Service) -> None:
+    if service.generator is not None:
+        service.generator.close(service.settings.drain_seconds)
+    if service.decoder is not None:
+        service.decoder.close()

@@ -1,0 +1,106 @@
+"""Every setting of the service: one frozen object, read once from the environment and checked at start."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "XRAY_REPORT_"
+# Beside the working directory's weights/, those of the checkout this file stands in.
+_WEIGHTS = (Path("weights"), Path(__file__).parent.parent / "weights")
+_MEBIBYTE = 2**20
+
+
+class SettingsError(ValueError):
+    """The environment holds a value that cannot be; the message names the variable."""
+
+
+def _default_checkpoint() -> Path:
+    for folder in _WEIGHTS:
+        found = sorted(folder.glob("*.pt"))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise SettingsError(f"{PREFIX}CHECKPOINT: {folder} holds {len(found)} checkpoints; name one")
+    raise SettingsError(f"{PREFIX}CHECKPOINT: not set, and there is no checkpoint in {_WEIGHTS[0].absolute()}")
+
+
+class Settings(BaseSettings):
+    """Each field is the environment variable XRAY_REPORT_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    checkpoint: Path = Field(default_factory=_default_checkpoint, description="The TorchScript archive to serve.")
+    checkpoint_sha256: str | None = Field(
+        None, pattern="^[0-9a-fA-F]{64}$", description="Its SHA-256; else read from the .sha256 file beside it."
+    )
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cuda, cuda:1 or cpu.")
+    precision: Literal["auto", "exact", "fast"] = Field("auto", description="exact is float32.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    api_key_hashes: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), description="SHA-256 of each API key, hexadecimal, comma-separated. None: no key is asked for."
+    )
+
+    max_body_bytes: int = Field(64 * _MEBIBYTE, ge=1024, description="Bytes of one request.")
+    max_image_bytes: int = Field(32 * _MEBIBYTE, ge=1024, description="Bytes of one image file.")
+    max_images: int = Field(4, ge=1, description="Images of one study; the checkpoint may allow fewer.")
+    max_pixels: int = Field(
+        40_000_000, ge=1, le=89_000_000, description="Pixels of one image; at most what Pillow takes for no bomb."
+    )
+    max_requests: int = Field(128, ge=1, description="Report requests in the house at once, uploads included.")
+    max_buffered_bytes: int = Field(1024 * _MEBIBYTE, ge=1024, description="Bytes of all uploads held at once.")
+    max_queue: int = Field(64, ge=1, description="Studies waiting for the device.")
+    max_rows: int = Field(64, ge=8, description="Beams on the device at once.")
+
+    receive_deadline_seconds: float = Field(30.0, gt=0, description="From a request's head to its last byte.")
+    request_deadline_seconds: float = Field(60.0, gt=0, description="From a request's last byte to its answer.")
+    decode_deadline_seconds: float = Field(10.0, gt=0, description="For decoding one image.")
+    decode_workers: int = Field(
+        default_factory=lambda: min(4, os.cpu_count() or 1), ge=1, description="Processes that decode images."
+    )
+    drain_delay_seconds: float = Field(
+        2.0, ge=0, description="After SIGTERM: time for balancers to see /readyz fail before connections are refused."
+    )
+    drain_seconds: float = Field(30.0, ge=0, description="Then: time for what is in flight.")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("api_key_hashes", mode="before")
+    @classmethod
+    def _split_hashes(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return frozenset(part.strip().lower() for part in value.split(",") if part.strip())
+
+    @field_validator("api_key_hashes")
+    @classmethod
+    def _check_hashes(cls, value: frozenset[str]) -> frozenset[str]:
+        if not all(re.fullmatch("[0-9a-f]{64}", part) for part in value):
+            raise ValueError("must be SHA-256 sums of 64 hexadecimal digits, separated by commas")
+        return value
+
+
+def load_settings(**given: object) -> Settings:
+    """Settings from the environment, those in `given` before it. Raises `SettingsError` naming each bad variable."""
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as error:
+        problems = (f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        raise SettingsError("; ".join(problems)) from error
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Variables with our prefix that are no setting: a typing error more often than not."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)

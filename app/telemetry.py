@@ -1,0 +1,116 @@
+"""Metrics for Prometheus and logs of one JSON object a line. Neither ever holds a file name, pixels or report text."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
+
+# What every log line of the request at hand carries: request_id, trace_id.
+request_context: ContextVar[Mapping[str, str]] = ContextVar("request_context", default={})  # noqa: B039  # read-only
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_ROWS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
+_RECORD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", "taskName"}
+
+
+class Metrics:
+    """The service's metrics on a registry of its own. It is the engine's `Observer`, too."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        prefix = "xray_report"
+        ProcessCollector(registry=registry)
+        self.requests = Counter(
+            f"{prefix}_http_requests", "Requests answered.", ["method", "route", "status"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            f"{prefix}_http_request_duration_seconds",
+            "From a request's head to the end of its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.rejected = Counter(
+            f"{prefix}_rejected", "Requests refused, by problem type.", ["reason"], registry=registry
+        )
+        self.model = Info(f"{prefix}_model", "The checkpoint served.", registry=registry)
+        self._stage_seconds = Histogram(
+            f"{prefix}_stage_duration_seconds", "Time in each stage.", ["stage"], buckets=_SECONDS, registry=registry
+        )
+        self._queue_depth = Gauge(f"{prefix}_queue_depth", "Studies waiting for the device.", registry=registry)
+        self._queue_wait = Histogram(
+            f"{prefix}_queue_wait_seconds", "Time a study waited for rows.", buckets=_SECONDS, registry=registry
+        )
+        self._active_rows = Gauge(f"{prefix}_active_rows", "Beams on the device.", registry=registry)
+        self._batch_rows = Histogram(
+            f"{prefix}_batch_rows", "Beams advanced together in one step.", buckets=_ROWS, registry=registry
+        )
+        self._tokens = Counter(f"{prefix}_generated_tokens", "Tokens of finished reports.", registry=registry)
+
+    def queued(self, depth: int) -> None:
+        """`depth` studies wait."""
+        self._queue_depth.set(depth)
+
+    def admitted(self, wait_seconds: float) -> None:
+        """A study got its rows after `wait_seconds`."""
+        self._queue_wait.observe(wait_seconds)
+
+    def step(self, rows: int) -> None:
+        """`rows` beams were advanced by one token."""
+        self._batch_rows.observe(rows)
+
+    def active(self, rows: int) -> None:
+        """`rows` beams are on the device."""
+        self._active_rows.set(rows)
+
+    def generated(self, tokens: int) -> None:
+        """A report of `tokens` tokens is done."""
+        self._tokens.inc(tokens)
+
+    def stage(self, name: str, seconds: float) -> None:
+        """A study, or a step of the engine, spent `seconds` in stage `name`."""
+        self._stage_seconds.labels(name).observe(seconds)
+
+    def exposition(self) -> bytes:
+        """Prometheus text format 0.0.4."""
+        return generate_latest(self.registry)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a record: the message, what was passed as `extra`, and the request it belongs to.
+
+    Of an exception it keeps the type and where it was raised, never its message, which may quote what was sent.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record on one line."""
+        entry: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage().rstrip(),
+            **request_context.get(),
+        }
+        entry |= {name: value for name, value in record.__dict__.items() if name not in _RECORD_FIELDS}
+        if record.exc_info and record.exc_info[0]:
+            entry["error"] = record.exc_info[0].__name__
+            frames = traceback.extract_tb(record.exc_info[2])
+            entry["stack"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+        return json.dumps(entry, default=str)
+
+
+def configure_logging(level: str) -> None:
+    """Sends every logger's records of `level` and above to standard error as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # What they say at lower levels we say ourselves, or it quotes what was sent.
+    for name in ("uvicorn", "python_multipart", "PIL"):
+        logging.getLogger(name).setLevel(max(logging.ERROR, logging.getLogger().level))

@@ -1,0 +1,53 @@
+"""Images made by formula, and the files they are sent as."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+
+def phantom(height: int = 80, width: int = 64, shift: int = 0) -> Image.Image:
+    """A grey picture with a gradient, no two rows or columns alike; `shift` makes another one."""
+    y, x = np.mgrid[:height, :width]
+    return Image.fromarray(((2 * y + x + 37 * shift) % 251).astype(np.uint8))
+
+
+def phantom16(height: int = 80, width: int = 64) -> npt.NDArray[np.uint16]:
+    """16 bits of grey, most of them above 255."""
+    y, x = np.mgrid[:height, :width]
+    return (600 * y + 200 * x).astype(np.uint16)
+
+
+def png(image: Image.Image, **parameters: Any) -> bytes:
+    return _saved(image, "PNG", **parameters)
+
+
+def jpeg(image: Image.Image, **parameters: Any) -> bytes:
+    return _saved(image, "JPEG", **{"quality": 95, **parameters})
+
+
+def _saved(image: Image.Image, kind: str, **parameters: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **parameters)
+    return file.getvalue()
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    """A PNG chunk with its right checksum."""
+    return struct.pack("!I", len(data)) + name + data + struct.pack("!I", zlib.crc32(name + data))
+
+
+def with_chunk(file: bytes, name: bytes, data: bytes) -> bytes:
+    """A PNG file with one more chunk behind its header."""
+    return file[:33] + chunk(name, data) + file[33:]
+
+
+def claiming(file: bytes, width: int, height: int) -> bytes:
+    """A PNG file whose header claims another size."""
+    return file[:8] + chunk(b"IHDR", struct.pack("!II", width, height) + file[24:29]) + file[33:]

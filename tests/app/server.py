@@ -1,0 +1,79 @@
+"""The real server in a process of its own, for what only sockets and signals show."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60.0
+
+
+class Server:
+    """`xray-report serve` on a free port; `log` holds its lines so far."""
+
+    def __init__(self, checkpoint: Path, **settings: object) -> None:
+        values = {"checkpoint": checkpoint, "device": "cpu", "decode_workers": 1, "drain_delay_seconds": 0, **settings}
+        environment = {f"XRAY_REPORT_{name.upper()}": str(value) for name, value in values.items()}
+        self.process = subprocess.Popen(  # our own program
+            [sys.executable, "-m", "app.cli", "serve", "--port", "0"],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.log: list[dict[str, Any]] = []
+        self.written = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.port: int = self.line("listening")["port"]
+        self.line("ready")
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self.written += line
+            self.log.append(json.loads(line))
+
+    def line(self, message: str, **fields: object) -> dict[str, Any]:
+        """The first log line with this message and these fields, as soon as it is there."""
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            for entry in list(self.log):
+                if entry["message"] == message and fields.items() <= entry.items():
+                    return entry
+            time.sleep(0.02)
+        raise AssertionError(f"no line {message!r} {fields} in {self.written}")
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE, trust_env=False)
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.process.terminate()
+        code = self.process.wait(PATIENCE)
+        self._reader.join()
+        return code
+
+
+@contextmanager
+def serving(checkpoint: Path, **settings: object) -> Iterator[Server]:
+    server = Server(checkpoint, **settings)
+    try:
+        yield server
+    finally:
+        server.process.kill()
+        server.process.wait()
+        server._reader.join()
+        assert server.process.stderr
+        server.process.stderr.close()

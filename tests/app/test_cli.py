@@ -1,0 +1,108 @@
+"""The command line: predict answers as the API does, and what cannot work is one line and exit code 1."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.cli import main
+from app.report import DISCLAIMER
+from tests.app.server import ROOT
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def image_path(tmp_path: Path, picture: bytes) -> Path:
+    path = tmp_path / "x.png"
+    path.write_bytes(picture)
+    return path
+
+
+async def test_predict(
+    client: httpx.AsyncClient,
+    tiny_checkpoint: Path,
+    image_path: Path,
+    picture: bytes,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """predict prints what the API answers, but for ids and times."""
+    arguments = ["predict", "--checkpoint", str(tiny_checkpoint), str(image_path), "--num-beams", "2"]
+    assert main([*arguments, "--include", "alternatives"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    answered = (await client.post("/v1/report?num_beams=2&include=alternatives", files={"image": picture})).json()
+    for answer in (printed, answered):
+        for name in ("id", "created", "timing"):
+            answer.pop(name)
+    assert printed == answered
+
+
+def test_predict_as_text(tiny_checkpoint: Path, image_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--text prints the report for reading."""
+    assert main(["predict", "--checkpoint", str(tiny_checkpoint), str(image_path), "--text"]) == 0
+    assert capsys.readouterr().out.strip().endswith(DISCLAIMER)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--num-beams", "9"], "num_beams must be from 1 to 8"),
+        (["--sections", "history"], "sections takes"),
+        (["missing.png"], "No such file"),
+        ([__file__], "neither PNG nor JPEG"),
+    ],
+)
+def test_predict_refuses(
+    tiny_checkpoint: Path, image_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    """A bad option or image is one line."""
+    assert main(["predict", "--checkpoint", str(tiny_checkpoint), str(image_path), *arguments]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1
+    assert said in errors[0]
+
+
+@pytest.fixture
+def wrong_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy with a byte too many and its old hash beside it."""
+    copy = tmp_path / "copy.pt"
+    copy.write_bytes(tiny_checkpoint.read_bytes() + b"\0")
+    copy.with_suffix(".pt.sha256").write_text(f"{'0' * 64}  copy.pt\n")
+    return copy
+
+
+def test_serve_wrong_checkpoint(wrong_checkpoint: Path) -> None:
+    """A checkpoint that does not match stops the server with one line saying what did not, and exit code 1."""
+    command = [sys.executable, "-m", "app.cli", "serve", "--port", "0", "--checkpoint", str(wrong_checkpoint)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603  # our own
+    assert done.returncode == 1
+    (line,) = (line for line in done.stderr.splitlines() if not line.startswith("{"))
+    assert "SHA-256 does not match: expected 000" in line
+
+
+def test_predict_wrong_checkpoint(wrong_checkpoint: Path, image_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And so for predict."""
+    assert main(["predict", "--checkpoint", str(wrong_checkpoint), str(image_path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "SHA-256 does not match" in line
+
+
+def test_bad_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A setting that cannot be is one line naming the variable."""
+    monkeypatch.setenv("XRAY_REPORT_MAX_QUEUE", "none")
+    assert main(["serve", "--checkpoint", "x.pt"]) == 1
+    assert capsys.readouterr().err.startswith("xray-report: XRAY_REPORT_MAX_QUEUE: ")
+
+
+def test_port_is_taken(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A port that is taken is told before the model loads."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert main(["serve", "--checkpoint", str(tiny_checkpoint), "--port", str(port)]) == 1
+    assert f"cannot listen on 127.0.0.1 port {port}" in capsys.readouterr().err
