@@ -198,11 +198,11 @@ def _trunk(phantom: Phantom, cage: Cage, lateral: bool) -> tuple[Solid, ...]:
         (top - 10, 52 + 0.2 * fat), (top + 40, 48), (top + 90, 46), (360, 46),
     )  # fmt: skip
     solids = [Solid.loft((0.0, (before + behind) / 2), (outline, (before - behind) / 2))]
-    bust = np.interp(HEIGHTS, (-112, -104, -92, -76, -40, 10, 60), (0, 0.5, 0.85, 1, 0.6, 0.2, 0))
+    bust = np.interp(HEIGHTS, (-112, -104, -92, -76, -45, -10, 20), (0, 0.5, 0.85, 1, 0.5, 0.1, 0))
     for s in (-1, 1):
         solids.append(_arm(s, top, fat, raised=lateral))
         if phantom.breast:
-            solids.append(Solid.loft((s * 80.0, before - 14), (66.0, 44 * phantom.breast), bust))
+            solids.append(Solid.loft((s * 82.0, before - 14), (76.0, 46 * phantom.breast), bust))
     return tuple(solids)
 
 
