@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from app.inference.beam_search import BeamLane, Sequence
+from app.inference.decoder import Decoder, LaneStep
 from app.inference.options import MAX_BEAMS, DecodingOptions
 
 logger = logging.getLogger(__name__)
@@ -122,6 +123,12 @@ class _Lane:
     constants: list[Tensor]
     state: list[Tensor]
 
+    def inputs(self) -> LaneStep:
+        """The next step's input."""
+        n = len(self.studies)
+        tokens, positions, ancestors = self.search.inputs()
+        return LaneStep(tokens, positions, ancestors, [c[:n] for c in self.constants], [s[:n] for s in self.state])
+
 
 class Engine:
     """Runs a scripted network by the checkpoint contract, with in-flight batching."""
@@ -129,6 +136,7 @@ class Engine:
     def __init__(
         self,
         module: torch.jit.ScriptModule,
+        decoder: Decoder,
         *,
         device: torch.device,
         max_new_tokens: int,
@@ -137,13 +145,14 @@ class Engine:
         max_queue: int = 64,
         observer: Observer | None = None,
     ) -> None:
-        """`max_rows` beams in flight over all studies; `max_queue` studies waiting."""
+        """`module` encodes, `decoder` steps; `max_rows` beams in flight over all studies, `max_queue` waiting."""
         if max_rows < MAX_BEAMS:
             raise ValueError(f"max_rows must be at least {MAX_BEAMS}")
         self.device = device
         self.max_rows = max_rows
         self.max_queue = max_queue
         self._module = module
+        self._decoder = decoder
         self._max_new_tokens = max_new_tokens
         self._max_views = max_views
         self._observer: Observer = observer or _Silent()
@@ -238,8 +247,8 @@ class Engine:
         self._drop_gone()
         if admitted:
             self._encode(admitted)
-        for lane in [lane for lane in self._lanes.values() if lane.studies]:
-            self._step(lane)
+        if lanes := [lane for lane in self._lanes.values() if lane.studies]:
+            self._step(lanes)
         self._observer.active(self.active_rows)
         return True
 
@@ -299,6 +308,7 @@ class Engine:
                 _fail(studies[0].future, GenerationError("the study could not be encoded"))
             return
         findings, view_logits, constants = joined
+        kept = self._decoder.prepare(constants)
         now = time.monotonic()
         self._observer.stage("encode", now - studies[0].admitted_at)
         for i, study in enumerate(studies):
@@ -309,7 +319,7 @@ class Engine:
             if not all(map(math.isfinite, study.finding_logits)):
                 _fail(study.future, GenerationError("the network gave no number"))
                 continue
-            self._admit(study, [constant[i] for constant in constants])
+            self._admit(study, [constant[i] for constant in kept])
 
     def _begin(self, views: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Finding logits f32[N,F], view logits f32[N,V,2], decoder constants of studies with up to V views each."""
@@ -339,7 +349,7 @@ class Engine:
             return lane
         capacity = min(self.max_rows // beams, 2 * lane.capacity if lane else 4)
         search = BeamLane(beams, capacity, self._max_new_tokens, self.device)
-        state: list[Tensor] = self._module.allocate(capacity, beams, self._max_new_tokens)
+        state = self._decoder.allocate(capacity, beams, self._max_new_tokens)
         tables = [row.new_zeros((capacity, *row.shape)) for row in constants]
         grown = _Lane(search, capacity, [], tables, state)
         if lane is not None:
@@ -350,30 +360,34 @@ class Engine:
         self._lanes[beams] = grown
         return grown
 
-    def _step(self, lane: _Lane) -> None:
-        n = len(lane.studies)
+    def _step(self, lanes: list[_Lane]) -> None:
+        """One beam step for all lanes; when that fails, lane by lane, so that a bad one fails alone."""
         started = time.monotonic()
         try:
-            tokens, positions, ancestors = lane.search.inputs()
-            constants = [table[:n] for table in lane.constants]
-            state = [table[:n] for table in lane.state]
-            logits = self._module.decode_step(tokens, positions, ancestors, constants, state).float()
-            broken = logits.isnan().flatten(1).any(1)
-            finished = lane.search.advance(logits)
+            logits = self._decoder.step([lane.inputs() for lane in lanes])
         except Exception as error:
-            logger.warning("a step of %d studies failed: %s", n, type(error).__name__, exc_info=True)
-            for slot in range(n - 1, -1, -1):
-                _fail(lane.studies[slot].future, GenerationError("the report could not be generated"))
-                self._release(lane, slot)
-            return
-        self._observer.step(n * lane.search.beams)
-        self._observer.stage("step", time.monotonic() - started)
-        bad = set(broken.nonzero()[:, 0].tolist())
-        for slot in sorted(bad | set(finished), reverse=True):
-            if slot in bad:
-                _fail(lane.studies[slot].future, GenerationError("the network gave no number"))
+            if len(lanes) > 1:
+                for lane in lanes:
+                    self._step([lane])
             else:
+                logger.warning("a step of %d studies failed: %s", len(lanes[0].studies), type(error).__name__)
+                self._end(lanes[0], range(len(lanes[0].studies)), "the report could not be generated")
+            return
+        rows = sum(len(lane.studies) * lane.search.beams for lane in lanes)
+        for lane, lane_logits in zip(lanes, logits, strict=True):
+            broken = lane_logits.isnan().flatten(1).any(1)
+            finished = lane.search.advance(lane_logits)
+            bad = broken.nonzero()[:, 0].tolist()
+            for slot in set(finished) - set(bad):
                 self._finish(lane, slot)
+            self._end(lane, {*finished, *bad}, "the network gave no number")
+        self._observer.step(rows)
+        self._observer.stage("step", time.monotonic() - started)
+
+    def _end(self, lane: _Lane, slots: Iterable[int], otherwise: str) -> None:
+        """Frees slots; a study in them that was not answered fails with what `otherwise` says."""
+        for slot in sorted(slots, reverse=True):
+            _fail(lane.studies[slot].future, GenerationError(otherwise))
             self._release(lane, slot)
 
     def _finish(self, lane: _Lane, slot: int) -> None:

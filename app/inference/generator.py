@@ -19,6 +19,7 @@ from torch import Tensor
 
 from app.inference.beam_search import Sequence as TokenSequence
 from app.inference.checkpoint import Checkpoint, compare_self_test, load_checkpoint, run_self_test
+from app.inference.decoder import ArchiveDecoder, Decoder, PackedDecoder
 from app.inference.engine import Engine, Generation, Observer
 from app.inference.options import DecodingOptions, InvalidOptionError
 from app.inference.tokenizer import EOS
@@ -58,7 +59,7 @@ class Generator:
     ) -> None:
         """Raises `UnsupportedDeviceError`, and `CheckpointError` when the self-test fails on the device."""
         self.device = choose_device(device)
-        self.precision = choose_precision(precision)
+        self.precision = choose_precision(precision, self.device)
         self.manifest = checkpoint.manifest
         self.name: str = self.manifest["name"]
         self.version: str = self.manifest["version"]
@@ -73,6 +74,7 @@ class Generator:
         self._preprocessing = ThreadPoolExecutor(PREPROCESS_THREADS, thread_name_prefix="preprocess")
         self._engine = Engine(
             self._module,
+            make_decoder(self._module, self.precision, self.device),
             device=self.device,
             max_new_tokens=self.limits.max_new_tokens,
             max_views=self.limits.max_views,
@@ -238,12 +240,28 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_precision(name: str) -> str:
-    """`auto` and `exact` run in float32."""
-    if name not in ("auto", "exact"):
-        raise UnsupportedDeviceError(f"precision {name!r} is not available; use auto or exact")
+def choose_precision(name: str, device: torch.device) -> str:
+    """`exact` is float32; `fast` decodes in bfloat16 and needs hardware for it; `auto` is exact."""
+    if name not in ("auto", "exact", "fast"):
+        raise UnsupportedDeviceError(f"unknown precision {name!r}; use auto, exact or fast")
+    if name == "fast" and not fast_bfloat16(device):
+        raise UnsupportedDeviceError(f"precision 'fast': {device} has no bfloat16 arithmetic")
     torch.backends.cudnn.allow_tf32 = False
-    return "exact"
+    return "fast" if name == "fast" else "exact"
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 arithmetic is done in hardware."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def make_decoder(module: torch.jit.ScriptModule, precision: str, device: torch.device) -> Decoder:
+    """The fastest decoder of that precision; the archive's own where its decoder is not a Transformer."""
+    if not PackedDecoder.supports(module):
+        return ArchiveDecoder(module)
+    return PackedDecoder(module, torch.bfloat16 if precision == "fast" else torch.float32)
 
 
 def deadline_in(seconds: float | None) -> float | None:
