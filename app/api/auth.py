@@ -13,7 +13,7 @@ from app.api.service import ServiceDep
 # Fast hashing is enough: keys are long random strings, not passwords (`openssl rand -hex 32`).
 
 
-def require_api_key(request: Request, service: ServiceDep) -> None:
+async def require_api_key(request: Request, service: ServiceDep) -> None:
     """Raises the problem `unauthorized` unless a configured key is given, or none is configured."""
     hashes = service.settings.api_key_hashes
     if not hashes:

@@ -75,7 +75,9 @@ async def create_report(request: Request, service: ServiceDep) -> Response:
         settings.max_body_bytes, settings.max_image_bytes, service.max_images, settings.receive_deadline_seconds
     )
     with service.admit() as visit:
+        started = time.monotonic()
         upload = await receive_upload(request, limits, visit.hold)
+        service.metrics.stage("receive", time.monotonic() - started)
         options = parse_options(request.query_params.multi_items(), upload.fields, generator)
         work = _report(service, generator, decoder, upload.images, options)
         answer = await _unless_client_leaves(request, work)
@@ -119,7 +121,7 @@ async def _report(
 
 async def _decode(decoder: DecodePool, files: Sequence[bytearray]) -> list[DecodedImage]:
     """All images at once. Raises the problem of the first that cannot be used, saying which."""
-    pending = [asyncio.wrap_future(decoder.decode(bytes(file))) for file in files]
+    pending = [asyncio.wrap_future(decoder.decode(file)) for file in files]
     images: list[DecodedImage] = []
     for i, result in enumerate(await asyncio.gather(*pending, return_exceptions=True), 1):
         if isinstance(result, DecodeError):

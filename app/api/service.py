@@ -106,7 +106,7 @@ class Service:
             self.usual_seconds += 0.1 * (time.monotonic() - entered - self.usual_seconds)
 
 
-def get_service(request: Request) -> Service:
+async def get_service(request: Request) -> Service:  # async, or FastAPI calls it in a thread
     """The application's service."""
     return cast(Service, request.app.state.service)
 

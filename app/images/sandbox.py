@@ -8,6 +8,7 @@ were tried: `concurrent.futures` breaks as a whole when a worker dies, pebble 5.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import resource
@@ -43,7 +44,7 @@ class _WorkerDiedError(Exception):
     """The worker ended, was killed for taking too long, or does not speak the protocol."""
 
 
-def _send(stream: IO[bytes], header: dict[str, Any], payload: bytes | memoryview) -> None:
+def _send(stream: IO[bytes], header: dict[str, Any], payload: bytes | bytearray | memoryview) -> None:
     head = json.dumps(header).encode()
     stream.write(_FRAME.pack(len(head), len(payload)))
     stream.write(head)
@@ -77,14 +78,16 @@ class _Worker:
             [sys.executable, "-m", __name__, str(memory_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            pipesize=_PIPE_BYTES,
             env=environment,
             start_new_session=True,  # Ctrl-C is for the server, which then lets its requests finish
         )
         self._requests = cast(IO[bytes], self._process.stdin)
         self._answers = cast(IO[bytes], self._process.stdout)
+        for stream in (self._requests, self._answers):
+            with suppress(OSError, AttributeError):  # less speed where it may not, or is not Linux
+                fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
-    def decode(self, data: bytes, options: dict[str, Any], timeout: float) -> DecodedImage:
+    def decode(self, data: bytes | bytearray, options: dict[str, Any], timeout: float) -> DecodedImage:
         """Raises what `decode_image` raises, and `_WorkerDiedError`."""
         # Killing the process ends a blocked write as well as a blocked read.
         alarm = threading.Timer(timeout, self._process.kill)
@@ -147,11 +150,11 @@ class DecodePool:
             self.close()
             raise RuntimeError("the decode workers do not start") from error
 
-    def decode(self, data: bytes) -> Future[DecodedImage]:
+    def decode(self, data: bytes | bytearray) -> Future[DecodedImage]:
         """The image to come. Cancelling works while it waits; afterwards the time limit bounds it."""
         return self._threads.submit(self._decode, data)
 
-    def _decode(self, data: bytes) -> DecodedImage:
+    def _decode(self, data: bytes | bytearray) -> DecodedImage:
         worker = self._idle.get()
         if not worker.alive:  # killed from outside between two images: no image's fault
             worker.close()

@@ -36,7 +36,10 @@ class Server:
         self.written = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.port: int = self.line("listening")["port"]
+        self.port = 0
+
+    def wait_until_ready(self) -> None:
+        self.port = self.line("listening")["port"]
         self.line("ready")
 
     def _read(self) -> None:
@@ -58,18 +61,12 @@ class Server:
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE, trust_env=False)
 
-    def stop(self) -> int:
-        """SIGTERM, and the exit code."""
-        self.process.terminate()
-        code = self.process.wait(PATIENCE)
-        self._reader.join()
-        return code
-
 
 @contextmanager
 def serving(checkpoint: Path, **settings: object) -> Iterator[Server]:
     server = Server(checkpoint, **settings)
     try:
+        server.wait_until_ready()
         yield server
     finally:
         server.process.kill()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -13,7 +11,6 @@ import pytest
 
 from app.cli import main
 from app.report import DISCLAIMER
-from tests.app.server import ROOT
 
 pytestmark = pytest.mark.anyio
 
@@ -77,20 +74,18 @@ def wrong_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def test_serve_wrong_checkpoint(wrong_checkpoint: Path) -> None:
-    """A checkpoint that does not match stops the server with one line saying what did not, and exit code 1."""
-    command = [sys.executable, "-m", "app.cli", "serve", "--port", "0", "--checkpoint", str(wrong_checkpoint)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603  # our own
-    assert done.returncode == 1
-    (line,) = (line for line in done.stderr.splitlines() if not line.startswith("{"))
-    assert "SHA-256 does not match: expected 000" in line
-
-
-def test_predict_wrong_checkpoint(wrong_checkpoint: Path, image_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And so for predict."""
-    assert main(["predict", "--checkpoint", str(wrong_checkpoint), str(image_path)]) == 1
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["predict", "x.png"]])
+def test_wrong_checkpoint(
+    wrong_checkpoint: Path,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A checkpoint that does not match stops either command with one line saying what did not, and exit code 1."""
+    monkeypatch.setattr("app.cli.configure_logging", lambda level: None)
+    assert main([*command, "--checkpoint", str(wrong_checkpoint)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "SHA-256 does not match" in line
+    assert "SHA-256 does not match: expected 000" in line
 
 
 def test_bad_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

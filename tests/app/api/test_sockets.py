@@ -20,7 +20,9 @@ URL = "/v1/report"
 
 @pytest.fixture(scope="module")
 def server(tiny_checkpoint: Path) -> Iterator[Server]:
-    with serving(tiny_checkpoint, receive_deadline_seconds=1, max_body_bytes=2_000_000) as server:
+    with serving(
+        tiny_checkpoint, receive_deadline_seconds=1, max_body_bytes=2_000_000, drain_delay_seconds=1
+    ) as server:
         yield server
 
 
@@ -109,6 +111,13 @@ def test_many_at_once(server: Server) -> None:
         assert list(threads.map(text, pictures * 5)) == alone * 5
 
 
+def test_small_answers_are_not_held_back(server: Server) -> None:
+    """An answer leaves at once: Nagle's algorithm, which would wait 40 ms for more, is off."""
+    with server.client() as client:
+        seconds = [client.get("/livez").elapsed.total_seconds() for _ in range(20)]
+    assert min(seconds[1:]) < 0.03
+
+
 def test_keep_alive_after_errors(server: Server, picture: bytes) -> None:
     """A refused request does not spoil the connection for the next."""
     with server.client() as client:
@@ -129,9 +138,20 @@ def test_log_keeps_silent(server: Server, picture: bytes) -> None:
     assert answer["report"]["text"][:20] not in server.written
 
 
-def test_sigterm(tiny_checkpoint: Path, picture: bytes) -> None:
-    """At SIGTERM readiness fails first while reports are still made; then the server stops, with exit code 0."""
-    with serving(tiny_checkpoint, drain_delay_seconds=1.0) as server, server.client() as client:
+def test_sigint(tiny_checkpoint: Path) -> None:
+    """Ctrl-C stops at once, with exit code 0 and no traceback."""
+    with serving(tiny_checkpoint, drain_delay_seconds=30) as server:
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(10) == 0
+        assert "Traceback" not in server.written
+
+
+def test_sigterm(server: Server, picture: bytes) -> None:
+    """At SIGTERM readiness fails first while reports are still made; then the server stops, with exit code 0.
+
+    The last test of this file: it ends the server the others share.
+    """
+    with server.client() as client:
         server.process.send_signal(signal.SIGTERM)
         while client.get("/readyz").status_code == 200:
             time.sleep(0.01)
@@ -140,11 +160,3 @@ def test_sigterm(tiny_checkpoint: Path, picture: bytes) -> None:
         assert server.process.wait(20) == 0
         with pytest.raises(httpx.ConnectError):
             client.get("/readyz")
-
-
-def test_sigint(tiny_checkpoint: Path) -> None:
-    """Ctrl-C stops at once, with exit code 0 and no traceback."""
-    with serving(tiny_checkpoint, drain_delay_seconds=30) as server:
-        server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(10) == 0
-        assert "Traceback" not in server.written

@@ -63,7 +63,7 @@ def test_same_errors(pool: DecodePool, file: bytes, error: type[DecodeError]) ->
         pool.decode(file).result()
 
 
-def test_out_of_memory(pool: DecodePool) -> None:
+def test_out_of_memory() -> None:
     """An image that needs more memory than its pixels justify fails alone."""
     file = png(phantom())
     for i in range(60):  # below Pillow's own bound on text, above the worker's on memory
@@ -116,3 +116,10 @@ def test_close_ends_the_workers() -> None:
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_workers_that_do_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When workers cannot work the pool does not start, rather than call every image corrupt."""
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(RuntimeError, match="do not start"):
+        DecodePool(1)
