@@ -96,14 +96,14 @@ async def serve(settings: Settings) -> None:
         )
         try:
             async with app.router.lifespan_context(app):
-                await _Server(config, app.state.service).serve(sockets=[listener])
+                await StoppableServer(config, app.state.service).serve(sockets=[listener])
         except (CheckpointError, UnsupportedDeviceError) as error:
             raise CommandError(str(error)) from error
         if app.state.service.phase is Phase.FAILED:
-            raise CommandError("the model failed while warming up")
+            raise CommandError("the engine failed; the log says why")
 
 
-class _Server(uvicorn.Server):
+class StoppableServer(uvicorn.Server):
     """At SIGTERM /readyz fails first; connections are taken until balancers have had the time to see it."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
@@ -128,8 +128,10 @@ class _Server(uvicorn.Server):
         self._service.drain()
 
     async def on_tick(self, counter: int) -> bool:
-        done = time.monotonic() >= self._stop_at or self._service.broken
-        return done or await super().on_tick(counter)
+        if self._service.broken:  # a server without an engine only looks alive: better to be restarted
+            self._service.fail()
+            return True
+        return time.monotonic() >= self._stop_at or await super().on_tick(counter)
 
 
 def _bind(host: str, port: int) -> socket.socket:

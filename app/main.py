@@ -92,7 +92,7 @@ async def _warm_up(service: Service) -> None:
             await asyncio.to_thread(service.generator.warm_up)
     except Exception:
         logger.exception("warming up failed")
-        service.phase = Phase.FAILED
+        service.fail()
     else:
         if service.phase is Phase.STARTING:
             service.phase = Phase.READY

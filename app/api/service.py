@@ -86,6 +86,10 @@ class Service:
         if self.phase is not Phase.FAILED:
             self.phase = Phase.DRAINING
 
+    def fail(self) -> None:
+        """From now on only a restart helps."""
+        self.phase = Phase.FAILED
+
     def unavailable(self) -> Problem:
         """Why there is no report to be had."""
         return Problem("draining" if self.phase is Phase.DRAINING else "model-not-ready", headers={"Retry-After": "5"})
