@@ -114,13 +114,13 @@ class Generator:
         image = np.zeros((64, 80), np.uint8)
         image[16:48, 20:60] = 200
         tokens = min(8, self.limits.max_new_tokens)
-        for _ in range(2):
-            started = [
-                self.submit([image] * views, DecodingOptions(num_beams=beams, max_new_tokens=tokens))
-                for views, beams in ((1, 1), (2, self.default_options.num_beams), (self.limits.max_views, 4))
-            ]
-            for future in started:
-                future.result()
+        started: list[Future[Report]] = []
+        for views, beams in 2 * ((1, 1), (2, self.default_options.num_beams), (self.limits.max_views, 4)):
+            if len(started) >= self.limits.max_queue:
+                started.pop(0).result()
+            started.append(self.submit([image] * views, DecodingOptions(num_beams=beams, max_new_tokens=tokens)))
+        for future in started:
+            future.result()
         self._warm = True
 
     def submit(

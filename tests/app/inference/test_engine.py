@@ -274,6 +274,14 @@ def test_cancelling_at_random_moments_harms_nobody(engine: Engine) -> None:
     assert engine.active_rows == 0
 
 
+def test_the_shortest_queue_warms_up(tiny_checkpoint: Path) -> None:
+    """Warming up asks for no more room than there is."""
+    generator = Generator.load(tiny_checkpoint, device="cpu", max_queue=1)
+    generator.warm_up()
+    assert generator.ready
+    generator.close()
+
+
 @pytest.mark.parametrize(
     ("device", "precision"), [("tpu", "auto"), ("cuda:99", "auto"), ("meta", "auto"), ("cpu", "float8")]
 )
