@@ -12,6 +12,8 @@ COMMANDS = {
     "train": ("model_training.train", "train a model on a collection"),
     "export": ("model_training.export", "write the checkpoint that the service loads"),
     "evaluate": ("model_training.evaluate", "generate reports for a split and score them"),
+    "compare": ("model_training.compare", "print several evaluations in one table"),
+    "gallery": ("model_training.gallery", "write an HTML page of reports beside their images and references"),
     "baselines": ("model_training.baselines", "score what needs no model: constants, random and nearest reports"),
     "labeller": ("model_training.labeller", "score the rule labeller against human codes"),
 }

@@ -105,12 +105,18 @@ def score_baselines(
 def rows(scores: Mapping[str, StudyScores]) -> dict[str, dict[str, float]]:
     """Row name to score by name, with the seeds of the random baseline averaged."""
     totals = {name: {key: float(value) for key, value in s.totals().items()} for name, s in scores.items()}
-    seeds = [totals.pop(name) for name in list(totals) if name.startswith(f"{RANDOM}, seed")]
+    return mean_of_seeds(totals)
+
+
+def mean_of_seeds(rows: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """The rows with those of the random baseline's seeds replaced by their mean, at the end."""
+    kept = {name: dict(row) for name, row in rows.items()}
+    seeds = [kept.pop(name) for name in rows if name.startswith(f"{RANDOM}, seed")]
     if seeds:
-        totals[f"{RANDOM}, mean of {len(seeds)} seeds"] = {
+        kept[f"{RANDOM}, mean of {len(seeds)} seeds"] = {
             key: sum(row[key] for row in seeds) / len(seeds) for key in seeds[0]
         }
-    return totals
+    return kept
 
 
 def table(scored: Mapping[str, Mapping[str, float | None]]) -> str:

@@ -1,4 +1,4 @@
-"""Paired bootstrap: how far the difference between two systems depends on which studies were drawn.
+"""Bootstrap: how far a score, or the difference between two systems, depends on which studies were drawn.
 
 Koehn, "Statistical Significance Tests for Machine Translation Evaluation", EMNLP 2004.
 """
@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from model_training.agreement import FloatArray
 from model_training.metrics import StudyScores
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """System minus baseline on all studies, and the bounds of its confidence interval."""
+class Estimate:
+    """A score on all studies, or a difference of scores, and the bounds of its confidence interval."""
 
     value: float
     low: float
@@ -26,9 +27,20 @@ class Difference:
         return self.low > 0 or self.high < 0
 
 
+def bootstrap(system: StudyScores, *, resamples: int = 1000, level: float = 0.95, seed: int = 0) -> dict[str, Estimate]:
+    """Every score of one system, by name, with its percentile interval over resampled studies.
+
+    A score undefined on all studies is left out. CIDEr keeps the n-gram weights of the full set.
+    """
+    resampled = system.totals(_draws(len(system.bleu), resamples, seed))
+    return {
+        name: _estimate(value, resampled[name], level) for name, value in system.totals().items() if not np.isnan(value)
+    }
+
+
 def paired_bootstrap(
     system: StudyScores, baseline: StudyScores, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
-) -> dict[str, Difference]:
+) -> dict[str, Estimate]:
     """Difference of every score, by name, with its percentile interval over resampled studies.
 
     Both systems are scored on the same draws. A score undefined for either is left out, a draw in which it is undefined
@@ -38,15 +50,22 @@ def paired_bootstrap(
     studies = len(system.bleu)
     if studies != len(baseline.bleu):
         raise ValueError(f"cannot pair {studies} studies with {len(baseline.bleu)}")
-    draws = np.random.default_rng(seed).multinomial(studies, np.full(studies, 1 / studies), size=resamples)
-    weights = draws.astype(np.float64)
+    weights = _draws(studies, resamples, seed)
     whole, other = system.totals(), baseline.totals()
     resampled, other_resampled = system.totals(weights), baseline.totals(weights)
-    differences = {}
-    for name, value in whole.items():
-        if name not in other or np.isnan(value - other[name]):
-            continue
-        sample = resampled[name] - other_resampled[name]
-        low, high = np.nanquantile(sample, [(1 - level) / 2, (1 + level) / 2])
-        differences[name] = Difference(float(value - other[name]), float(low), float(high))
-    return differences
+    return {
+        name: _estimate(value - other[name], resampled[name] - other_resampled[name], level)
+        for name, value in whole.items()
+        if name in other and not np.isnan(value - other[name])
+    }
+
+
+def _draws(studies: int, resamples: int, seed: int) -> FloatArray:
+    """How often each study is drawn, [resamples, studies]."""
+    draws = np.random.default_rng(seed).multinomial(studies, np.full(studies, 1 / studies), size=resamples)
+    return draws.astype(np.float64)
+
+
+def _estimate(value: FloatArray, resampled: FloatArray, level: float) -> Estimate:
+    low, high = np.nanquantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(float(value), float(low), float(high))

@@ -46,8 +46,9 @@ def expected_calibration_error(probabilities: FloatArray, targets: FloatArray, b
 def fit_temperatures(logits: FloatArray, targets: FloatArray) -> FloatArray:
     """The temperature of each finding [findings] that minimises cross-entropy (Guo et al., ICML 2017).
 
-    Fit on validation, then use `sigmoid(logits / temperature)`. Temperatures stay within e^-3 and e^3; a finding
-    labelled with one class only, or not at all, keeps 1.
+    Fit on validation, then use `sigmoid(logits / temperature)`. A standard normal prior on the logarithm keeps
+    temperatures near 1 where a few studies that happen to be told apart without error would call for certainty. They
+    stay within e^-3 and e^3; a finding labelled with one class only, or not at all, keeps 1.
     """
     known = ~np.isnan(targets)
     positives = np.nansum(targets, axis=0)
@@ -62,6 +63,7 @@ def fit_temperatures(logits: FloatArray, targets: FloatArray) -> FloatArray:
         optimiser.zero_grad()
         scaled = logit * torch.exp(-_bounded(raw))
         total = F.binary_cross_entropy_with_logits(scaled, target, weight=weight, reduction="none").sum(dim=0)
+        total = total + 0.5 * _bounded(raw) ** 2
         mean = (total / weight.sum(dim=0).clamp(min=1))[fittable].sum()
         if mean.requires_grad and fittable.any():
             mean.backward()  # type: ignore[no-untyped-call]

@@ -1,0 +1,151 @@
+"""Reports for whole splits by the very engine that serves, and the controls that tell seeing from reciting."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from app.images.decode import DecodeError, decode_image
+from app.inference.engine import GenerationError
+from app.inference.generator import Generator
+from app.inference.options import DecodingOptions
+from app.report import Report
+from model_training.data.study import Study, StudyImage, View
+
+IN_FLIGHT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A study, the images of it that the model was shown, and the report it wrote."""
+
+    study: Study
+    images: tuple[StudyImage, ...]
+    report: Report
+
+    def text(self, sections: Sequence[str]) -> str:
+        """The sections asked for of the best hypothesis, joined; empty where it wrote none of them."""
+        given = self.report.hypotheses[0].sections
+        return " ".join(given[name] for name in sections if given.get(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What came of a split: reports in the order of the studies, and the ids left out by reason."""
+
+    written: list[Written] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+    def leave_out(self, reason: str, study: Study) -> None:
+        """Counts a study that has no report."""
+        self.left_out.setdefault(reason, []).append(study.id)
+
+
+def generate(
+    generator: Generator,
+    studies: Iterable[Study],
+    options: DecodingOptions,
+    *,
+    max_views: int | None = None,
+    view: View | None = None,
+    title: str = "generate",
+) -> Generated:
+    """A report for every study from at most `max_views` of its images, frontal ones first, or only those of one `view`.
+
+    Studies without such an image, with an image that cannot be decoded, or that the network fails on are left out and
+    named. The generator's queue must hold `IN_FLIGHT` studies.
+    """
+    generated = Generated()
+    waiting: deque[tuple[Study, tuple[StudyImage, ...], Future[Report]]] = deque()
+
+    def collect() -> None:
+        study, images, future = waiting.popleft()
+        try:
+            generated.written.append(Written(study, images, future.result()))
+        except GenerationError as error:
+            generated.leave_out(str(error), study)
+
+    for study in tqdm(list(studies), desc=title, unit="study"):
+        images = choose_images(study, max_views or generator.limits.max_views, view)
+        if not images:
+            generated.leave_out("no image" if view is None else f"no {view} image", study)
+            continue
+        try:
+            pixels = [decode_image(image.path.read_bytes()).pixels for image in images]
+        except (DecodeError, OSError):
+            generated.leave_out("an image cannot be read", study)
+            continue
+        # The queue is bounded: take an early answer before adding a late study.
+        if len(waiting) == IN_FLIGHT:
+            collect()
+        waiting.append((study, images, generator.submit(pixels, options)))
+    while waiting:
+        collect()
+    return generated
+
+
+def choose_images(study: Study, limit: int, view: View | None = None) -> tuple[StudyImage, ...]:
+    """At most `limit` images of a study, frontal ones first, else in the order of the source."""
+    given = [image for image in study.images if view is None or image.view == view]
+    return tuple(sorted(given, key=lambda image: image.view != "frontal")[:limit])
+
+
+def encode_only(options: DecodingOptions) -> DecodingOptions:
+    """Options for when only the heads are asked: the shortest report there is."""
+    return options.with_changes(num_beams=1, num_return_sequences=1, min_new_tokens=0, max_new_tokens=1)
+
+
+def blank_control(generator: Generator, written: Sequence[Written], options: DecodingOptions) -> list[Written]:
+    """What the model writes of black images, as many a study as before; generated once for each number of views."""
+    size = int(generator.manifest["image_size"])
+    black = np.zeros((size, size), np.uint8)
+    counts = {len(one.images) for one in written}
+    reports = {n: generator.submit([black] * n, options) for n in sorted(counts)}
+    return [Written(one.study, one.images, reports[len(one.images)].result()) for one in written]
+
+
+def shuffled_control(written: Sequence[Written], seed: int = 0) -> list[Written]:
+    """Every study with the report that was written of another one's images."""
+    order = derangement(len(written), seed)
+    return [Written(one.study, one.images, written[i].report) for one, i in zip(written, order, strict=True)]
+
+
+def derangement(count: int, seed: int) -> list[int]:
+    """A random order in which nobody stays in place (but one alone): each takes the next one's of a random ring."""
+    ring = list(range(count))
+    random.Random(seed).shuffle(ring)
+    target = dict(zip(ring, ring[1:] + ring[:1], strict=True))
+    return [target[i] for i in range(count)]
+
+
+def add_decoding_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--num-beams` and all other decoding options; absent means the checkpoint's default."""
+    group = parser.add_argument_group("decoding options, by default the checkpoint's")
+    for option in fields(DecodingOptions):
+        # Only the best hypothesis is looked at.
+        if option.name != "num_return_sequences":
+            kind = _early_stopping if option.name == "early_stopping" else type(option.default)
+            group.add_argument(f"--{option.name.replace('_', '-')}", type=kind, metavar="VALUE")
+
+
+def decoding_options(args: argparse.Namespace, generator: Generator) -> DecodingOptions:
+    """The checkpoint's options with those given. Raises `InvalidOptionError`."""
+    names = [option.name for option in fields(DecodingOptions)]
+    given = {name: getattr(args, name, None) for name in names}
+    changes = {name: value for name, value in given.items() if value is not None}
+    return generator.default_options.with_changes(**changes, num_return_sequences=1)
+
+
+def _early_stopping(text: str) -> Any:
+    values = {"true": True, "false": False, "never": "never"}
+    if text not in values:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(values)}")
+    return values[text]

@@ -1,0 +1,121 @@
+"""The figures of an evaluation as Markdown tables, and as values JSON can hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+PLOT = "risk-coverage.png"
+WORDS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
+TEXT = (*WORDS, "micro-F1", "macro-F1", "side accuracy", "sacreBLEU")
+NAMING = "names a finding"
+RECITAL = ("distinct", "copied", "prior")
+COMPARED = ("BLEU-4", "ROUGE-L", "CIDEr", "micro-F1", "macro-F1", "side accuracy")
+FINDING = (
+    "positive", "labelled", "AUROC", "AP", "F1", "ECE before", "ECE", "Brier before", "Brier", "temperature",
+    "threshold",
+)  # fmt: skip
+Rows = Mapping[str, Mapping[str, Any]]
+
+_SCORERS = (
+    "BLEU, METEOR 1.5, ROUGE-L and CIDEr: pycocoevalcap on cleaned text; sacreBLEU: cased, on the original text. "
+    "Labels: rule labeller against the studies' MeSH codes, else against their own text. Shares of the reports: "
+    "distinct, copied verbatim from training, speaking of a prior examination. n/a: undefined, or METEOR without Java."
+)
+
+
+def plain(value: Any) -> Any:
+    """The same with numbers rounded to four decimals and NaN as None."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, 4)
+    return value
+
+
+def markdown(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
+    """The whole evaluation."""
+    options = ", ".join(f"{name} {value}" for name, value in metrics["options"].items())
+    parts = [
+        f"# {metrics['checkpoint']} on {metrics['collection']}, {metrics['split']}",
+        f"{metrics['studies']} studies, at most {metrics['views']} images each; {options}.",
+    ]
+    if details["left out"]:
+        parts.append(f"Left out: {left_out(details['left out'])}.")
+    for title, part in details["tables"].items():
+        parts += [f"## {title}", f"{part['studies']} studies.", table(part["scores"], (*TEXT, *RECITAL))]
+        if title in details["differences"]:
+            parts += ["Minus the best constant, with paired bootstrap 95% intervals:"]
+            parts += [table(details["differences"][title], COMPARED, cell=interval)]
+    parts += [_SCORERS] if details["tables"] else ["No text was scored: there are no reports to compare with."]
+    for name, part in details["groups"].items():
+        parts += [f"## {name.capitalize()} studies alone", f"{part['studies']} studies, scored as in the first table."]
+        # Where nothing is to be found, F1 is 0 or undefined and only the false alarms count.
+        columns = WORDS if name == "normal" else TEXT[:-1]
+        parts += [table(part["scores"], (*columns, NAMING))]
+    if details["frontal only"]:
+        part = details["frontal only"]
+        parts += ["## Frontal images only", f"{part['studies']} studies that have one, scored as in the first table."]
+        parts += [table(part["scores"], (*TEXT, *RECITAL))]
+    return "\n\n".join([*parts, *_heads(metrics, details)]) + "\n"
+
+
+def _heads(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> Iterable[str]:
+    """Finding head, view head and abstaining."""
+    head = metrics["finding head"]
+    mean = {key: head.get(f"mean {key}") for key in FINDING}
+    yield "## Finding head"
+    yield (
+        f"Calibrated on {details['calibrated on']} validation studies: temperature by likelihood, threshold by F1. "
+        "Before is at temperature 1. ECE: 15 equal bins."
+    )
+    yield table({**details["findings"], "mean": mean}, FINDING)
+    low, high = number(head["mean AUROC low"]), number(head["mean AUROC high"])
+    yield (
+        f"Micro-F1 {number(head['micro-F1'])}. Mean AUROC {number(head['mean AUROC'])} ({low} to {high}, bootstrap "
+        f"95%). View accuracy {number(metrics['view accuracy'])}."
+    )
+    if details["abstaining"]:
+        yield "## Abstaining"
+        yield (
+            "Risk when only the surest share is answered. Of a report it is 1 - its label F1, of a finding decision "
+            f"being wrong; AURC is its mean over all shares.\n\n![Risk against coverage]({PLOT})"
+        )
+        yield table(details["abstaining"], tuple(next(iter(details["abstaining"].values()))))
+
+
+def table(rows: Rows, columns: Sequence[str], cell: Any = None) -> str:
+    """A Markdown table with one line a row."""
+    show = cell or number
+    lines = ["| | " + " | ".join(columns) + " |", "|---" + "|---:" * len(columns) + "|"]
+    lines += [f"| {name} | " + " | ".join(show(row.get(key)) for key in columns) + " |" for name, row in rows.items()]
+    return "\n".join(lines)
+
+
+def number(value: float | None) -> str:
+    """Counts as they are, scores with three decimals and no leading zero, as the literature prints them."""
+    if value is None or math.isnan(value):
+        return "n/a"
+    if value == int(value) and abs(value) > 1:
+        return str(int(value))
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+
+
+def interval(estimate: Mapping[str, float] | None) -> str:
+    """`+.123 (.100 to .146)`."""
+    if estimate is None:
+        return "n/a"
+    sign = "+" if estimate["value"] > 0 else ""
+    return f"{sign}{number(estimate['value'])} ({number(estimate['low'])} to {number(estimate['high'])})"
+
+
+def left_out(reasons: Mapping[str, Sequence[str]], limit: int = 10) -> str:
+    """How many studies, why, and the names of the first."""
+    parts = []
+    for reason, ids in reasons.items():
+        more = f" and {len(ids) - limit} more" if len(ids) > limit else ""
+        parts.append(f"{len(ids)} with {reason} ({', '.join(ids[:limit])}{more})")
+    return "; ".join(parts) or "nothing to report on"
