@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from app.images.decode import decode_image
 from app.inference.generator import to_unit_range
@@ -21,6 +21,8 @@ from model_training.config import Config
 from model_training.data.study import Study
 from model_training.labeller import label_mesh, label_report
 from model_training.model.report_model import VIEW_NAMES, ReportModel
+from model_training.progress import Progress
+from model_training.training.augmentation import AMOUNTS, augment
 
 IGNORED = -100
 
@@ -37,17 +39,37 @@ class Batch:
     tokens: Tensor
 
 
+def select_studies(studies: Sequence[Study], exclude: Collection[str]) -> tuple[list[Study], dict[str, int]]:
+    """The studies to learn from, and how many are left out for what reason: held back by id, or without an image."""
+    held_back = set(exclude)
+    kept = [study for study in studies if study.id not in held_back and study.images]
+    excluded = sum(study.id in held_back for study in studies)
+    return kept, {"held back by data.exclude": excluded, "without an image": len(studies) - len(kept) - excluded}
+
+
 def sections_of(study: Study) -> dict[str, str]:
     """The report as section name to text."""
     return {"findings": study.findings, "impression": study.impression}
 
 
+def training_text(study: Study, config: Config) -> dict[str, str]:
+    """The report the model is to write: the configured sections, cleaned by the text policy."""
+    cleaned = sections_of(config.text.apply(study))
+    return {name: cleaned[name] for name in config.data.sections}
+
+
 def labels_of(study: Study, findings: Sequence[str]) -> list[float]:
-    """1 present, 0 absent, NaN not labelled: from the source's labels, else its MeSH codes, else its text."""
+    """1 present, 0 absent, NaN not labelled: from the source's labels, else its MeSH codes, else its text.
+
+    Codes and text are those of the source: what the text policy takes out is still to be seen in the image.
+    """
     if study.labels:
         given = dict(study.labels)
         return [float("nan") if given.get(name) is None else float(bool(given[name])) for name in findings]
-    mentions = label_mesh(study.mesh) if study.mesh else label_report(f"{study.findings} {study.impression}")
+    text = f"{study.findings} {study.impression}".strip()
+    if not (study.mesh or text):
+        return [math.nan] * len(findings)
+    mentions = label_mesh(study.mesh) if study.mesh else label_report(text)
     return [float(name in mentions and mentions[name].status != "absent") for name in findings]
 
 
@@ -80,9 +102,9 @@ def _fill_cache(file: Path, paths: Sequence[Path], model: ReportModel) -> None:
             pixels = decode_image(paths[i].read_bytes()).pixels
             cache[i] = model.preprocess(to_unit_range(pixels))[0].numpy()
 
-    with ThreadPoolExecutor() as pool:
-        for _ in tqdm(pool.map(prepare, range(len(paths))), total=len(paths), desc="decode", unit="image"):
-            pass
+    with ThreadPoolExecutor() as pool, Progress("decode", len(paths), "image") as progress:
+        for _ in pool.map(prepare, range(len(paths))):
+            progress.advance()
     cache.flush()
     partial.replace(file)
 
@@ -91,14 +113,24 @@ class Examples:
     """The studies of one split, ready to be batched."""
 
     def __init__(
-        self, studies: Sequence[Study], tokenizer: Tokenizer, config: Config, model: ReportModel, cache: Path
+        self,
+        studies: Sequence[Study],
+        texts: Sequence[Mapping[str, str]],
+        tokenizer: Tokenizer,
+        config: Config,
+        model: ReportModel,
+        cache: Path,
     ) -> None:
-        """`cache` is the folder for decoded images. Studies without images are left out by the caller."""
-        self.studies = list(studies)
-        self.max_views = config.data.max_views
+        """`texts` are the studies' `training_text`, `cache` is the folder for decoded images. Every study has images.
+
+        A study without text has no words to learn, not the words of an empty report.
+        """
+        self.studies, self.texts = list(studies), list(texts)
+        self.max_views, self.view_dropout = config.data.max_views, config.training.view_dropout
+        self.augmentation = config.augmentation
+        self._augmented = any(config.as_dict()["augmentation"].values())
         self.images = cache_images(self.studies, model, cache)
-        counts = [len(study.images) for study in self.studies]
-        self.first = np.cumsum([0, *counts])
+        self.first = np.cumsum([0, *(len(study.images) for study in self.studies)])
         self.views = [
             [VIEW_NAMES.index(image.view) if image.view else IGNORED for image in study.images]
             for study in self.studies
@@ -106,24 +138,35 @@ class Examples:
         self.labels = torch.tensor([labels_of(study, config.data.findings) for study in self.studies])
         limit = 1 + config.model.max_new_tokens
         self.tokens = [
-            [BOS, *tokenizer.encode({s: sections_of(study).get(s, "") for s in config.data.sections}), EOS][:limit]
-            for study in self.studies
+            [BOS, *ids, EOS][:limit] if (ids := tokenizer.encode(text)) else [BOS, PAD] for text in self.texts
         ]
 
     def __len__(self) -> int:
         return len(self.studies)
 
-    def batch(self, indices: Sequence[int], rng: np.random.Generator | None = None, view_dropout: float = 0.0) -> Batch:
-        """Gathers studies. With `rng`, views come in random order and all but one are dropped now and then."""
+    def fingerprint(self) -> str:
+        """Equal for the same studies with the same words, labels and numbers of images, wherever their files lie."""
+        content = [[study.id, ids, len(study.images)] for study, ids in zip(self.studies, self.tokens, strict=True)]
+        return hashlib.sha256(repr(content).encode() + self.labels.numpy().tobytes()).hexdigest()
+
+    def batch(self, indices: Sequence[int], seed: tuple[int, ...] | None = None) -> Batch:
+        """Gathers studies.
+
+        With `seed`, views come in random order, all but one are dropped now and then, and images are augmented, for
+        each study by the seed and its own index alone: the same whoever it is batched with.
+        """
         rows: list[int] = []
         views: list[int] = []
+        draws: list[npt.NDArray[np.float64]] = []
         mask = torch.zeros(len(indices), self.max_views, dtype=torch.bool)
         for n, i in enumerate(indices):
             order = list(range(self.first[i + 1] - self.first[i]))
-            if rng is not None:
+            if seed is not None:
+                rng = np.random.default_rng((*seed, i))
                 rng.shuffle(order)
-                if rng.random() < view_dropout:
+                if rng.random() < self.view_dropout:
                     order = order[:1]
+                draws.append(rng.uniform(-1.0, 1.0, (min(len(order), self.max_views), AMOUNTS)))
             order = order[: self.max_views]
             mask[n, : len(order)] = True
             rows += [int(self.first[i]) + k for k in order]
@@ -132,9 +175,13 @@ class Examples:
             [torch.tensor(self.tokens[i]) for i in indices], batch_first=True, padding_value=PAD
         )
         images = torch.from_numpy(self.images[rows].astype(np.float32))[:, None]
+        if draws and self._augmented:
+            images = augment(images, np.concatenate(draws), self.augmentation)
         return Batch(images, mask, torch.tensor(views), self.labels[list(indices)], tokens)
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """All studies in order, without augmentation."""
-        for start in range(0, len(self), size):
-            yield self.batch(range(start, min(start + size, len(self))))
+    def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[tuple[list[int], Batch]]:
+        """Every `step`-th study from `first` on, in order and without augmentation: indices and batch."""
+        indices = list(range(first, len(self), step))
+        for start in range(0, len(indices), size):
+            part = indices[start : start + size]
+            yield part, self.batch(part)

@@ -1,204 +1,133 @@
-"""Training: teacher forcing with cross-entropy, finding and view heads beside it."""
+"""The command `train`: a collection and a configuration in, the folder of a run out.
+
+With several processes on one machine: `torchrun --nproc-per-node 2 -m model_training train …`.
+"""
 
 from __future__ import annotations
 
 import argparse
-import copy
-import math
-from collections.abc import Iterator
+import shlex
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
-from app.inference.generator import choose_device
-from app.inference.tokenizer import PAD, UNK, Tokenizer
-from model_training.config import Config, ConfigError, TrainingConfig, load_config
-from model_training.data import read_collection
-from model_training.dataset import IGNORED, Batch, Examples, sections_of
+from app.inference.tokenizer import Tokenizer
+from model_training import metrics, run_state
+from model_training.config import Config, ConfigError, load_config
+from model_training.data import Collection, Study, read_collection
+from model_training.dataset import Examples, select_studies, training_text
+from model_training.export import git_commit
 from model_training.model.build import build_model
-from model_training.model.report_model import ReportModel
-from model_training.run_state import save_run
+from model_training.training.interruption import InterruptedRunError
+from model_training.training.processes import Processes, joined_processes
+from model_training.training.trainer import DivergedError, Trainer
 
-
-def losses(model: ReportModel, batch: Batch, training: TrainingConfig) -> dict[str, Tensor]:
-    """Token, finding and view loss of a batch, each a mean; unlabelled findings and unknown views do not count."""
-    token_logits, finding_logits, view_logits = model(batch.images, batch.view_mask, batch.tokens[:, :-1])
-    targets = batch.tokens[:, 1:].masked_fill(batch.tokens[:, 1:] == UNK, PAD)
-    token_loss = F.cross_entropy(
-        token_logits.float().flatten(0, 1),
-        targets.flatten(),
-        ignore_index=PAD,
-        label_smoothing=training.label_smoothing if model.training else 0.0,
-    )
-    known = ~batch.labels.isnan()
-    finding_loss = F.binary_cross_entropy_with_logits(finding_logits.float()[known], batch.labels[known])
-    view_loss = F.cross_entropy(view_logits.float(), batch.views, ignore_index=IGNORED)
-    return {"tokens": token_loss, "findings": finding_loss.nan_to_num(), "views": view_loss.nan_to_num()}
-
-
-def total(parts: dict[str, Tensor], training: TrainingConfig) -> Tensor:
-    """The weighted sum that is minimised."""
-    return parts["tokens"] + training.finding_weight * parts["findings"] + training.view_weight * parts["views"]
-
-
-class Averaged:
-    """Exponential moving average of a model's parameters, which evaluates better than the last step."""
-
-    def __init__(self, model: ReportModel, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        self.decay = decay
-
-    @torch.no_grad()
-    def update(self, model: ReportModel, step: int) -> None:
-        """Takes in the parameters after a step; buffers are copied. Early steps are forgotten sooner."""
-        decay = min(self.decay, (step + 1) / (step + 10))
-        for average, value in zip(self.model.parameters(), model.parameters(), strict=True):
-            average.lerp_(value, 1.0 - decay)
-        for average_buffer, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
-            average_buffer.copy_(buffer)
-
-
-class Trainer:
-    """One training run: model, optimiser and schedule over the examples of two splits."""
-
-    def __init__(
-        self, config: Config, model: ReportModel, tokenizer: Tokenizer, train: Examples, val: Examples, run: Path
-    ) -> None:
-        self.config, self.model, self.tokenizer, self.run = config, model, tokenizer, run
-        self.train, self.val = train, val
-        self.training = config.training
-        self.device = choose_device("auto")
-        self.model.to(self.device)
-        self.average = Averaged(model, decay=0.998)
-        self.steps_per_epoch = math.ceil(len(train) / self.training.batch_size)
-        self.optimiser = torch.optim.AdamW(self._groups(), lr=self.training.learning_rate, betas=(0.9, 0.98))
-        steps = self.steps_per_epoch * self.training.epochs
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: self._rate(step, steps))
-        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bfloat16(self.device))
-        self.writer = SummaryWriter(str(run / "tensorboard"))
-
-    def fit(self) -> float:
-        """Trains to the end and keeps the best state by validation loss. Returns that loss."""
-        best = math.inf
-        with tqdm(total=self.steps_per_epoch * self.training.epochs, desc="train", unit="step") as progress:
-            for epoch in range(self.training.epochs):
-                self._epoch(epoch, progress)
-                parts = self.validate()
-                loss = parts["tokens"] + self.training.finding_weight * parts["findings"]
-                for name, value in parts.items():
-                    self.writer.add_scalar(f"val/{name}", value, epoch + 1)
-                shown = ", ".join(f"{name} {value:.3f}" for name, value in parts.items())
-                progress.write(f"epoch {epoch + 1}: validation {shown}")
-                if loss < best:
-                    best = loss
-                    save_run(self.run, self.average.model, self.tokenizer, self.config)
-        self.writer.close()
-        return best
-
-    def validate(self) -> dict[str, float]:
-        """Mean losses of the averaged model on the validation split."""
-        sums: dict[str, float] = {}
-        with torch.inference_mode(), self.autocast:
-            for batch in self.val.batches(2 * self.training.batch_size):
-                for name, value in losses(self.average.model, self._on_device(batch), self.training).items():
-                    sums[name] = sums.get(name, 0.0) + float(value) * len(batch.tokens)
-        return {name: value / len(self.val) for name, value in sums.items()}
-
-    def _epoch(self, epoch: int, progress: tqdm[Any]) -> None:
-        self.model.train()
-        first = epoch * self.steps_per_epoch
-        for step, batch in enumerate(self._shuffled(epoch), first):
-            with self.autocast:
-                parts = losses(self.model, self._on_device(batch), self.training)
-            loss = total(parts, self.training)
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
-            self.optimiser.step()
-            self.schedule.step()
-            self.average.update(self.model, step)
-            for name, value in parts.items():
-                self.writer.add_scalar(f"train/{name}", float(value), step)
-            progress.set_postfix({name: f"{float(value):.3f}" for name, value in parts.items()})
-            progress.update()
-
-    def _shuffled(self, epoch: int) -> Iterator[Batch]:
-        rng = np.random.default_rng((self.training.seed, epoch))
-        order = rng.permutation(len(self.train))
-        for start in range(0, len(order), self.training.batch_size):
-            indices = order[start : start + self.training.batch_size].tolist()
-            yield self.train.batch(indices, rng, self.training.view_dropout)
-
-    def _on_device(self, batch: Batch) -> Batch:
-        images = batch.images.to(self.device, memory_format=torch.channels_last)
-        rest = [x.to(self.device) for x in (batch.view_mask, batch.views, batch.labels, batch.tokens)]
-        return Batch(images, *rest)
-
-    def _groups(self) -> list[dict[str, Any]]:
-        """Weight decay for matrices and kernels only; biases, norms and embeddings go without."""
-        decayed = [p for n, p in self.model.named_parameters() if p.ndim > 1 and "embedding" not in n]
-        ids = {id(p) for p in decayed}
-        rest = [p for p in self.model.parameters() if id(p) not in ids]
-        return [
-            {"params": decayed, "weight_decay": self.training.weight_decay},
-            {"params": rest, "weight_decay": 0.0},
-        ]
-
-    def _rate(self, step: int, steps: int) -> float:
-        """Linear warm-up, then a cosine to zero."""
-        warm = max(1, round(self.training.warm_up * steps))
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 arithmetic is done in hardware, so that autocast pays."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+# EX_TEMPFAIL of sysexits.h: not done, to be tried again. Not 0, or what follows in a script would take it for finished.
+INTERRUPTED = 75
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `python -m model_training train`."""
+    parser.description = (
+        "Train a model on a collection. The same command goes on with a run that was interrupted (SIGTERM and Ctrl-C"
+        f" save and exit with status {INTERRUPTED}); a finished run is left alone."
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of a collection, any layout")
     parser.add_argument("--layout", help="the collection's layout, where it cannot be told")
     parser.add_argument("--config", default="phantom", help="a shipped configuration's name or a TOML file")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--cache", type=Path, help="folder for decoded images, to share it (default: in the run's)")
+    parser.add_argument("--fresh", action="store_true", help="begin anew, whatever run the folder holds")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains from nothing and leaves the best state in `<out>`."""
-    try:
-        config = load_config(args.config, args.overrides)
-    except ConfigError as error:
-        print(f"error: {error}")
-        return 2
-    torch.manual_seed(config.training.seed)
-    collection = read_collection(args.data, args.layout)
-    splits = {name: [s for s in collection.split(name) if s.images] for name in ("train", "val")}
-    for name, studies in splits.items():
-        if not studies:
-            print(f"error: {args.data} has no {name} studies with images")
+    """Trains, or goes on training, and leaves the best state in `<out>`."""
+    with joined_processes() as processes:
+        try:
+            trainer = prepare(args, processes)
+        except (ConfigError, run_state.RunError, OSError, ValueError, ImportError) as error:
+            print(f"error: {error}")
             return 2
-    tokenizer = Tokenizer.build(
-        (sections_of(study) for study in splits["train"]), config.data.sections, config.data.min_count
-    )
-    model = build_model(config, len(tokenizer), pretrained=True)
-    args.out.mkdir(parents=True, exist_ok=True)
-    train, val = (Examples(splits[name], tokenizer, config, model, args.out / "cache") for name in ("train", "val"))
-    parameters = sum(p.numel() for p in model.parameters())
-    print(
-        f"{len(train)} training studies, {len(val)} for validation, {len(tokenizer)} words, {parameters:,} parameters"
-    )
-    trainer = Trainer(config, model, tokenizer, train, val, args.out)
-    loss = trainer.fit()
-    print(f"best validation loss {loss:.4f}; state in {args.out}")
+        try:
+            best = trainer.fit()
+        except InterruptedRunError:
+            processes.say(f"interrupted at step {trainer.step:,} and saved; the same command goes on from there")
+            return INTERRUPTED
+        except DivergedError as error:
+            processes.say(f"error: {error}")
+            return 1
+        monitor = trainer.training.monitor
+        processes.say(
+            f"best epoch {best['epoch']}, validation {monitor} {best['val'][monitor]:.4f}; state in {args.out}"
+        )
     return 0
+
+
+def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
+    """Everything up to the first step: configuration, studies, vocabulary, network, and the state to resume from.
+
+    Raises `ConfigError`, `RunError`, OSError for what cannot be read, ValueError for a collection or weights that do
+    not fit, ImportError for an optional package that lacks.
+    """
+    config = load_config(args.config, args.overrides)
+    if config.training.monitor == "BLEU-4":
+        metrics.bleu_statistics(["."], ["."])  # a scorer that lacks is better missed now than after an epoch
+    resuming = not args.fresh and run_state.resumable(args.out)
+    collection = read_collection(args.data, args.layout)
+    splits = [_read_split(collection, split, config, processes) for split in ("train", "val")]
+    tokenizer = Tokenizer.build(splits[0][1], config.data.sections, config.data.min_count)
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.training.seed)
+    with processes.first_goes_first():
+        if args.fresh and processes.first:
+            run_state.clear_run(args.out)  # once all that can be wrong with the arguments has been looked at
+        model = build_model(config, len(tokenizer), pretrained=not resuming)
+        train, val = (
+            Examples(studies, texts, tokenizer, config, model, args.cache or args.out / "cache")
+            for studies, texts in splits
+        )
+        trainer = Trainer(config, model, tokenizer, train, val, args.out, processes)
+        if resuming:
+            trainer.resume(run_state.load_state(args.out, config, trainer.fingerprint))
+    parameters = sum(p.numel() for p in model.parameters())
+    processes.say(f"{len(tokenizer):,} words, {parameters:,} parameters, {processes.count} × {processes.device}")
+    if resuming:
+        processes.say(f"resuming after step {trainer.step:,} of {trainer.steps:,}")
+    if processes.first:
+        run_state.record_start(args.out, config, _start(args, trainer, processes))
+    return trainer
+
+
+def _read_split(
+    collection: Collection, split: str, config: Config, processes: Processes
+) -> tuple[list[Study], list[dict[str, str]]]:
+    """The studies of a split to learn from and their texts, counted aloud."""
+    everyone = collection.split(split)
+    chosen, left_out = select_studies(everyone, config.data.exclude)
+    if not chosen:
+        raise ValueError(f"{collection.name} has no {split} studies with images")
+    texts = [training_text(study, config) for study in chosen]
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
+    silent = sum(not any(text.values()) for text in texts)
+    processes.say(
+        f"{split}: {len(chosen):,} of {len(everyone):,} studies, {silent:,} of them without text; left out: {reasons}"
+    )
+    return chosen, texts
+
+
+def _start(args: argparse.Namespace, trainer: Trainer, processes: Processes) -> dict[str, str | int]:
+    """What is written down about a start of the run."""
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(sys.orig_argv),
+        "commit": git_commit(),
+        "data": str(args.data.resolve()),
+        "step": trainer.step,
+        "processes": processes.count,
+        "device": str(processes.device),
+        "precision": "bf16" if trainer.bfloat16 else "f32",
+        "torch": torch.__version__,
+    }

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
+
+from model_training.model.clip import TOWERS, ClipTower, build_tower
 
 
 class ResidualBlock(nn.Module):
@@ -97,7 +98,7 @@ SMALL: Mapping[str, tuple[tuple[int, ...], int]] = {
 ENCODERS = (*SMALL, *TORCHVISION)
 
 
-def build_encoder(name: str, weights: str = "") -> Encoder:
+def build_encoder(name: str, weights: str = "") -> Encoder | ClipTower:
     """An encoder by name, from nothing or from `weights`: a torchvision weights name ("IMAGENET1K_V1", downloaded) or
     the path of a state dict of the whole torchvision network.
 
@@ -109,8 +110,12 @@ def build_encoder(name: str, weights: str = "") -> Encoder:
             raise ValueError(f"encoder {name!r} has no pretrained weights")
         widths, blocks = SMALL[name]
         return Encoder(small_resnet(widths, blocks), widths[-1])
+    if name in TOWERS:
+        return build_tower(name, weights)
     if name not in TORCHVISION:
-        raise ValueError(f"unknown encoder {name!r}; known: {', '.join(ENCODERS)}")
+        raise ValueError(f"unknown encoder {name!r}; known: {', '.join((*ENCODERS, *TOWERS))}")
+    import torchvision  # takes seconds, which networks that need none of it are spared
+
     builder, take, channels = TORCHVISION[name]
     from_file = weights if weights and Path(weights).suffix else ""
     net = torchvision.models.get_model(builder, weights=None if from_file else weights or None)

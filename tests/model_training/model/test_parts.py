@@ -17,7 +17,7 @@ from model_training.export import export_model
 from model_training.model.build import build_model
 from model_training.model.decoders import DECODERS
 from model_training.model.encoders import ENCODERS, build_encoder
-from model_training.train import losses, total
+from model_training.training.losses import loss_counts, loss_sums, objective
 
 PAIRS = [(encoder, "transformer") for encoder in ENCODERS] + [("resnet-tiny", "lstm"), ("mobilenet-v2", "lstm")]
 
@@ -53,7 +53,7 @@ def test_any_pair_trains_exports_and_generates(
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     curve = []
     for _ in range(5):
-        loss = total(losses(model, batch, TrainingConfig()), TrainingConfig())
+        loss = objective(loss_sums(model, batch), loss_counts(batch), TrainingConfig())
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
         optimiser.step()

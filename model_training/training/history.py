@@ -1,0 +1,42 @@
+"""The course of a run, an entry an epoch: what the best epoch is, when to give up, and the curves as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+Entry = dict[str, Any]  # epoch, step, seconds, learning_rate, and the values of "train" and "val" by name
+RISING = frozenset({"BLEU-4"})  # values of which more is better
+
+
+def best_epoch(entries: Sequence[Entry], monitor: str) -> int:
+    """Index of the epoch with the best validation value, the first of equals."""
+    sign = -1 if monitor in RISING else 1
+    return min(range(len(entries)), key=lambda i: sign * entries[i]["val"][monitor])
+
+
+def exhausted(entries: Sequence[Entry], monitor: str, patience: int) -> bool:
+    """Whether the last `patience` epochs were no better than one before; never with patience 0."""
+    return 0 < patience < len(entries) - best_epoch(entries, monitor) if entries else False
+
+
+def draw_curves(path: Path, entries: Sequence[Entry], monitor: str) -> None:
+    """Writes a PNG: every validation value by epoch, the training values beside it, and the best epoch."""
+    from matplotlib.figure import Figure  # takes seconds to import, which a start need not wait for
+
+    names = list(entries[0]["val"])
+    figure = Figure(figsize=(4 * len(names), 3.2), layout="constrained")
+    axes = figure.subplots(1, len(names), squeeze=False)[0]
+    epochs = [entry["epoch"] for entry in entries]
+    best = entries[best_epoch(entries, monitor)]["epoch"]
+    for name, axis in zip(names, axes, strict=True):
+        for split, style in (("train", "--"), ("val", "-")):
+            if name in entries[0][split]:
+                axis.plot(epochs, [entry[split][name] for entry in entries], style, marker=".", label=split)
+        axis.axvline(best, color="grey", linewidth=0.8)
+        axis.set(title=name, xlabel="epoch")
+        axis.legend()
+    partial = path.with_suffix(".partial")
+    figure.savefig(partial, format="png", dpi=120)
+    partial.replace(path)

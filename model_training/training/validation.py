@@ -1,0 +1,92 @@
+"""Validation: the losses, and BLEU-4 of reports written with the beam search that serves."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from app.inference.beam_search import BeamLane
+from app.inference.options import DecodingOptions
+from app.inference.tokenizer import Tokenizer
+from model_training import metrics, r2gen
+from model_training.config import Config
+from model_training.dataset import Batch, Examples
+from model_training.model.report_model import ReportModel
+from model_training.training.losses import PARTS, loss_counts, loss_sums
+from model_training.training.processes import Processes
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch where the model is, in the memory order that convolutions are fastest in."""
+    images = batch.images.to(device, memory_format=torch.channels_last)
+    return Batch(images, *(x.to(device) for x in (batch.view_mask, batch.views, batch.labels, batch.tokens)))
+
+
+@torch.inference_mode()
+def validate(
+    model: ReportModel,
+    examples: Examples,
+    tokenizer: Tokenizer,
+    config: Config,
+    processes: Processes,
+    autocast: torch.autocast,
+) -> dict[str, float]:
+    """Mean loss of each part over a split, "loss" of tokens and findings, and BLEU-4 where that is the monitor.
+
+    BLEU-4 is that of the R2Gen protocol's cleaning against the training text, with the configuration's decoding.
+    """
+    writes = config.training.monitor == "BLEU-4"
+    sums, counts = torch.zeros(2, len(PARTS), device=processes.device)
+    bleu = np.zeros(10)
+    for indices, batch in examples.batches(2 * config.training.batch_size, processes.rank, processes.count):
+        there = on_device(batch, processes.device)
+        with autocast:
+            sums += loss_sums(model, there)
+        counts += loss_counts(there)
+        if writes:
+            written = [tokenizer.decode(ids) for ids in generate_tokens(model, there, decoding_of(config))]
+            hypotheses, references = (
+                [r2gen.clean(" ".join(filter(None, report.values()))) for report in reports]
+                for reports in (written, [examples.texts[i] for i in indices])
+            )
+            bleu += metrics.bleu_statistics(references, hypotheses).sum(0)
+    means = processes.sum(sums) / processes.sum(counts).clamp(min=1.0)
+    values = dict(zip(PARTS, means.tolist(), strict=True))
+    values["loss"] = values["tokens"] + config.training.finding_weight * values["findings"]
+    if writes:
+        values["BLEU-4"] = float(metrics.bleu_of(processes.sum(torch.from_numpy(bleu)).numpy())[3])
+    return values
+
+
+def decoding_of(config: Config) -> DecodingOptions:
+    """The decoding options the checkpoint ships with."""
+    return DecodingOptions(
+        num_beams=config.decoding.num_beams,
+        length_penalty=config.decoding.length_penalty,
+        max_new_tokens=config.model.max_new_tokens,
+    )
+
+
+@torch.inference_mode()
+def generate_tokens(model: ReportModel, batch: Batch, options: DecodingOptions) -> list[tuple[int, ...]]:
+    """The best sequence of each study of a batch, in order: generated ids, eos kept."""
+    studies = len(batch.view_mask)
+    spread = [model.spread(part, batch.view_mask) for part in model.encode(batch.images)]
+    _, constants = model.begin(spread[0], spread[1], spread[2], batch.view_mask)
+    state = model.allocate(studies, options.num_beams, options.max_new_tokens)
+    lane = BeamLane(options.num_beams, studies, options.max_new_tokens, batch.images.device)
+    study_of = [lane.admit(options) for _ in range(studies)]
+    found: list[tuple[int, ...]] = [()] * studies
+    while lane.size:
+        active = slice(lane.size)
+        tokens, positions, ancestors = lane.inputs()
+        logits = model.decode_step(
+            tokens, positions, ancestors, [part[active] for part in constants], [part[active] for part in state]
+        )
+        for slot in lane.advance(logits):
+            found[study_of[slot]] = lane.sequences(slot)[0].ids
+            last = lane.remove(slot)
+            study_of[slot] = study_of[last]
+            for tensor in (*constants, *state):
+                tensor[slot] = tensor[last]
+    return found

@@ -1,0 +1,135 @@
+"""From studies to batches: what is learnt from, what is not, and that chance depends on the study alone."""
+
+from __future__ import annotations
+
+import csv
+import math
+import shutil
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from app.inference.tokenizer import BOS, PAD
+from model_training.config import Config, config_from
+from model_training.data import Study, StudyImage
+from model_training.data.indiana import REPORTS
+from model_training.dataset import labels_of, select_studies, training_text
+from model_training.train import add_arguments, prepare
+from model_training.training.processes import Processes
+from model_training.training.trainer import Trainer
+
+MARKED = {
+    "findings": "Unchanged cardiomegaly compared to the XXXX. XXXX XXXX XXXX of the XXXX. The lungs are clear.",
+    "impression": "No acute disease.",
+}
+
+
+@pytest.fixture
+def prepared(phantoms: Path, small_config: Config, tmp_path: Path) -> Callable[..., Trainer]:
+    """Prepares training on a copy of the phantoms in which some studies have other texts."""
+
+    def prepare_with(texts: dict[str, dict[str, str]], **data: object) -> Trainer:
+        shutil.copytree(phantoms, tmp_path / "data")
+        with (phantoms / REPORTS).open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        with (tmp_path / "data" / REPORTS).open("w", newline="") as file:
+            table = csv.DictWriter(file, rows[0].keys())
+            table.writeheader()
+            table.writerows(row | texts.get(row["uid"], {}) for row in rows)
+        content = small_config.as_dict()
+        content["data"] |= data
+        (tmp_path / "config.toml").write_text(config_from(content).to_toml())
+        parser = ArgumentParser()
+        add_arguments(parser)
+        paths = ("--data", "data", "--config", "config.toml", "--out", "run")
+        arguments = [word if word.startswith("--") else str(tmp_path / word) for word in paths]
+        return prepare(parser.parse_args(arguments), Processes())
+
+    return prepare_with
+
+
+def uids(phantoms: Path, split: str) -> list[str]:
+    with (phantoms / "split.csv").open(newline="") as file:
+        return [row["uid"] for row in csv.DictReader(file) if row["split"] == split]
+
+
+def test_excluded_studies_are_never_trained_on(
+    prepared: Callable[..., Trainer], phantoms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither for learning nor for selection, and the output counts them."""
+    train, val = uids(phantoms, "train"), uids(phantoms, "val")
+    trainer = prepared({}, exclude=[*train[:2], val[0], "4711"])
+    assert [study.id for study in trainer.train.studies] == train[2:]
+    assert [study.id for study in trainer.val.studies] == val[1:]
+    printed = capsys.readouterr().out
+    assert "train: 16 of 18 studies, 0 of them without text; left out: 2 held back by data.exclude" in printed
+    assert "val: 5 of 6 studies, 0 of them without text; left out: 1 held back by data.exclude" in printed
+
+
+def test_marks_and_priors_never_reach_the_vocabulary(prepared: Callable[..., Trainer], phantoms: Path) -> None:
+    """The text policy is between the collection and the words, and the labels still are those of the codes."""
+    first = uids(phantoms, "train")[0]
+    trainer = prepared({first: MARKED | {"MeSH": "Cardiomegaly/severe"}})
+    words = {word.lower() for word in trainer.tokenizer.tokens}
+    assert not {"xxxx", "unchanged", "compared"} & words
+    assert trainer.train.texts[0]["findings"].endswith("The lungs are clear.")
+    assert trainer.train.labels[0].tolist() == [1.0, 0.0]
+
+
+def test_the_policy_can_keep_everything(small_config: Config) -> None:
+    """As the protocol of published results does."""
+    content = small_config.as_dict() | {"text": {"xxxx": "keep", "priors": "keep"}}
+    text = training_text(Study("1", (), **MARKED), config_from(content))["findings"]
+    assert "XXXX" in text
+    assert text.startswith("Unchanged cardiomegaly")
+
+
+def test_a_study_without_text_has_no_words_to_learn(prepared: Callable[..., Trainer], phantoms: Path) -> None:
+    """It does not teach to write an empty report."""
+    first = uids(phantoms, "train")[0]
+    trainer = prepared({first: {"findings": "", "impression": "XXXX XXXX."}})
+    assert trainer.train.tokens[0] == [BOS, PAD]
+    assert trainer.train.tokens[1][-1] != PAD
+
+
+def test_a_study_of_which_nothing_is_said_has_no_labels() -> None:
+    """No codes and no text are no word that nothing is there."""
+    names = ["cardiomegaly", "pneumothorax"]
+    assert all(map(math.isnan, labels_of(Study("1", ()), names)))
+    assert labels_of(Study("1", (), impression="Cardiomegaly."), names) == [1.0, 0.0]
+    assert labels_of(Study("1", (), mesh=("normal",)), names) == [0.0, 0.0]
+    given = labels_of(Study("1", (), labels=(("cardiomegaly", True), ("pneumothorax", None))), names)
+    assert given[0] == 1.0
+    assert math.isnan(given[1])
+
+
+def test_studies_without_images_are_left_out_and_counted() -> None:
+    """A study held back is counted as that, with or without an image."""
+    image = (StudyImage(Path("1.png")),)
+    studies = [Study("1", image), Study("2", ()), Study("3", image), Study("4", ())]
+    kept, left_out = select_studies(studies, ["3", "4"])
+    assert [study.id for study in kept] == ["1"]
+    assert left_out == {"held back by data.exclude": 2, "without an image": 1}
+
+
+def test_what_is_random_does_not_depend_on_the_batch(prepared: Callable[..., Trainer]) -> None:
+    """A study looks the same alone and among others, different in another epoch, and as it is without a seed."""
+    examples = prepared({}).train
+    together, alone = examples.batch([0, 1, 2], (1, 5)), examples.batch([2], (1, 5))
+    mine = int(together.view_mask[:2].sum())
+    assert torch.equal(together.images[mine:], alone.images)
+    assert not torch.equal(examples.batch([2], (1, 6)).images[:1], alone.images[:1])
+    plain = torch.tensor(examples.images[: len(examples.studies[0].images)]).float()
+    assert torch.equal(examples.batch([0]).images[:, 0], plain)
+
+
+def test_the_fingerprint_tells_studies_apart(prepared: Callable[..., Trainer], phantoms: Path) -> None:
+    """Training and validation differ, and so does a collection of which a word was changed."""
+    trainer = prepared({})
+    assert trainer.train.fingerprint() != trainer.val.fingerprint()
+    before = trainer.train.fingerprint()
+    trainer.train.tokens[0][1] += 1
+    assert trainer.train.fingerprint() != before

@@ -1,0 +1,105 @@
+"""The parts of the training loop, each by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from app.inference.tokenizer import BOS, PAD, UNK
+from model_training.config import AugmentationConfig, TrainingConfig
+from model_training.dataset import Batch
+from model_training.model.report_model import ReportModel
+from model_training.training.augmentation import AMOUNTS, augment
+from model_training.training.ema import MovingAverage
+from model_training.training.history import best_epoch, exhausted
+from model_training.training.losses import loss_counts, loss_sums, objective
+from model_training.training.optimiser import rate_factor
+
+
+def batch_of(model: ReportModel, studies: list[int]) -> Batch:
+    """Some of three studies with one or two views, labels and views partly unknown, words partly unknown."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(3, 2, 1, model.image_size, model.image_size, generator=generator)[studies]
+    mask = torch.tensor([[True, True], [True, False], [True, False]])[studies]
+    views = torch.tensor([[0, 1], [1, -100], [-100, -100]])[studies]
+    labels = torch.tensor([[1.0, 0.0, 1.0], [0.0, float("nan"), 1.0], [float("nan")] * 3])[studies]
+    tokens = torch.tensor([[BOS, 6, 7, 8, 2], [BOS, 9, UNK, 2, PAD], [BOS, PAD, PAD, PAD, PAD]])[studies]
+    return Batch(images[mask], mask, views[mask], labels, tokens)
+
+
+def test_losses_of_parts_add_up_to_those_of_the_whole(tiny_model: ReportModel) -> None:
+    """So do their terms; unknown words, labels and views are none."""
+    whole = batch_of(tiny_model, [0, 1, 2])
+    parts = [batch_of(tiny_model, studies) for studies in ([0], [1, 2])]
+    assert loss_counts(whole).tolist() == [6, 5, 3]
+    assert torch.equal(sum(map(loss_counts, parts)), loss_counts(whole))
+    with torch.inference_mode():
+        sums = loss_sums(tiny_model, whole)
+        torch.testing.assert_close(sum(loss_sums(tiny_model, part) for part in parts), sums, rtol=1e-5, atol=1e-5)
+    training = TrainingConfig(finding_weight=2.0, view_weight=0.5)
+    expected = sums[0] / 6 + 2 * sums[1] / 5 + 0.5 * sums[2] / 3
+    torch.testing.assert_close(objective(sums, loss_counts(whole), training), expected)
+
+
+@torch.inference_mode()
+def test_a_batch_that_teaches_nothing_has_a_loss_of_zero(tiny_model: ReportModel) -> None:
+    """No word, label or view known: a number all the same."""
+    batch = batch_of(tiny_model, [2])
+    assert float(objective(loss_sums(tiny_model, batch), loss_counts(batch), TrainingConfig())) == 0.0
+
+
+def test_the_average_follows_the_model(tiny_model: ReportModel) -> None:
+    """It starts as the model, takes nine tenths of the first step, and then little of each."""
+    average = MovingAverage(tiny_model, decay=0.9)
+    moved = MovingAverage(tiny_model, decay=0.0).model
+    with torch.no_grad():
+        moved.finding_bias.fill_(1.0)
+    average.update(moved, step=0)
+    torch.testing.assert_close(average.model.finding_bias, tiny_model.finding_bias.lerp(moved.finding_bias, 0.9))
+    before = average.model.finding_bias.clone()
+    average.update(moved, step=1000)
+    torch.testing.assert_close(average.model.finding_bias, before.lerp(moved.finding_bias, 0.1))
+
+
+def test_the_rate_warms_up_and_falls_to_zero() -> None:
+    """Linear to the first tenth, then half a cosine."""
+    rates = [rate_factor(step, 100, warm_up=0.1) for step in range(101)]
+    assert rates[:10] == pytest.approx([0.1 * n for n in range(1, 11)])
+    assert rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0.0)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_patience_counts_from_the_best_epoch() -> None:
+    """The first of equal epochs is the best; of BLEU more is better, of a loss less."""
+    entries = [{"val": {"loss": loss, "BLEU-4": bleu}} for loss, bleu in [(3, 0.1), (2, 0.3), (2, 0.2), (4, 0.3)]]
+    assert [best_epoch(entries, name) for name in ("loss", "BLEU-4")] == [1, 1]
+    assert [exhausted(entries, "loss", patience) for patience in (0, 1, 2, 3)] == [False, True, True, False]
+    assert not exhausted([], "loss", 1)
+
+
+def test_augmentation_without_draws_changes_nothing() -> None:
+    """All amounts at zero are the image itself."""
+    images = torch.randn(2, 1, 32, 32)
+    limits = AugmentationConfig(rotation=10, shift=0.1, scale=0.2, brightness=1, contrast=0.5)
+    torch.testing.assert_close(augment(images, np.zeros((2, AMOUNTS)), limits), images, atol=1e-4, rtol=1e-4)
+
+
+def test_augmentation_never_mirrors_and_pads_with_the_darkest() -> None:
+    """Whatever is drawn, what was bright on the left and above stays there, and no value is new."""
+    limits = AugmentationConfig(rotation=10, shift=0.1, scale=0.2)
+    image = torch.full((1, 1, 64, 64), -1.5)
+    image[..., 16:28, 12:24] = 2.0
+    draws = np.random.default_rng(0).uniform(-1, 1, (50, AMOUNTS))
+    out = augment(image.expand(50, -1, -1, -1), draws, limits)
+    assert not torch.equal(out[0], out[1])
+    assert float(out.min()) == pytest.approx(-1.5)
+    assert float(out.max()) <= 2.0 + 1e-5
+    bright = (out + 1.5)[:, 0]
+    places = torch.arange(64.0)
+    across = (bright.sum(1) * places).sum(1) / bright.sum((1, 2))
+    down = (bright.sum(2) * places).sum(1) / bright.sum((1, 2))
+    assert float(across.max()) < 31.5
+    assert float(down.max()) < 36
