@@ -28,8 +28,8 @@ SECOND_SHARE, THIRD_SHARE = 0.35, 0.25  # of the abnormal studies; of those with
 _EXTENTS: dict[str, tuple[float, float, dict[str, float]]] = {
     "cardiomegaly": (0.56, 0.70, {"mild": 0.60, "moderate": 0.65, "severe": 1}),  # cardiothoracic ratio
     "pleural effusion": (0.1, 1.0, {"small": 0.4, "moderate": 0.7, "large": 1}),  # 1: about half the lung
-    "airspace opacity": (24, 44, {"small": 29, "moderate": 37, "large": 99}),  # radius, mm
-    "nodule": (20, 36, {"small": 25, "moderate": 31, "large": 99}),  # diameter, mm
+    "airspace opacity": (28, 46, {"small": 33, "moderate": 40, "large": 99}),  # radius, mm
+    "nodule": (20, 30, {"small": 23, "moderate": 27, "large": 30}),  # diameter, mm
     "pneumothorax": (16, 52, {"small": 25, "moderate": 37, "large": 99}),  # width of the rim of air, mm
     "elevated diaphragm": (36, 62, {"mild": 44, "moderate": 53, "severe": 99}),  # height above the usual, mm
 }

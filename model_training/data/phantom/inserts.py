@@ -85,7 +85,7 @@ def opacity(rng: np.random.Generator, finding: DrawnFinding) -> list[Beads]:
 
 def nodule(rng: np.random.Generator, finding: DrawnFinding) -> list[Beads]:
     """A ball denser than soft tissue (partly calcified) with a slightly lobulated edge."""
-    radius, density = finding.extent / 2, 1.5 - LUNG_DENSITY
+    radius, density = finding.extent / 2, 1.75 - LUNG_DENSITY
     lumps = finding.position + rng.normal(0, 0.45 * radius, (6, 3))
     return [Beads.ball(finding.position, radius, 0.92 * density), Beads.ball(lumps, radius / 2, 0.3 * density)]
 
