@@ -35,7 +35,7 @@ lint: setup
 PHANTOM := runs/phantom
 train-phantom: setup
 	$(BIN)/python -m model_training phantom --out $(PHANTOM)/data --studies 4000 --seed 1 --size 160
-	$(BIN)/python -m model_training train --data $(PHANTOM)/data --config phantom --out $(PHANTOM)
+	$(BIN)/python -m model_training train --data $(PHANTOM)/data --config phantom --out $(PHANTOM) --fresh
 	$(BIN)/python -m model_training export --run $(PHANTOM) --out $(PHANTOM)/xray-report-phantom.pt
 	$(BIN)/python -m model_training evaluate $(PHANTOM)/xray-report-phantom.pt --data $(PHANTOM)/data --out $(PHANTOM)/evaluation
 	$(BIN)/python -m model_training export --run $(PHANTOM) --out $(PHANTOM)/xray-report-phantom.pt --evaluation $(PHANTOM)/evaluation/evaluation.json
