@@ -71,7 +71,8 @@ class PackedLinear:
         self.dtype = dtype
         self._bias = None if bias is None else bias.to(dtype)
         self._activation = activation
-        self._packed = not weight.is_cuda and torch.backends.mkldnn.is_available()
+        onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+        self._packed = not weight.is_cuda and onednn
         self._weight = weight.to(dtype).contiguous()
         if self._packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight)
