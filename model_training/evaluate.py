@@ -75,22 +75,27 @@ def evaluate(task: Task) -> Result:
     output, fitted = calibrate(task, written)
     losses = report_losses(written, scored)
     curves = abstention.curves(written, losses, output, fitted)
+    tables: dict[str, dict[str, Any]] = {
+        one.view.title: {"studies": len(one.studies), "scores": one.table()} for one in scored
+    }
     metrics = {
         "studies": len(written),
         "views": task.max_views,
         "options": task.options.as_dict(),
         **({"text": scored[0].view.title, "scores": scored[0].intervals()} if scored else {}),
+        "compared": {title: summary.beside(part["scores"]) for title, part in tables.items()},
         "finding head": finding_scores.summarise(output, fitted),
         "view accuracy": finding_scores.view_accuracy(written),
     }
     details = {
         "left out": generated.left_out,
         "calibrated on": len(task.val),
-        "tables": {one.view.title: {"studies": len(one.studies), "scores": one.table()} for one in scored},
+        "tables": tables,
         "differences": {one.view.title: one.differences() for one in scored},
         "groups": scored[0].groups() if scored else {},
         "frontal only": frontal,
         "findings": finding_scores.score_findings(output, fitted),
+        "sources": finding_scores.by_source(written, output, fitted),
         "abstaining": abstention.summarise(curves),
     }
     return Result(metrics, details, written, losses, output, fitted, curves)

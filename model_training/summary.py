@@ -16,6 +16,7 @@ FINDING = (
     "positive", "labelled", "AUROC", "AP", "F1", "ECE before", "ECE", "Brier before", "Brier", "temperature",
     "threshold",
 )  # fmt: skip
+MEAN = ("AUROC", "AP", "F1", "ECE before", "ECE", "Brier before", "Brier")
 Rows = Mapping[str, Mapping[str, Any]]
 
 _SCORERS = (
@@ -34,6 +35,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return None if math.isnan(value) else round(value, 4)
     return value
+
+
+def beside(rows: Rows) -> dict[str, dict[str, Any]]:
+    """The scores that tell seeing from reciting, of the model and of everything that must stand beside it."""
+    return {name: {key: row[key] for key in COMPARED if key in row} for name, row in rows.items()}
 
 
 def markdown(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
@@ -78,6 +84,9 @@ def _heads(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> Iterable[s
         f"Micro-F1 {number(head['micro-F1'])}. Mean AUROC {number(head['mean AUROC'])} ({low} to {high}, bootstrap "
         f"95%). View accuracy {number(metrics['view accuracy'])}."
     )
+    if details["sources"]:
+        yield "Only within a source do these figures mean anything, where the source gives the label away:"
+        yield table(details["sources"], ("studies", *(f"mean {key}" for key in MEAN), "micro-F1"))
     if details["abstaining"]:
         yield "## Abstaining"
         yield (
@@ -117,5 +126,5 @@ def left_out(reasons: Mapping[str, Sequence[str]], limit: int = 10) -> str:
     parts = []
     for reason, ids in reasons.items():
         more = f" and {len(ids) - limit} more" if len(ids) > limit else ""
-        parts.append(f"{len(ids)} with {reason} ({', '.join(ids[:limit])}{more})")
+        parts.append(f"{len(ids)}: {reason} ({', '.join(ids[:limit])}{more})")
     return "; ".join(parts) or "nothing to report on"
