@@ -17,6 +17,7 @@ from model_training.agreement import FloatArray, f1
 from model_training.calibration import brier, expected_calibration_error, fit_temperatures
 from model_training.dataset import labels_of
 from model_training.generation import Written
+from model_training.summary import MEAN
 
 _EDGE = 1e-12  # a probability that rounded to 0 or 1 still has a finite logit
 _THRESHOLDS = (0.01, 0.99)  # beyond, a threshold says more of the few studies it was fitted on than of the finding
@@ -140,8 +141,7 @@ def score_findings(output: HeadOutput, calibration: Calibration) -> dict[str, di
 def summarise(output: HeadOutput, calibration: Calibration, resamples: int = 200) -> dict[str, float]:
     """The head in a few numbers: means over findings, micro-F1, and a 95% bootstrap interval of the mean AUROC."""
     rows = score_findings(output, calibration).values()
-    keys = ("AUROC", "AP", "F1", "ECE before", "ECE", "Brier before", "Brier")
-    means = {f"mean {key}": _mean([row[key] for row in rows]) for key in keys}
+    means = {f"mean {key}": _mean([row[key] for row in rows]) for key in MEAN}
     said = output.probabilities(calibration.temperatures) >= calibration.thresholds
     micro = float(f1(decision_counts(said, output.targets).sum(axis=0)))
     draws = np.random.default_rng(0).integers(len(output.logits), size=(resamples, len(output.logits)))
@@ -149,6 +149,20 @@ def summarise(output: HeadOutput, calibration: Calibration, resamples: int = 200
     known = [area for area in areas if not math.isnan(area)]
     low, high = np.quantile(known, [0.025, 0.975]) if known else (math.nan, math.nan)
     return {**means, "micro-F1": micro, "mean AUROC low": float(low), "mean AUROC high": float(high)}
+
+
+def by_source(written: Sequence[Written], output: HeadOutput, calibration: Calibration) -> dict[str, dict[str, float]]:
+    """`summarise` for each source of a collection that was gathered from several; empty for one source."""
+    sources = np.array([one.study.source or "" for one in written])
+    names = sorted(set(sources.tolist()))
+    if len(names) < 2:
+        return {}
+    rows = {}
+    for name in names:
+        members = sources == name
+        part = HeadOutput(output.names, output.logits[members], output.targets[members])
+        rows[name or "unknown"] = {"studies": float(members.sum()), **summarise(part, calibration)}
+    return rows
 
 
 def view_accuracy(written: Sequence[Written]) -> float:

@@ -46,12 +46,12 @@ $cards
 
 STYLE = """
 :root { color-scheme: light dark; --page: #f4f5f7; --card: #fff; --ink: #1b2330; --faint: #667085; --line: #e3e6eb;
-  --accent: #2563eb; --on-accent: #fff; --good: #127a4b; --good-back: #e2f5ea; --bad: #b42318; --bad-back: #fde7e4; --miss: #8a5a00;
-  --miss-back: #fdf0d0; --extra: #1d4ed8; --extra-back: #e3ebfd; --track: #e9ecf1; }
+  --track: #e9ecf1; --accent: #2563eb; --on-accent: #fff; --good: #127a4b; --good-back: #e2f5ea; --bad: #b42318;
+  --bad-back: #fde7e4; --miss: #8a5a00; --miss-back: #fdf0d0; --extra: #1d4ed8; --extra-back: #e3ebfd; }
 @media (prefers-color-scheme: dark) { :root { --page: #11151c; --card: #1a202a; --ink: #e6e9ef; --faint: #98a2b3;
-  --line: #2b3341; --accent: #6ea0ff; --on-accent: #0c1424; --good: #5fd39b; --good-back: #12372a; --bad: #ff8f84; --bad-back: #46201d;
-  --miss: #f0c465; --miss-back: #40321a;
-  --extra: #9dbdff; --extra-back: #1f2f52; --track: #2a3240; } }
+  --line: #2b3341; --track: #2a3240; --accent: #6ea0ff; --on-accent: #0c1424; --good: #5fd39b; --good-back: #12372a;
+  --bad: #ff8f84; --bad-back: #46201d; --miss: #f0c465; --miss-back: #40321a; --extra: #9dbdff;
+  --extra-back: #1f2f52; } }
 * { box-sizing: border-box; margin: 0; }
 body { background: var(--page); color: var(--ink); font: 15px/1.55 system-ui, sans-serif; padding: 0 24px 48px; }
 .top { display: flex; flex-wrap: wrap; gap: 16px 48px; justify-content: space-between; align-items: end;

@@ -1,0 +1,277 @@
+"""The command `evaluate` on phantoms with the tiny checkpoint, what stands in its files, and `compare` over them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.inference.checkpoint import load_checkpoint
+from app.inference.generator import Generator
+from app.inference.options import DecodingOptions
+from app.inference.tokenizer import Tokenizer
+from model_training.__main__ import main
+from model_training.config import Config
+from model_training.data import Study, StudyImage, read_collection
+from model_training.data.phantom import write_collection
+from model_training.export import export_model
+from model_training.generation import (
+    blank_control,
+    choose_images,
+    derangement,
+    encode_only,
+    generate,
+    shuffled_control,
+)
+from model_training.model.report_model import ReportModel
+
+SYSTEMS = [
+    "model", "shuffled images", "blank image", "best constant", "most frequent training report",
+    "gold MeSH tags, nearest training report", "random training report, mean of 5 seeds",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 phantoms, 8 of them for testing, one of those without its images and one with a broken one."""
+    folder = tmp_path_factory.mktemp("evaluated") / "collection"
+    write_collection(folder, 24, seed=3, size=64, processes=1, progress=False, val=0.25, test=0.35)
+    images = [study.images for study in read_collection(folder).split("test")]
+    for image in images[-1]:
+        image.path.unlink()
+    images[-2][0].path.write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluation(collection: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `evaluate` wrote, without METEOR, which takes seconds."""
+    out = tmp_path_factory.mktemp("evaluation")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "which", lambda _: None)
+        options = ["--num-beams", "2", "--early-stopping", "never", "--max-new-tokens", "12"]
+        assert main(["evaluate", str(tiny_checkpoint), "--data", str(collection), "--out", str(out), *options]) == 0
+    return out
+
+
+@pytest.fixture
+def generator(tiny_checkpoint: Path) -> Iterator[Generator]:
+    """The tiny model at work."""
+    made = Generator.load(tiny_checkpoint, max_queue=128)
+    yield made
+    made.close()
+
+
+def content(folder: Path) -> dict[str, Any]:
+    """The JSON of an evaluation."""
+    loaded: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())
+    return loaded
+
+
+def test_every_table_holds_model_controls_and_baselines(evaluation: Path) -> None:
+    """Under the protocol, without `<unk>` and cut, and with both sections; frontal images in a table of their own."""
+    tables = content(evaluation)["details"]["tables"]
+    assert list(tables) == [
+        "Findings, R2Gen protocol",
+        "Findings, without <unk> and cut",
+        "Findings and impression, without <unk> and cut",
+    ]
+    for part in tables.values():
+        assert list(part["scores"]) == SYSTEMS
+        assert part["studies"] == 6
+        assert part["scores"]["best constant"]["copied"] == 1
+    frontal = content(evaluation)["details"]["frontal only"]
+    assert list(frontal["scores"]) == ["frontal only", "all views", "best constant"]
+
+
+def test_differences_are_to_the_best_constant_with_their_intervals(evaluation: Path) -> None:
+    """The model and both controls, bounds around the value."""
+    differences = content(evaluation)["details"]["differences"]["Findings, R2Gen protocol"]
+    assert list(differences) == SYSTEMS[:3]
+    bleu = differences["model"]["BLEU-4"]
+    assert bleu["low"] <= bleu["value"] <= bleu["high"]
+    table = content(evaluation)["details"]["tables"]["Findings, R2Gen protocol"]["scores"]
+    assert bleu["value"] == pytest.approx(table["model"]["BLEU-4"] - table["best constant"]["BLEU-4"], abs=2e-4)
+
+
+def test_studies_that_cannot_be_reported_on_are_counted_and_named(evaluation: Path, collection: Path) -> None:
+    """One has no image, one an image that is none."""
+    ids = [study.id for study in read_collection(collection).split("test")]
+    assert content(evaluation)["details"]["left out"] == {"no image": [ids[-1]], "an image cannot be read": [ids[-2]]}
+    assert f"1: no image ({ids[-1]})" in (evaluation / "evaluation.md").read_text()
+
+
+def test_the_manifest_gets_figures_with_intervals_and_the_options_used(evaluation: Path) -> None:
+    """Compact, and no more than numbers and names."""
+    metrics = content(evaluation)["metrics"]
+    assert metrics["studies"] == 6
+    assert metrics["split"] == "test"
+    assert metrics["options"]["num_beams"] == 2
+    assert metrics["options"]["early_stopping"] == "never"
+    assert set(metrics["scores"]["BLEU-4"]) == {"value", "low", "high"}
+    assert list(metrics["compared"]["Findings, R2Gen protocol"]) == SYSTEMS
+    assert len(json.dumps(metrics)) < 6000
+
+
+def test_export_takes_metrics_and_calibration_as_they_are(
+    evaluation: Path, tiny_model: ReportModel, tiny_tokenizer: Tokenizer, tiny_config: Config, tmp_path: Path
+) -> None:
+    """The checkpoint decides by the fitted temperatures and thresholds."""
+    written = content(evaluation)
+    parts = {"metrics": written["metrics"], "calibration": written["calibration"]}
+    export_model(tiny_model, tiny_tokenizer, tiny_config, tmp_path / "tiny.pt", **parts)
+    manifest = load_checkpoint(tmp_path / "tiny.pt").manifest
+    assert manifest["metrics"] == written["metrics"]
+    assert {f["name"]: {k: f[k] for k in ("temperature", "threshold")} for f in manifest["findings"]} == (
+        written["calibration"]
+    )
+
+
+def test_predictions_stand_in_a_table_one_row_a_study(evaluation: Path) -> None:
+    """Texts, scores, and for each finding truth and calibrated probability."""
+    with (evaluation / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    assert all(row["reference findings"] and row["truth: cardiomegaly"] in ("0", "1") for row in rows)
+    assert all(0 <= float(row["probability: cardiomegaly"]) <= 1 and 0 <= float(row["label F1"]) <= 1 for row in rows)
+
+
+def test_the_summary_names_scorers_and_shows_the_curve(evaluation: Path) -> None:
+    """METEOR is n/a without Java; the picture is beside the text."""
+    text = (evaluation / "evaluation.md").read_text()
+    for part in ("pycocoevalcap", "sacreBLEU", "| n/a |", "## Abnormal studies", "## Frontal images", "AURC"):
+        assert part in text, part
+    assert "](risk-coverage.png)" in text
+    assert (evaluation / "risk-coverage.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--num-beams", "9"], "num_beams must be from 1 to 8"),
+        (["--max-new-tokens", "1000"], "max_new_tokens must be at most 40"),
+        (["--split", "external"], "no study could be reported on"),
+        (["--layout", "openi_xml"], "error:"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said_in_one_line(
+    arguments: list[str], message: str, collection: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No traceback, exit status 2."""
+    assert main(["evaluate", str(tiny_checkpoint), "--data", str(collection), *arguments]) == 2
+    assert message in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_is_none_is_an_error(collection: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same for the file."""
+    assert main(["evaluate", str(collection / "none.pt"), "--data", str(collection)]) == 2
+    assert "cannot be read" in capsys.readouterr().out
+
+
+def test_images_without_reports_still_show_the_finding_head(
+    collection: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """A folder of labelled images has no text to score."""
+    image = read_collection(collection).split("val")[0].images[0].path
+    (tmp_path / "images").mkdir()
+    lines = ["file,source,split,cardiomegaly"]
+    for i in range(8):
+        shutil.copy(image, tmp_path / "images" / f"{i}.png")
+        lines.append(f"images/{i}.png,{'left' if i < 4 else 'right'},test,{i % 2}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    assert main(["evaluate", str(tiny_checkpoint), "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    written = content(tmp_path / "out")
+    assert written["details"]["tables"] == {}
+    assert written["details"]["findings"]["cardiomegaly"]["positive"] == 4
+    assert {name: part["studies"] for name, part in written["details"]["sources"].items()} == {"left": 4, "right": 4}
+    text = (tmp_path / "out" / "evaluation.md").read_text()
+    assert "No text was scored" in text
+    assert "Only within a source" in text
+
+
+def test_frontal_images_come_first_and_may_come_alone() -> None:
+    """`--views 1` shows the frontal one, wherever the source has it."""
+    lateral, unknown = StudyImage(Path("a"), "lateral"), StudyImage(Path("b"))
+    frontal = StudyImage(Path("c"), "frontal")
+    study = Study("1", (lateral, unknown, frontal))
+    assert choose_images(study, 1) == (frontal,)
+    assert choose_images(study, 4) == (frontal, lateral, unknown)
+    assert choose_images(study, 4, "lateral") == (lateral,)
+
+
+def test_a_shuffled_control_leaves_no_report_in_place(collection: Path, generator: Generator) -> None:
+    """Every report goes to another study, and all are used."""
+    for count in (2, 3, 50):
+        order = derangement(count, seed=count)
+        assert sorted(order) == list(range(count))
+        assert all(i != place for place, i in enumerate(order))
+    written = generate(generator, read_collection(collection).split("val"), encode_only(DecodingOptions())).written
+    shuffled = shuffled_control(written)
+    assert [one.study for one in shuffled] == [one.study for one in written]
+    assert not any(one.report is other.report for one, other in zip(shuffled, written, strict=True))
+
+
+def test_a_blank_control_is_written_once_for_each_number_of_views(
+    collection: Path, generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Studies of as many views share one report on black images."""
+    options = DecodingOptions(num_beams=1, max_new_tokens=4)
+    written = generate(generator, read_collection(collection).split("val"), options).written
+    shown: list[list[Any]] = []
+    submit = generator.submit
+    monkeypatch.setattr(generator, "submit", lambda images, options: (shown.append(images), submit(images, options))[1])
+    blank = blank_control(generator, written, options)
+    assert sorted(map(len, shown)) == [1, 2]
+    assert not any(image.any() for images in shown for image in images)
+    reports = {(len(one.images), id(one.report)) for one in blank}
+    assert len(reports) == 2
+
+
+def test_asking_the_heads_alone_gives_the_findings_of_a_whole_report(collection: Path, generator: Generator) -> None:
+    """Calibration need not wait for words."""
+    studies = read_collection(collection).split("val")
+    options = DecodingOptions(num_beams=2, max_new_tokens=6)
+    whole, short = (generate(generator, studies, o).written for o in (options, encode_only(options)))
+    for one, other in zip(whole, short, strict=True):
+        assert other.report.hypotheses[0].tokens == 1
+        assert [f.probability for f in one.report.findings] == pytest.approx(
+            [f.probability for f in other.report.findings], abs=1e-6
+        )
+
+
+def test_runs_are_compared_in_one_table(evaluation: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Seeds of one name are averaged, other studies are called out, the best constant leads."""
+    path = evaluation / "evaluation.json"
+    other = content(evaluation)
+    other["metrics"]["studies"] = 7
+    protocol = other["details"]["tables"]["Findings, R2Gen protocol"]["scores"]["model"]
+    protocol["BLEU-1"] = protocol["BLEU-1"] + 0.2
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    out = tmp_path / "table.md"
+    assert (
+        main(["compare", f"two views={path}", f"LSTM={path}", f"LSTM={tmp_path / 'other.json'}", "--out", str(out)])
+        == 0
+    )
+    text = out.read_text()
+    assert capsys.readouterr().out == text
+    assert text.startswith("NOT ON THE SAME STUDIES")
+    lines = text.splitlines()
+    assert [line.split("|")[1].strip() for line in lines[4:]] == ["best constant", "two views", "LSTM, 2 seeds"]
+    assert "± .141" in lines[6]
+    assert main(["compare", f"a={path}"]) == 0
+    assert "NOT ON" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("argument", ["evaluation.json", "a=nowhere.json", "a={broken}"])
+def test_what_is_no_evaluation_cannot_be_compared(
+    argument: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name without a file, a file that is not there, JSON of something else."""
+    (tmp_path / "broken.json").write_text('{"metrics": {}}')
+    assert main(["compare", argument.format(broken=tmp_path / "broken.json")]) == 2
+    assert "does not name an evaluation" in capsys.readouterr().out
