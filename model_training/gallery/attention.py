@@ -33,7 +33,7 @@ def eager_model(checkpoint: Checkpoint) -> ReportModel:
         model = build_model(config_from(checkpoint.manifest["config"]), len(checkpoint.tokenizer))
         model.load_state_dict(dict(checkpoint.module.state_dict()), strict=False)
         missing = set(model.state_dict()) - set(checkpoint.module.state_dict())
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise NoAttentionError("the network cannot be rebuilt from the checkpoint's manifest") from error
     if missing:
         raise NoAttentionError(f"the checkpoint lacks {sorted(missing)[0]}")

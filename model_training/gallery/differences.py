@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 
 Sentence = Sequence[str]
-MIN_SIMILARITY = 0.4  # below, two sentences share little more than "the" and "is"
+MIN_SIMILARITY = 0.35  # below, two sentences are about different things
+# Words that sentences about different things share.
+_LITTLE = frozenset(["the", "a", "an", "is", "are", "there", "no", "of", "in", "on", "at", "with", "and", "or", "to"])
 
 
 def agreement(reference: Sequence[Sentence], prediction: Sequence[Sentence]) -> tuple[list[list[bool]], ...]:
@@ -30,9 +32,7 @@ def agreement(reference: Sequence[Sentence], prediction: Sequence[Sentence]) -> 
 
 def pairs(reference: Sequence[Sentence], prediction: Sequence[Sentence]) -> list[tuple[int, int]]:
     """Sentence of the reference to sentence of the prediction, each used once."""
-    ranked = sorted(
-        ((-similarity(a, b), i, j) for i, a in enumerate(reference) for j, b in enumerate(prediction)),
-    )
+    ranked = sorted((-similarity(a, b), i, j) for i, a in enumerate(reference) for j, b in enumerate(prediction))
     chosen: dict[int, int] = {}
     for negative, i, j in ranked:
         if -negative >= MIN_SIMILARITY and i not in chosen and j not in chosen.values():
@@ -41,6 +41,6 @@ def pairs(reference: Sequence[Sentence], prediction: Sequence[Sentence]) -> list
 
 
 def similarity(a: Sentence, b: Sentence) -> float:
-    """Share of words in common (Dice), punctuation aside."""
-    first, second = (Counter(word for word in sentence if word[0].isalnum()) for sentence in (a, b))
+    """Share of words in common (Dice), punctuation and little words aside."""
+    first, second = (Counter(w for w in sentence if w[0].isalnum() and w not in _LITTLE) for sentence in (a, b))
     return 2 * (first & second).total() / max(1, first.total() + second.total())
