@@ -5,29 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.inference.checkpoint import load_checkpoint
-from app.inference.generator import Generator
-from app.inference.options import DecodingOptions
 from app.inference.tokenizer import Tokenizer
 from model_training.__main__ import main
 from model_training.config import Config
-from model_training.data import Study, StudyImage, read_collection
+from model_training.data import read_collection
 from model_training.data.phantom import write_collection
 from model_training.export import export_model
-from model_training.generation import (
-    blank_control,
-    choose_images,
-    derangement,
-    encode_only,
-    generate,
-    shuffled_control,
-)
 from model_training.model.report_model import ReportModel
 
 SYSTEMS = [
@@ -57,14 +46,6 @@ def evaluation(collection: Path, tiny_checkpoint: Path, tmp_path_factory: pytest
         options = ["--num-beams", "2", "--early-stopping", "never", "--max-new-tokens", "12"]
         assert main(["evaluate", str(tiny_checkpoint), "--data", str(collection), "--out", str(out), *options]) == 0
     return out
-
-
-@pytest.fixture
-def generator(tiny_checkpoint: Path) -> Iterator[Generator]:
-    """The tiny model at work."""
-    made = Generator.load(tiny_checkpoint, max_queue=128)
-    yield made
-    made.close()
 
 
 def content(folder: Path) -> dict[str, Any]:
@@ -192,56 +173,6 @@ def test_images_without_reports_still_show_the_finding_head(
     text = (tmp_path / "out" / "evaluation.md").read_text()
     assert "No text was scored" in text
     assert "Only within a source" in text
-
-
-def test_frontal_images_come_first_and_may_come_alone() -> None:
-    """`--views 1` shows the frontal one, wherever the source has it."""
-    lateral, unknown = StudyImage(Path("a"), "lateral"), StudyImage(Path("b"))
-    frontal = StudyImage(Path("c"), "frontal")
-    study = Study("1", (lateral, unknown, frontal))
-    assert choose_images(study, 1) == (frontal,)
-    assert choose_images(study, 4) == (frontal, lateral, unknown)
-    assert choose_images(study, 4, "lateral") == (lateral,)
-
-
-def test_a_shuffled_control_leaves_no_report_in_place(collection: Path, generator: Generator) -> None:
-    """Every report goes to another study, and all are used."""
-    for count in (2, 3, 50):
-        order = derangement(count, seed=count)
-        assert sorted(order) == list(range(count))
-        assert all(i != place for place, i in enumerate(order))
-    written = generate(generator, read_collection(collection).split("val"), encode_only(DecodingOptions())).written
-    shuffled = shuffled_control(written)
-    assert [one.study for one in shuffled] == [one.study for one in written]
-    assert not any(one.report is other.report for one, other in zip(shuffled, written, strict=True))
-
-
-def test_a_blank_control_is_written_once_for_each_number_of_views(
-    collection: Path, generator: Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Studies of as many views share one report on black images."""
-    options = DecodingOptions(num_beams=1, max_new_tokens=4)
-    written = generate(generator, read_collection(collection).split("val"), options).written
-    shown: list[list[Any]] = []
-    submit = generator.submit
-    monkeypatch.setattr(generator, "submit", lambda images, options: (shown.append(images), submit(images, options))[1])
-    blank = blank_control(generator, written, options)
-    assert sorted(map(len, shown)) == [1, 2]
-    assert not any(image.any() for images in shown for image in images)
-    reports = {(len(one.images), id(one.report)) for one in blank}
-    assert len(reports) == 2
-
-
-def test_asking_the_heads_alone_gives_the_findings_of_a_whole_report(collection: Path, generator: Generator) -> None:
-    """Calibration need not wait for words."""
-    studies = read_collection(collection).split("val")
-    options = DecodingOptions(num_beams=2, max_new_tokens=6)
-    whole, short = (generate(generator, studies, o).written for o in (options, encode_only(options)))
-    for one, other in zip(whole, short, strict=True):
-        assert other.report.hypotheses[0].tokens == 1
-        assert [f.probability for f in one.report.findings] == pytest.approx(
-            [f.probability for f in other.report.findings], abs=1e-6
-        )
 
 
 def test_runs_are_compared_in_one_table(evaluation: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
