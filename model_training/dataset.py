@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from model_training.progress import Progress
 from model_training.training.augmentation import AMOUNTS, augment
 
 IGNORED = -100
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,3 +187,12 @@ class Examples:
         for start in range(0, len(indices), size):
             part = indices[start : start + size]
             yield part, self.batch(part)
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each made by another thread while the one before is in use."""
+    with ThreadPoolExecutor(1) as pool:
+        upcoming = pool.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = pool.submit(next, items, None)
+            yield item

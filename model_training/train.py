@@ -107,14 +107,14 @@ def _read_split(
     """The studies of a split to learn from and their texts, counted aloud."""
     everyone = collection.split(split)
     chosen, left_out = select_studies(everyone, config.data.exclude)
-    if not chosen:
-        raise ValueError(f"{collection.name} has no {split} studies with images")
     texts = [training_text(study, config) for study in chosen]
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
     silent = sum(not any(text.values()) for text in texts)
     processes.say(
         f"{split}: {len(chosen):,} of {len(everyone):,} studies, {silent:,} of them without text; left out: {reasons}"
     )
+    if not chosen:
+        raise ValueError(f"{collection.name} has no {split} studies to learn from")
     return chosen, texts
 
 

@@ -31,7 +31,7 @@ def draw_curves(path: Path, entries: Sequence[Entry], monitor: str) -> None:
     epochs = [entry["epoch"] for entry in entries]
     best = entries[best_epoch(entries, monitor)]["epoch"]
     for name, axis in zip(names, axes, strict=True):
-        for split, style in (("train", "--"), ("val", "-")):
+        for split, style in (("train", "C0--"), ("val", "C1-")):
             if name in entries[0][split]:
                 axis.plot(epochs, [entry[split][name] for entry in entries], style, marker=".", label=split)
         axis.axvline(best, color="grey", linewidth=0.8)

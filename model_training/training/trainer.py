@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 from app.inference.tokenizer import Tokenizer
 from model_training import run_state
 from model_training.config import Config, ConfigError
-from model_training.dataset import Batch, Examples
+from model_training.dataset import Batch, Examples, ahead
 from model_training.model.report_model import ReportModel
 from model_training.progress import Progress
 from model_training.training.ema import MovingAverage
@@ -35,8 +34,6 @@ from model_training.training.validation import on_device, validate
 LOG_STEPS = 10
 MEASURED = (*PARTS, "gradient_norm")  # in every step of training
 CURVE_SECONDS = 60.0
-
-T = TypeVar("T")
 
 
 class DivergedError(Exception):
@@ -250,12 +247,3 @@ def _means(sums: Tensor, counts: Tensor) -> dict[str, float]:
 
 def _shown(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-
-
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, each made by another thread while the one before is in use."""
-    with ThreadPoolExecutor(1) as pool:
-        upcoming = pool.submit(next, items, None)
-        while (item := upcoming.result()) is not None:
-            upcoming = pool.submit(next, items, None)
-            yield item
