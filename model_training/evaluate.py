@@ -72,7 +72,7 @@ def evaluate(task: Task) -> Result:
         raise ValueError(f"no study could be reported on: {summary.left_out(generated.left_out)}")
     scored = score_texts(task, written)
     frontal = score_frontal(task, written) if scored and task.max_views > 1 else None
-    output, fitted = calibrate(task, written)
+    output, fitted, calibrated_on = calibrate(task, written)
     losses = report_losses(written, scored)
     curves = abstention.curves(written, losses, output, fitted)
     tables: dict[str, dict[str, Any]] = {
@@ -89,7 +89,7 @@ def evaluate(task: Task) -> Result:
     }
     details = {
         "left out": generated.left_out,
-        "calibrated on": len(task.val),
+        "calibrated on": calibrated_on,
         "tables": tables,
         "differences": {one.view.title: one.differences() for one in scored},
         "groups": scored[0].groups() if scored else {},
@@ -138,12 +138,12 @@ def score_frontal(task: Task, written: Sequence[Written]) -> dict[str, Any] | No
     return {"studies": len(scored.studies), "scores": scored.table()} if scored else None
 
 
-def calibrate(task: Task, written: Sequence[Written]) -> tuple[HeadOutput, Calibration]:
-    """The finding head on the studies reported on, and its calibration fitted on validation."""
+def calibrate(task: Task, written: Sequence[Written]) -> tuple[HeadOutput, Calibration, int]:
+    """The finding head on the studies reported on, its calibration fitted on validation, and on how many studies."""
     findings = task.generator.manifest["findings"]
     heads = encode_only(task.options)
     val = generate(task.generator, task.val, heads, max_views=task.max_views, title="calibrate").written
-    return HeadOutput.of(written, findings), Calibration.fit(HeadOutput.of(val, findings))
+    return HeadOutput.of(written, findings), Calibration.fit(HeadOutput.of(val, findings)), len(val)
 
 
 def write(result: Result, metrics: Mapping[str, Any], folder: Path) -> None:

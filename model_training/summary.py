@@ -47,7 +47,7 @@ def markdown(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
     options = ", ".join(f"{name} {value}" for name, value in metrics["options"].items())
     parts = [
         f"# {metrics['checkpoint']} on {metrics['collection']}, {metrics['split']}",
-        f"{metrics['studies']} studies, at most {metrics['views']} images each; {options}.",
+        f"{metrics['studies']} studies, images a study: at most {metrics['views']}; {options}.",
     ]
     if details["left out"]:
         parts.append(f"Left out: {left_out(details['left out'])}.")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 
 Sentence = Sequence[str]
-MIN_SIMILARITY = 0.35  # below, two sentences are about different things
+MIN_SIMILARITY = 0.3  # below, two sentences are about different things
 # Words that sentences about different things share.
 _LITTLE = frozenset(["the", "a", "an", "is", "are", "there", "no", "of", "in", "on", "at", "with", "and", "or", "to"])
 
