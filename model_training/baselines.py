@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from model_training import metrics, r2gen
+from model_training.agreement import Labels
 from model_training.data import Study, read_collection
 from model_training.labeller import label_mesh, label_report
 from model_training.metrics import MissingExtraError, StudyScores
@@ -92,14 +93,21 @@ def score_baselines(
     `protocol`: both as the R2Gen protocol sees them, with `<unk>` and cut at 60 ids; else both cleaned only. Labels are
     scored against the human codes where a study has them.
     """
-    vocabulary = r2gen.Vocabulary(study.findings for study in train)
-    view = vocabulary.reference if protocol else r2gen.clean
-    labels = [label_mesh(study.mesh) if study.mesh else label_report(study.findings) for study in test]
-    return metrics.score_systems(
-        [view(study.findings) for study in test],
-        {name: [view(text) for text in texts] for name, texts in systems.items()},
-        labels,
-    )
+    references, texts = as_scored(train, test, systems, protocol=protocol)
+    return metrics.score_systems(references, texts, gold_labels(test))
+
+
+def as_scored(
+    train: Sequence[Study], test: Sequence[Study], systems: Mapping[str, Sequence[str]], *, protocol: bool
+) -> tuple[list[str], dict[str, list[str]]]:
+    """References and texts of each system as `score_baselines` has them scored."""
+    view = r2gen.Vocabulary(study.findings for study in train).reference if protocol else r2gen.clean
+    return [view(study.findings) for study in test], {name: [view(t) for t in texts] for name, texts in systems.items()}
+
+
+def gold_labels(studies: Sequence[Study]) -> list[Labels]:
+    """What the human codes name, for a study without codes what its findings do."""
+    return [label_mesh(study.mesh) if study.mesh else label_report(study.findings) for study in studies]
 
 
 def rows(scores: Mapping[str, StudyScores]) -> dict[str, dict[str, float]]:

@@ -36,7 +36,7 @@ from model_training.generation import (
     shuffled_control,
 )
 from model_training.metrics import MissingExtraError
-from model_training.text_scores import BLANK, MODEL, SHUFFLED, Scored, is_normal, score_view, text_views
+from model_training.text_scores import BLANK, MODEL, SHUFFLED, Prepared, Scored, is_normal, prepare, score, text_views
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,10 @@ def evaluate(task: Task) -> Result:
     written = generated.written
     if not written:
         raise ValueError(f"no study could be reported on: {summary.left_out(generated.left_out)}")
-    scored = score_texts(task, written)
-    frontal = score_frontal(task, written) if scored and task.max_views > 1 else None
+    views = compared(task, written)
+    alone = frontal_alone(task, written) if views and task.max_views > 1 else None
+    scored = score([*views, *([alone] if alone else [])])
+    frontal = scored.pop() if alone else None
     output, fitted, calibrated_on = calibrate(task, written)
     losses = report_losses(written, scored)
     curves = abstention.curves(written, losses, output, fitted)
@@ -93,7 +95,7 @@ def evaluate(task: Task) -> Result:
         "tables": tables,
         "differences": {one.view.title: one.differences() for one in scored},
         "groups": scored[0].groups() if scored else {},
-        "frontal only": frontal,
+        "frontal only": {"studies": len(frontal.studies), "scores": frontal.table()} if frontal else None,
         "findings": finding_scores.score_findings(output, fitted),
         "sources": finding_scores.by_source(written, output, fitted),
         "abstaining": abstention.summarise(curves),
@@ -110,7 +112,7 @@ def report_losses(written: Sequence[Written], scored: Sequence[Scored]) -> Float
     return np.array([known.get(one.study.id, np.nan) for one in written])
 
 
-def score_texts(task: Task, written: list[Written]) -> list[Scored]:
+def compared(task: Task, written: list[Written]) -> list[Prepared]:
     """The model, its controls and the baselines under every view of the text that the data allow."""
     systems = {
         MODEL: written,
@@ -118,24 +120,21 @@ def score_texts(task: Task, written: list[Written]) -> list[Scored]:
         BLANK: blank_control(task.generator, written, task.options),
     }
     views = text_views(task.generator.section_names)
-    return [one for view in views if (one := score_view(view, task.train, systems)) is not None]
+    return [one for view in views if (one := prepare(view, task.train, systems)) is not None]
 
 
-def score_frontal(task: Task, written: Sequence[Written]) -> dict[str, Any] | None:
+def frontal_alone(task: Task, written: Sequence[Written]) -> Prepared | None:
     """Frontal images alone beside all views, on the studies that have a frontal one; None where none has."""
     known = {one.study.id: one for one in written}
     several = [one.study for one in written if len(one.images) > 1]
     options, views = task.options, task.max_views
     again = generate(task.generator, several, options, max_views=views, view="frontal", title="frontal only").written
     # Of the others the frontal image was all there is: their report stands.
-    alone = [one for one in written if len(one.images) == 1 and one.images[0].view == "frontal"]
-    frontal = again + alone
+    frontal = again + [one for one in written if len(one.images) == 1 and one.images[0].view == "frontal"]
     if not frontal:
         return None
     systems = {"frontal only": frontal, "all views": [known[one.study.id] for one in frontal]}
-    first = next(text_views(task.generator.section_names))
-    scored = score_view(first, task.train, systems, only_constant=True)
-    return {"studies": len(scored.studies), "scores": scored.table()} if scored else None
+    return prepare(next(text_views(task.generator.section_names)), task.train, systems, only_constant=True)
 
 
 def calibrate(task: Task, written: Sequence[Written]) -> tuple[HeadOutput, Calibration, int]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from model_training.data.priors import mentions_prior
 from model_training.labeller import label_report
 from model_training.meteor import meteor_of, meteor_statistics
 
+Alignments = Mapping[tuple[str, str], FloatArray]
 _TINY, _SMALL = 1e-15, 1e-9  # guards against empty n-gram counts, as in the original scorer
 
 
@@ -67,13 +68,13 @@ def score_systems(
     systems: Mapping[str, Sequence[str]],
     labels: Sequence[Labels] | None = None,
     *,
-    meteor: bool = True,
+    meteor: Alignments | Literal[True] | None = True,
 ) -> dict[str, StudyScores]:
     """Score the hypotheses of each system against one reference a study: cleaned text, words apart by single spaces.
 
     `labels` are the findings to score against; by default those the labeller reads from the references. CIDEr weighs
     n-grams by the references given, so it compares only between systems scored on the same studies. METEOR takes
-    seconds to start, once for all systems; `meteor=False` leaves it out.
+    seconds to start, once for all systems; `meteor` may be what `align` gave for these pairs, or None to leave it out.
 
     Raises `ValueError` when the counts differ and `MissingExtraError` without the extra "evaluation".
     """
@@ -81,7 +82,8 @@ def score_systems(
         if len(references) != len(hypotheses) or not references:
             raise ValueError(f"{name}: {len(hypotheses)} hypotheses for {len(references)} references")
     rouge, cider = _package("pycocoevalcap.rouge.rouge").Rouge(), _package("pycocoevalcap.cider.cider").Cider()
-    aligned = _meteor_statistics(references, systems) if meteor else None
+    if meteor is True:
+        meteor = align(pair for hypotheses in systems.values() for pair in zip(references, hypotheses, strict=True))
     wanted = {i: [text] for i, text in enumerate(references)}
     labels = [label_report(text) for text in references] if labels is None else labels
     scores = {}
@@ -90,13 +92,21 @@ def score_systems(
         found = [label_report(text) for text in hypotheses]
         scores[name] = StudyScores(
             bleu=bleu_statistics(references, hypotheses),
-            meteor=None if aligned is None else aligned[name],
+            meteor=None if meteor is None else np.stack([meteor[p] for p in zip(references, hypotheses, strict=True)]),
             rouge_l=np.asarray(rouge.compute_score(wanted, given)[1]),
             cider=np.asarray(cider.compute_score(wanted, given)[1]),
             labels=agreement.label_counts(labels, found),
             sides=agreement.side_counts(labels, found),
         )
     return scores
+
+
+def align(pairs: Iterable[tuple[str, str]]) -> Alignments | None:
+    """METEOR's statistics [23] of pairs of reference and hypothesis, each pair once; None without Java."""
+    jar = Path(_package("pycocoevalcap.meteor").__path__[0], "meteor-1.5.jar")
+    distinct = list(dict.fromkeys(pairs))
+    statistics = meteor_statistics(jar, [reference for reference, _ in distinct], [text for _, text in distinct])
+    return None if statistics is None else dict(zip(distinct, statistics, strict=True))
 
 
 def bleu_statistics(references: Sequence[str], hypotheses: Sequence[str]) -> FloatArray:
@@ -174,12 +184,3 @@ def _package(module: str) -> Any:
     except ImportError as error:
         remedy = 'pip install "xray-report[evaluation]"'
         raise MissingExtraError(f'scoring needs the extra "evaluation" ({remedy}): {error}') from error
-
-
-def _meteor_statistics(references: Sequence[str], systems: Mapping[str, Sequence[str]]) -> dict[str, FloatArray] | None:
-    jar = Path(_package("pycocoevalcap.meteor").__path__[0], "meteor-1.5.jar")
-    every = [text for hypotheses in systems.values() for text in hypotheses]
-    statistics = meteor_statistics(jar, list(references) * len(systems), every)
-    if statistics is None:
-        return None
-    return dict(zip(systems, np.split(statistics, len(systems)), strict=True))

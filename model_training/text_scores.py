@@ -10,7 +10,7 @@ import numpy as np
 
 from model_training import metrics
 from model_training.agreement import FloatArray
-from model_training.baselines import CONSTANT, baseline_reports, mean_of_seeds, score_baselines
+from model_training.baselines import CONSTANT, as_scored, baseline_reports, gold_labels, mean_of_seeds
 from model_training.bootstrap import bootstrap, paired_bootstrap
 from model_training.data.study import Study
 from model_training.dataset import sections_of
@@ -98,14 +98,27 @@ class Scored:
         return {name: _as_dict(paired_bootstrap(self.scores[name], self.scores[CONSTANT])) for name in shown}
 
 
-def score_view(
-    view: TextView,
-    train: Sequence[Study],
-    systems: Mapping[str, Sequence[Written]],
-    *,
-    only_constant: bool = False,
-) -> Scored | None:
-    """Scores systems that wrote on the same studies, and the baselines on training studies (or the best constant).
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Systems under one view of the text, ready to be scored: `references` and `cleaned` are what scorers read."""
+
+    view: TextView
+    studies: list[Study]
+    training: list[str]
+    texts: dict[str, list[str]]
+    references: list[str]
+    cleaned: dict[str, list[str]]
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Every reference with every system's text."""
+        for texts in self.cleaned.values():
+            yield from zip(self.references, texts, strict=True)
+
+
+def prepare(
+    view: TextView, train: Sequence[Study], systems: Mapping[str, Sequence[Written]], *, only_constant: bool = False
+) -> Prepared | None:
+    """Systems that wrote on the same studies, beside them the baselines on training studies (or the best constant).
 
     Studies that lack one of the sections take no part. None where no study, or no training study, is left.
     """
@@ -119,8 +132,23 @@ def score_view(
     texts = {name: [written[i].text(view.sections) for i in kept] for name, written in systems.items()}
     others = baseline_reports(known, wanted)
     every = {**texts, **({CONSTANT: others[CONSTANT]} if only_constant else others)}
-    scores = score_baselines(known, wanted, every, protocol=view.protocol)
-    return Scored(view, wanted, [study.findings for study in known], scores, every)
+    references, cleaned = as_scored(known, wanted, every, protocol=view.protocol)
+    return Prepared(view, wanted, [study.findings for study in known], every, references, cleaned)
+
+
+def score(prepared: Sequence[Prepared]) -> list[Scored]:
+    """Scores them all. Java, which METEOR needs, starts once."""
+    aligned = metrics.align(pair for one in prepared for pair in one.pairs()) if prepared else None
+    return [
+        Scored(
+            one.view,
+            one.studies,
+            one.training,
+            metrics.score_systems(one.references, one.cleaned, gold_labels(one.studies), meteor=aligned),
+            one.texts,
+        )
+        for one in prepared
+    ]
 
 
 def is_normal(study: Study) -> bool:

@@ -93,7 +93,7 @@ TORCHVISION: Mapping[str, tuple[str, Callable[[Any], nn.Module], int]] = {
 }
 SMALL: Mapping[str, tuple[tuple[int, ...], int]] = {
     "resnet-small": ((24, 48, 96, 192), 2),
-    "resnet-tiny": ((8, 8, 16, 16), 1),
+    "resnet-tiny": ((16, 16, 16, 16), 1),  # never fewer than 16 channels: oneDNN issue 6035
 }
 ENCODERS = (*SMALL, *TORCHVISION)
 

@@ -34,7 +34,7 @@ needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="METEOR nee
 
 def score(hypotheses: list[str]) -> StudyScores:
     """Scores without METEOR, which takes seconds to start."""
-    return metrics.score_systems(REFERENCES, {"system": hypotheses}, meteor=False)["system"]
+    return metrics.score_systems(REFERENCES, {"system": hypotheses}, meteor=None)["system"]
 
 
 def test_bleu_from_statistics_is_the_package_s_bleu() -> None:
@@ -113,7 +113,7 @@ def test_labels_and_sides_are_scored_apart_from_words() -> None:
 def test_given_labels_outrank_those_of_the_reference() -> None:
     """Human codes are the gold standard where there are some."""
     gold = [label_mesh(["Cardiomegaly"])] * 4
-    scores = metrics.score_systems(REFERENCES, {"": HYPOTHESES}, gold, meteor=False)[""]
+    scores = metrics.score_systems(REFERENCES, {"": HYPOTHESES}, gold, meteor=None)[""]
     cardiomegaly = scores.labels[:, FINDINGS.index("cardiomegaly")]
     np.testing.assert_array_equal(cardiomegaly.argmax(axis=1), [2, 0, 0, 2])
 
@@ -171,6 +171,6 @@ def test_the_bootstrap_finds_a_difference_every_study_shows() -> None:
 def test_the_bootstrap_pairs_equal_numbers_of_studies() -> None:
     """Systems scored on different sets cannot be compared."""
     scores = score(HYPOTHESES)
-    fewer = metrics.score_systems(REFERENCES[:2], {"": HYPOTHESES[:2]}, meteor=False)[""]
+    fewer = metrics.score_systems(REFERENCES[:2], {"": HYPOTHESES[:2]}, meteor=None)[""]
     with pytest.raises(ValueError, match="cannot pair 4 studies with 2"):
         bootstrap.paired_bootstrap(scores, fewer)

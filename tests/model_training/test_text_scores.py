@@ -11,8 +11,9 @@ from model_training import summary
 from model_training.bootstrap import bootstrap, paired_bootstrap
 from model_training.data.study import Study
 from model_training.findings import FINDINGS
+from model_training.generation import Written
 from model_training.metrics import StudyScores
-from model_training.text_scores import BLANK, MODEL, SHUFFLED, TextView, is_normal, score_view, text_views
+from model_training.text_scores import BLANK, MODEL, SHUFFLED, Scored, TextView, is_normal, prepare, score, text_views
 from tests.model_training.reports import report, written
 
 CLEAR = "The lungs are clear. The heart is normal in size. There is no pleural effusion."
@@ -26,6 +27,12 @@ TEST = [
     Study("4", (), "", "No findings section.", mesh=("normal",)),
 ]
 PROTOCOL = TextView(("findings",), protocol=True)
+
+
+def score_view(view: TextView, train: list[Study], systems: dict[str, list[Written]]) -> Scored | None:
+    """One view alone."""
+    prepared = prepare(view, train, systems)
+    return score([prepared])[0] if prepared else None
 
 
 @pytest.fixture(autouse=True)

@@ -70,6 +70,18 @@ def test_any_pair_trains_exports_and_generates(
     assert [0 < h.tokens <= 8 for h in report.hypotheses] == [True] * 3
 
 
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_no_encoder_has_a_convolution_that_corrupts_memory(encoder: str) -> None:
+    """The gradient of a strided pointwise convolution of fewer than 16 channels overruns oneDNN's workspace
+    (oneDNN issue 6035, in torch 2.13): on several threads the process dies at some later allocation."""
+    strided = [
+        layer.in_channels
+        for layer in build_encoder(encoder).modules()
+        if isinstance(layer, torch.nn.Conv2d) and layer.kernel_size == (1, 1) and layer.stride != (1, 1)
+    ]
+    assert all(channels >= 16 for channels in strided)
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_a_decoder_learns_to_read_its_memory(decoder: str) -> None:
     """Trained on two memories with two texts, it tells them apart: cross-attention reaches the logits."""
