@@ -78,6 +78,9 @@ class Metrics:
         """A study, or a step of the engine, spent `seconds` in stage `name`."""
         self._stage_seconds.labels(name).observe(seconds)
 
+    def encoded(self, tags: list[object], seconds: float) -> None:
+        """Studies submitted with these tags were encoded together."""
+
     def exposition(self) -> bytes:
         """Prometheus text format 0.0.4."""
         return generate_latest(self.registry)

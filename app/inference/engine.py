@@ -72,6 +72,7 @@ class Observer(Protocol):
     def active(self, rows: int) -> None: ...
     def generated(self, tokens: int) -> None: ...
     def stage(self, name: str, seconds: float) -> None: ...
+    def encoded(self, tags: list[object], seconds: float) -> None: ...
 
 
 class _Silent:
@@ -81,6 +82,7 @@ class _Silent:
     def active(self, rows: int) -> None: ...
     def generated(self, tokens: int) -> None: ...
     def stage(self, name: str, seconds: float) -> None: ...
+    def encoded(self, tags: list[object], seconds: float) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +90,7 @@ class _Study:
     views: Future[Tensor]
     options: DecodingOptions
     deadline: float | None
+    tag: object
     future: Future[Generation]
     queued_at: float
     ready_at: float = 0.0
@@ -163,6 +166,7 @@ class Engine:
         self._drain_until = math.inf
         self._seconds_per_study = 1.0
         self._last_finish = 0.0
+        self._turn_began = math.inf
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -181,15 +185,21 @@ class Engine:
         """Beams in flight."""
         return sum(len(lane.studies) * width for width, lane in list(self._lanes.items()))
 
+    @property
+    def turn_seconds(self) -> float:
+        """How long the turn at work has lasted; 0 while idle. A turn is one step: many seconds of it mean trouble."""
+        return max(0.0, time.monotonic() - self._turn_began)
+
     def submit(
-        self, views: Future[Tensor], options: DecodingOptions, deadline: float | None = None
+        self, views: Future[Tensor], options: DecodingOptions, deadline: float | None = None, tag: object = None
     ) -> Future[Generation]:
-        """Queues a study. `views` resolves to f32[V,1,S,S]; `deadline` is a `time.monotonic` time.
+        """Queues a study. `views` resolves to f32[V,1,S,S]; `deadline` is a `time.monotonic` time; the observer learns
+        by `tag` who was encoded together.
 
         Cancelling the returned future frees the study's rows at the next step. Raises `EngineFullError` at once when
         the queue is full and `EngineStoppedError` when the engine does not run.
         """
-        study = _Study(views, options, deadline, Future(), time.monotonic())
+        study = _Study(views, options, deadline, tag, Future(), time.monotonic())
         with self._wake:
             if not self.alive:
                 raise EngineStoppedError("the engine does not take studies")
@@ -236,6 +246,7 @@ class Engine:
             self._fail_all(EngineStoppedError("the engine stopped"))
 
     def _turn(self) -> bool:
+        self._turn_began = math.inf
         with self._wake:
             while not self._has_work() and time.monotonic() < self._drain_until:
                 if self._stopping and not self._queue:
@@ -244,6 +255,7 @@ class Engine:
             if time.monotonic() >= self._drain_until:
                 return False
             admitted = self._take()
+            self._turn_began = time.monotonic()
         self._drop_gone()
         if admitted:
             self._encode(admitted)
@@ -311,6 +323,7 @@ class Engine:
         kept = self._decoder.prepare(constants)
         now = time.monotonic()
         self._observer.stage("encode", now - studies[0].admitted_at)
+        self._observer.encoded([study.tag for study in studies], now - studies[0].admitted_at)
         for i, study in enumerate(studies):
             study.encoded_at = now
             study.finding_logits = findings[i].tolist()

@@ -115,6 +115,15 @@ class Generator:
         """Beams in flight."""
         return self._engine.active_rows
 
+    @property
+    def turn_seconds(self) -> float:
+        """How long the engine's turn at work has lasted; 0 while idle."""
+        return self._engine.turn_seconds
+
+    def retry_after(self) -> float:
+        """Seconds until the queue of now is worked off, at the rate of late."""
+        return self._engine.retry_after()
+
     def warm_up(self) -> None:
         """Runs studies of one and several views and widths, so that the first request finds everything compiled."""
         image = np.zeros((64, 80), np.uint8)
@@ -130,13 +139,13 @@ class Generator:
         self._warm = True
 
     def submit(
-        self, images: Sequence[Image], options: DecodingOptions, deadline: float | None = None
+        self, images: Sequence[Image], options: DecodingOptions, deadline: float | None = None, tag: object = None
     ) -> Future[Report]:
         """Queues one study of greyscale images [H,W]; uint8 and uint16 span their range, float32 is 0..1.
 
-        `deadline` is a `time.monotonic` time. Cancelling the future frees its place. Raises `EngineFullError`,
-        `EngineStoppedError`, `InvalidOptionError` beyond the model's limits, and ValueError for a study without images
-        or with too many.
+        `deadline` is a `time.monotonic` time; the observer learns by `tag` who was encoded together. Cancelling the
+        future frees its place. Raises `EngineFullError`, `EngineStoppedError`, `InvalidOptionError` beyond the model's
+        limits, and ValueError for a study without images or with too many.
         """
         if not 1 <= len(images) <= self.limits.max_views:
             raise ValueError(f"a study has 1 to {self.limits.max_views} images, not {len(images)}")
@@ -144,7 +153,7 @@ class Generator:
             limit = self.limits.max_new_tokens
             raise InvalidOptionError("max_new_tokens", f"max_new_tokens must be at most {limit} for this model")
         views: Future[Tensor] = Future()
-        generation = self._engine.submit(views, options, deadline)
+        generation = self._engine.submit(views, options, deadline, tag)
         answer: Future[Report] = Future()
         generation.add_done_callback(partial(self._answer, answer, options))
         answer.add_done_callback(lambda done: generation.cancel() if done.cancelled() else None)
