@@ -74,15 +74,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def serve(settings: Settings) -> None:
-    """Serves until SIGINT or SIGTERM. Raises `CommandError` when the service cannot start, or fails."""
+    """Serves until SIGINT or SIGTERM. Raises `CommandError` when the service cannot start."""
     configure_logging(settings.log_level)
     if not settings.api_key_hashes and not _is_loopback(settings.host):
         logger.warning("reachable from other machines without API keys; see XRAY_REPORT_API_KEY_HASHES")
     with _bind(settings.host, settings.port) as listener:
-        from app.api.service import Phase
         from app.inference.checkpoint import CheckpointError
         from app.inference.generator import UnsupportedDeviceError
         from app.main import create_app
+        from app.watchdog import watched
 
         app = create_app(settings)
         config = uvicorn.Config(
@@ -95,12 +95,10 @@ async def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
         )
         try:
-            async with app.router.lifespan_context(app):
+            async with watched(app.state.service), app.router.lifespan_context(app):
                 await StoppableServer(config, app.state.service).serve(sockets=[listener])
         except (CheckpointError, UnsupportedDeviceError) as error:
             raise CommandError(str(error)) from error
-        if app.state.service.phase is Phase.FAILED:
-            raise CommandError("the engine failed; the log says why")
 
 
 class StoppableServer(uvicorn.Server):
@@ -128,9 +126,6 @@ class StoppableServer(uvicorn.Server):
         self._service.drain()
 
     async def on_tick(self, counter: int) -> bool:
-        if self._service.broken:  # a server without an engine only looks alive: better to be restarted
-            self._service.fail()
-            return True
         return time.monotonic() >= self._stop_at or await super().on_tick(counter)
 
 

@@ -65,6 +65,10 @@ class Settings(BaseSettings):
     decode_workers: int = Field(
         default_factory=lambda: min(4, os.cpu_count() or 1), ge=1, description="Processes that decode images."
     )
+    stall_seconds: float = Field(4.0, gt=0, description="A turn of the engine longer than this makes /readyz fail.")
+    hang_seconds: float = Field(
+        20.0, gt=0, description="One longer than this, or nothing but failures so long, ends the process: exit code 70."
+    )
     drain_delay_seconds: float = Field(
         2.0, ge=0, description="After SIGTERM: time for balancers to see /readyz fail before connections are refused."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,14 @@ from fastapi import Depends, Request
 
 from app.api.problems import Problem
 from app.images.sandbox import DecodePool
-from app.inference.engine import EngineFullError
+from app.inference.engine import EngineFullError, GenerationError
 from app.inference.generator import Generator
 from app.settings import Settings
 from app.telemetry import Metrics
+
+
+# So many studies in a row that the engine fails at are no longer the studies' fault.
+FAILURES_IN_A_ROW = 5
 
 
 class Phase(Enum):
@@ -33,6 +38,7 @@ class Visit:
     def __init__(self, service: Service) -> None:
         self._service = service
         self.held_bytes = 0
+        self.task = asyncio.current_task()
 
     def hold(self, size: int) -> None:
         """Counts `size` more bytes. Raises `EngineFullError` when all requests together hold too many."""
@@ -51,14 +57,31 @@ class Service:
         self.phase = Phase.STARTING
         self.generator: Generator | None = None
         self.decoder: DecodePool | None = None
-        self.requests = 0
+        self.visits: set[Visit] = set()
+        self.failures = 0  # studies in a row that the engine failed at
         self.held_bytes = 0
         self.usual_seconds = 1.0
 
     @property
     def ready(self) -> bool:
         """Whether balancers should send requests here."""
-        return self.phase is Phase.READY and self.generator is not None and self.generator.ready
+        able = self.generator is not None and self.generator.ready and not self.stalled
+        return self.phase is Phase.READY and able
+
+    @property
+    def turn_seconds(self) -> float:
+        """How long the engine's turn at work has lasted; 0 while idle."""
+        return self.generator.turn_seconds if self.generator else 0.0
+
+    @property
+    def failing(self) -> bool:
+        """Whether the engine fails at whatever it is given."""
+        return self.failures >= FAILURES_IN_A_ROW
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the engine gets nothing done, which may pass."""
+        return self.failing or self.turn_seconds > self.settings.stall_seconds
 
     @property
     def broken(self) -> bool:
@@ -87,8 +110,11 @@ class Service:
             self.phase = Phase.DRAINING
 
     def fail(self) -> None:
-        """From now on only a restart helps."""
+        """From now on only a restart helps; whoever waits for a report is told."""
         self.phase = Phase.FAILED
+        for visit in self.visits:
+            if visit.task is not None:
+                visit.task.cancel()
 
     def unavailable(self) -> Problem:
         """Why there is no report to be had."""
@@ -98,14 +124,23 @@ class Service:
     def admit(self) -> Iterator[Visit]:
         """Lets one report request in. Raises `EngineFullError` before anything is read when there is no room."""
         full = self.generator is not None and self.generator.queue_depth >= self.settings.max_queue
-        if full or self.requests >= self.settings.max_requests:
+        if full or len(self.visits) >= self.settings.max_requests:
             raise EngineFullError(self.usual_seconds)
         visit, entered = Visit(self), time.monotonic()
-        self.requests += 1
+        self.visits.add(visit)
         try:
             yield visit
+            self.failures = 0
+        except GenerationError:
+            self.failures += 1
+            raise
+        except asyncio.CancelledError:
+            if self.phase is not Phase.FAILED or visit.task is None:
+                raise
+            visit.task.uncancel()
+            raise self.unavailable() from None
         finally:
-            self.requests -= 1
+            self.visits.discard(visit)
             self.held_bytes -= visit.held_bytes
             self.usual_seconds += 0.1 * (time.monotonic() - entered - self.usual_seconds)
 

@@ -20,19 +20,20 @@ PATIENCE = 60.0
 
 
 class Server:
-    """`xray-report serve` on a free port; `log` holds its lines so far."""
+    """`xray-report serve` on a free port; `log` holds its lines so far, `other` those that are no JSON."""
 
-    def __init__(self, checkpoint: Path, **settings: object) -> None:
+    def __init__(self, checkpoint: Path, module: str = "app.cli", **settings: object) -> None:
         values = {"checkpoint": checkpoint, "device": "cpu", "decode_workers": 1, "drain_delay_seconds": 0, **settings}
         environment = {f"XRAY_REPORT_{name.upper()}": str(value) for name, value in values.items()}
-        self.process = subprocess.Popen(  # our own program
-            [sys.executable, "-m", "app.cli", "serve", "--port", "0"],
+        self.process = subprocess.Popen(  # noqa: S603  # our own program
+            [sys.executable, "-m", module, "serve", "--port", "0"],
             cwd=ROOT,
             env={**os.environ, **environment},
             stderr=subprocess.PIPE,
             text=True,
         )
         self.log: list[dict[str, Any]] = []
+        self.other: list[str] = []
         self.written = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -46,7 +47,10 @@ class Server:
         assert self.process.stderr
         for line in self.process.stderr:
             self.written += line
-            self.log.append(json.loads(line))
+            if line.startswith("{"):
+                self.log.append(json.loads(line))
+            else:
+                self.other.append(line)
 
     def line(self, message: str, **fields: object) -> dict[str, Any]:
         """The first log line with this message and these fields, as soon as it is there."""
@@ -63,11 +67,12 @@ class Server:
 
 
 @contextmanager
-def serving(checkpoint: Path, **settings: object) -> Iterator[Server]:
-    server = Server(checkpoint, **settings)
+def serving(checkpoint: Path, module: str = "app.cli", **settings: object) -> Iterator[Server]:
+    server = Server(checkpoint, module, **settings)
     try:
         server.wait_until_ready()
         yield server
+        assert not server.other, "log lines are JSON objects"
     finally:
         server.process.kill()
         server.process.wait()

@@ -8,12 +8,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 
-from app.api.service import Phase, Service
-from app.cli import StoppableServer, main
+from app.cli import main
 from app.report import DISCLAIMER
-from tests.app.conftest import running
 
 pytestmark = pytest.mark.anyio
 
@@ -104,15 +101,3 @@ def test_port_is_taken(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
         port = other.getsockname()[1]
         assert main(["serve", "--checkpoint", str(tiny_checkpoint), "--port", str(port)]) == 1
     assert f"cannot listen on 127.0.0.1 port {port}" in capsys.readouterr().err
-
-
-async def test_dead_engine_stops_the_server(tiny_checkpoint: Path) -> None:
-    """A server whose engine has died stops, rather than look alive."""
-    async with running(tiny_checkpoint) as app:
-        service: Service = app.state.service
-        server = StoppableServer(uvicorn.Config(app), service)
-        assert not await server.on_tick(1)
-        assert service.generator
-        service.generator.close(0)
-        assert await server.on_tick(1)
-        assert service.phase is Phase.FAILED

@@ -1,0 +1,81 @@
+"""Ends the process when only a restart helps: a step that hangs, a dead engine, an engine that fails at everything.
+
+/readyz and /livez tell by themselves (`Service.stalled`, `Service.broken`); this acts on it. A native call that hangs
+cannot be interrupted from Python, so the end is `os._exit`, after those who wait have got their 503. Behind it stands
+the timer of `faulthandler`, a C thread that works when the event loop or the interpreter lock is stuck: exit code 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NoReturn
+
+from app.api.service import Phase, Service
+
+logger = logging.getLogger(__name__)
+
+EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
+_TICK_SECONDS = 0.25
+_PROBE_PAUSE_SECONDS = 1.0
+_GRACE_SECONDS = 1.0  # for the last answers to leave
+
+
+@asynccontextmanager
+async def watched(service: Service) -> AsyncIterator[None]:
+    """Watches as long as the context lasts. While the service starts it only looks on: that takes what it takes."""
+    watching = asyncio.create_task(_watch(service))
+    try:
+        yield
+    finally:
+        watching.cancel()
+        faulthandler.cancel_dump_traceback_later()
+
+
+async def _watch(service: Service) -> None:
+    limit = service.settings.hang_seconds
+    hung = failing = 0.0
+    told = False
+    probe: asyncio.Task[None] | None = None
+    while True:
+        await asyncio.sleep(_TICK_SECONDS)
+        if service.phase is Phase.STARTING:
+            continue
+        faulthandler.dump_traceback_later(limit, exit=True)
+        # Counted in ticks of our own: a process that was paused comes back with a long turn and is sound.
+        hung = min(hung + _TICK_SECONDS, service.turn_seconds)
+        failing = failing + _TICK_SECONDS if service.failing else 0.0
+        if service.stalled is not told:
+            told = service.stalled
+            logger.warning("the engine stalls" if told else "the engine goes on")
+        if service.failing and (probe is None or probe.done()):
+            probe = asyncio.create_task(_probe(service))
+        if hung > limit:
+            await _give_up(service, "a step hangs")
+        if failing > limit:
+            await _give_up(service, "every study fails")
+        if service.broken:
+            await _give_up(service, "the engine has stopped")
+
+
+async def _probe(service: Service) -> None:
+    """Tries studies of our own: not ready, we are sent none that could show that the engine works again."""
+    try:
+        if service.generator is not None:
+            await asyncio.to_thread(service.generator.warm_up)
+        service.failures = 0
+    except Exception as error:
+        logger.warning("the engine still fails: %s", type(error).__name__)
+        await asyncio.sleep(_PROBE_PAUSE_SECONDS)
+
+
+async def _give_up(service: Service, reason: str) -> NoReturn:
+    """Answers those who wait with 503, and ends the process."""
+    service.fail()
+    logger.critical("giving up: %s", reason, extra={"exit_code": EXIT_CODE})
+    await asyncio.sleep(_GRACE_SECONDS)
+    os._exit(EXIT_CODE)

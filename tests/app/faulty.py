@@ -1,0 +1,57 @@
+"""`python -m tests.app.faulty serve …`: the real server, whose decoder fails as the file FAULT_FILE says."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from app import cli
+from app.inference import generator
+from app.inference.decoder import Decoder, LaneStep
+
+FAULT_FILE = "FAULT_FILE"  # the environment variable that names it
+
+
+class FaultyDecoder:
+    """A decoder that works, but for the fault of the moment."""
+
+    def __init__(self, decoder: Decoder, fault: Path) -> None:
+        self._decoder = decoder
+        self._fault = fault
+
+    def prepare(self, constants: list[Tensor]) -> list[Tensor]:
+        return self._decoder.prepare(constants)
+
+    def allocate(self, studies: int, beams: int, length: int) -> list[Tensor]:
+        return self._decoder.allocate(studies, beams, length)
+
+    def step(self, lanes: Sequence[LaneStep]) -> list[Tensor]:
+        match self._fault.read_text() if self._fault.exists() else "":
+            case "hang":
+                time.sleep(60)
+            case "hang with the interpreter lock":
+                ctypes.PyDLL(None).sleep(60)
+            case "out of memory":
+                raise torch.OutOfMemoryError
+            case "end the thread":
+                raise SystemExit
+        return self._decoder.step(lanes)
+
+
+def main() -> int:
+    """Serves with the fault built in."""
+    make_decoder = generator.make_decoder
+    fault = Path(os.environ[FAULT_FILE])
+    generator.make_decoder = lambda *given: FaultyDecoder(make_decoder(*given), fault)
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
