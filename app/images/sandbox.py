@@ -1,8 +1,7 @@
-"""Decoding in worker processes with limits on time and memory: a hostile file takes down its worker and nothing else.
+"""A process that decodes images under limits: a hostile file takes down its worker and nothing else.
 
 A worker is a plain Python process spoken to over its standard streams, one at a time by one thread. Messages are a
-JSON header and raw bytes, never pickle, so that a worker that was taken over cannot run code here. (Ready-made pools
-were tried: `concurrent.futures` breaks as a whole when a worker dies, pebble 5.2 when an idle one does.)
+JSON header and raw bytes, never pickle, so that a worker that was taken over cannot run code here.
 """
 
 from __future__ import annotations
@@ -16,16 +15,15 @@ import struct
 import subprocess
 import sys
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from queue import SimpleQueue
 from typing import IO, Any, cast
 
 import numpy as np
 
-from app.images.decode import MAX_PIXELS, CorruptImageError, DecodedImage, DecodeError, decode_image
+from app.images.decode import DecodedImage, DecodeError, decode_image
 
 _FRAME = struct.Struct("!IQ")  # bytes of header, bytes of payload
 _ERRORS = {error.type: error for error in DecodeError.__subclasses__()}
@@ -33,15 +31,23 @@ _ROOT = Path(__file__).parents[2]
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG")  # the rest of ours may hold secrets
 # What decoding may take on top of a fresh worker: the worst case seen, RGBA, holds 11 bytes a pixel at once.
 _SPARE_BYTES, _BYTES_PER_PIXEL = 2**26, 24
-_START_SECONDS = 60.0
+_START_SECONDS, _HURRY_SECONDS = 60.0, 0.5
 _PROBE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )  # a PNG of one black pixel
 _PIPE_BYTES = 2**20  # Linux's most for an unprivileged user; the default of 64 KiB costs a switch each
 
 
-class _WorkerDiedError(Exception):
-    """The worker ended, was killed for taking too long, or does not speak the protocol."""
+class WorkerDiedError(Exception):
+    """The worker ended, or does not speak the protocol."""
+
+
+class TimeLimitError(WorkerDiedError):
+    """The worker was killed for taking too long."""
+
+
+class WorkerStartError(Exception):
+    """No decode worker can be started."""
 
 
 def _send(stream: IO[bytes], header: dict[str, Any], payload: bytes | bytearray | memoryview) -> None:
@@ -67,32 +73,84 @@ def _receive(stream: IO[bytes], max_payload: int) -> tuple[dict[str, Any], memor
     return header, payload
 
 
-class _Worker:
+class Alarm:
+    """Calls `ring` when its time is up, unless it was stopped. Usable from any thread."""
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self._ring = ring
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._stopped = False
+        self.rang = False
+
+    def set(self, seconds: float) -> None:
+        """Sets or resets the time left; too late once stopped."""
+        with self._lock:
+            if self._stopped:
+                return
+            if self._timer:
+                self._timer.cancel()
+            self._timer = threading.Timer(seconds, self._go_off)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def hurry(self, _: object) -> None:
+        """Leaves it a moment more: nobody waits for the result, but a new worker would take longer than most images."""
+        self.set(_HURRY_SECONDS)
+
+    def stop(self) -> None:
+        """From now on it does not ring."""
+        with self._lock:
+            self._stopped = True
+            if self._timer:
+                self._timer.cancel()
+
+    def _go_off(self) -> None:
+        with self._lock:
+            if not self._stopped:
+                self.rang = True
+                self._ring()
+
+
+class Worker:
     """One decode process. Not thread-safe."""
 
-    def __init__(self, memory_bytes: int) -> None:
+    def __init__(self, max_pixels: int) -> None:
+        """Starts the process; its memory limit follows from `max_pixels`. Raises `WorkerStartError`."""
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join([str(_ROOT), *filter(None, sys.path)])
         environment["OPENBLAS_NUM_THREADS"] = "1"  # each thread reserves address space
-        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-            [sys.executable, "-m", __name__, str(memory_bytes)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is for the server, which then lets its requests finish
-        )
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
+                [sys.executable, "-m", __name__, str(_SPARE_BYTES + _BYTES_PER_PIXEL * max_pixels)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for the server, which then lets its requests finish
+            )
+        except OSError as error:
+            raise WorkerStartError(f"no decode worker can be started: {error.strerror}") from error
+        self.pid = self._process.pid
         self._requests = cast(IO[bytes], self._process.stdin)
         self._answers = cast(IO[bytes], self._process.stdout)
         for stream in (self._requests, self._answers):
             with suppress(OSError, AttributeError):  # less speed where it may not, or is not Linux
                 fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
-    def decode(self, data: bytes | bytearray, options: dict[str, Any], timeout: float) -> DecodedImage:
-        """Raises what `decode_image` raises, and `_WorkerDiedError`."""
-        # Killing the process ends a blocked write as well as a blocked read.
-        alarm = threading.Timer(timeout, self._process.kill)
-        alarm.daemon = True
-        alarm.start()
+    def prove(self) -> None:
+        """Waits until it works. Raises `WorkerStartError` when it does not."""
+        alarm = Alarm(self.kill)
+        alarm.set(_START_SECONDS)
+        try:
+            self.decode(_PROBE, {"max_pixels": 1, "network_size": None}, alarm)
+        except (WorkerDiedError, DecodeError) as error:
+            raise WorkerStartError("no decode worker can be started: a new one does not work") from error
+
+    def decode(self, data: bytes | bytearray, options: dict[str, Any], alarm: Alarm) -> DecodedImage:
+        """Decodes until `alarm`, which should kill this worker, rings: that ends a blocked write as well as a read.
+
+        Raises what `decode_image` raises, `TimeLimitError` and `WorkerDiedError`.
+        """
         try:
             _send(self._requests, options, data)
             header, payload = _receive(self._answers, max_payload=2 * options["max_pixels"])
@@ -102,77 +160,28 @@ class _Worker:
             return DecodedImage(pixels=pixels, **{**header, "warnings": tuple(header["warnings"])})
         except DecodeError:
             raise
-        except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
-            raise _WorkerDiedError from error
+        except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
+            self.kill()  # whatever it says next is not to be trusted
+            raise (TimeLimitError if alarm.rang else WorkerDiedError) from error
         finally:
-            alarm.cancel()
+            alarm.stop()
 
     @property
     def alive(self) -> bool:
+        """Whether the process runs."""
         return self._process.poll() is None
 
-    def close(self) -> None:
+    def kill(self) -> None:
         """Ends the process, at once."""
         self._process.kill()
+
+    def close(self) -> None:
+        """Ends the process and lets go of it."""
+        self.kill()
         with suppress(BrokenPipeError):  # it did not read all
             self._requests.close()
         self._answers.close()
         self._process.wait()
-
-
-class DecodePool:
-    """`decode_image` in `workers` processes. Whatever an image does to its worker, only that image fails."""
-
-    def __init__(
-        self,
-        workers: int,
-        *,
-        timeout: float = 10.0,
-        max_pixels: int = MAX_PIXELS,
-        network_size: int | None = None,
-    ) -> None:
-        """`timeout` in seconds an image; memory follows from `max_pixels`; for `network_size` see `decode_image`.
-
-        Raises `RuntimeError` when the workers do not work.
-        """
-        self._timeout = timeout
-        self._memory_bytes = _SPARE_BYTES + _BYTES_PER_PIXEL * max_pixels
-        self._options = {"max_pixels": max_pixels, "network_size": network_size}
-        self._idle: SimpleQueue[_Worker] = SimpleQueue()
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-        started = [_Worker(self._memory_bytes) for _ in range(workers)]
-        for worker in started:
-            self._idle.put(worker)
-        try:
-            for worker in started:
-                worker.decode(_PROBE, self._options, _START_SECONDS)
-        except (_WorkerDiedError, DecodeError) as error:
-            self.close()
-            raise RuntimeError("the decode workers do not start") from error
-
-    def decode(self, data: bytes | bytearray) -> Future[DecodedImage]:
-        """The image to come. Cancelling works while it waits; afterwards the time limit bounds it."""
-        return self._threads.submit(self._decode, data)
-
-    def _decode(self, data: bytes | bytearray) -> DecodedImage:
-        worker = self._idle.get()
-        if not worker.alive:  # killed from outside between two images: no image's fault
-            worker.close()
-            worker = _Worker(self._memory_bytes)
-        try:
-            return worker.decode(data, self._options, self._timeout)
-        except _WorkerDiedError as error:
-            worker.close()
-            worker = _Worker(self._memory_bytes)
-            raise CorruptImageError("the image could not be decoded within the limits of time and memory") from error
-        finally:
-            self._idle.put(worker)
-
-    def close(self) -> None:
-        """Drops what waits, lets running images finish, ends the workers."""
-        self._threads.shutdown(cancel_futures=True)
-        while not self._idle.empty():
-            self._idle.get().close()
 
 
 def _limit_memory(extra_bytes: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -14,7 +13,8 @@ import pytest
 from PIL import Image
 
 from app.images.decode import CorruptImageError, DecodeError, ImageTooLargeError, UnsupportedImageError, decode_image
-from app.images.sandbox import DecodePool
+from app.images.pool import DecodePool
+from app.images.sandbox import Worker, WorkerDiedError, WorkerStartError
 from tests.app.pictures import claiming, jpeg, phantom, phantom16, png, with_chunk
 
 FILES = [
@@ -33,9 +33,10 @@ def pool() -> Iterator[DecodePool]:
 
 
 def worker_pid(pool: DecodePool) -> int:
-    worker = pool._idle.get()
-    pool._idle.put(worker)
-    return worker._process.pid
+    """The next worker's. Waits for it to be idle."""
+    seat = pool._seats.get()
+    pool._seats.put(seat)
+    return seat.take().pid
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -85,8 +86,8 @@ def test_idle_worker_killed(pool: DecodePool) -> None:
     assert pool.decode(FILES[0]).result().width == 64
 
 
-def test_worker_killed_at_work() -> None:
-    """A worker that dies takes its image with it and no other; one that hangs is killed after the time limit."""
+def test_worker_that_hangs() -> None:
+    """A worker that hangs is killed after the time limit; its image fails and no other."""
     pool = DecodePool(1, timeout=1.5)
     try:
         os.kill(worker_pid(pool), signal.SIGSTOP)  # as good as an endless loop
@@ -96,16 +97,61 @@ def test_worker_killed_at_work() -> None:
             hanging.result()
         assert 1.0 < time.monotonic() - started < 4.0
         assert waiting.result().width == 64
-
-        pid = worker_pid(pool)
-        os.kill(pid, signal.SIGSTOP)
-        dying = pool.decode(FILES[2])
-        threading.Timer(0.1, os.kill, (pid, signal.SIGKILL)).start()
-        with pytest.raises(CorruptImageError):
-            dying.result()
-        assert pool.decode(FILES[0]).result().width == 64
     finally:
         pool.close()
+
+
+def test_worker_killed_at_work(pool: DecodePool) -> None:
+    """An image whose worker is killed from outside is decoded by a new one."""
+    pid = worker_pid(pool)
+    os.kill(pid, signal.SIGSTOP)
+    interrupted = pool.decode(FILES[2])
+    time.sleep(0.1)
+    os.kill(pid, signal.SIGKILL)
+    assert interrupted.result().width == 700
+    assert worker_pid(pool) != pid
+
+
+def test_image_that_kills(pool: DecodePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image that takes a second worker with it fails, rather than go on."""
+    pids = []
+
+    def die(worker: Worker, *_: object) -> None:
+        pids.append(worker.pid)
+        raise WorkerDiedError
+
+    with monkeypatch.context() as patch:
+        worker_pid(pool)
+        patch.setattr(Worker, "prove", lambda _: None)
+        patch.setattr(Worker, "decode", die)
+        with pytest.raises(CorruptImageError):
+            pool.decode(FILES[2]).result()
+    assert len(set(pids)) == 2
+    assert pool.decode(FILES[0]).result().width == 64
+
+
+def test_cancelled_while_decoding(pool: DecodePool) -> None:
+    """An image nobody waits for any more does not keep its worker."""
+    pid = worker_pid(pool)
+    os.kill(pid, signal.SIGSTOP)
+    unwanted, waiting = pool.decode(FILES[2]), pool.decode(FILES[0])
+    time.sleep(0.1)
+    started = time.monotonic()
+    assert unwanted.cancel()
+    assert waiting.result().width == 64
+    assert time.monotonic() - started < 4.0 < pool._timeout
+
+
+def test_close_drops_what_waits() -> None:
+    """Closing leaves no future unresolved."""
+    pool = DecodePool(1, timeout=0.5)
+    os.kill(worker_pid(pool), signal.SIGSTOP)
+    running, waiting = pool.decode(FILES[2]), pool.decode(FILES[0])
+    time.sleep(0.1)
+    pool.close()
+    assert waiting.cancelled()
+    with pytest.raises(CorruptImageError):
+        running.result()
 
 
 def test_close_ends_the_workers() -> None:
@@ -121,5 +167,19 @@ def test_close_ends_the_workers() -> None:
 def test_workers_that_do_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """When workers cannot work the pool does not start, rather than call every image corrupt."""
     monkeypatch.setattr("sys.executable", "/bin/false")
-    with pytest.raises(RuntimeError, match="do not start"):
+    with pytest.raises(WorkerStartError, match="no decode worker can be started"):
         DecodePool(1)
+
+
+def test_replacement_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a lost worker cannot be replaced images fail with that, and no longer than it lasts."""
+    pool = DecodePool(1)
+    try:
+        os.kill(worker_pid(pool), signal.SIGKILL)
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.executable", "/nowhere/python")
+            with pytest.raises(WorkerStartError, match="no decode worker can be started"):
+                pool.decode(FILES[0]).result()
+        assert pool.decode(FILES[0]).result().width == 64
+    finally:
+        pool.close()
