@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -79,14 +80,22 @@ async def serve(settings: Settings) -> None:
     if not settings.api_key_hashes and not _is_loopback(settings.host):
         logger.warning("reachable from other machines without API keys; see XRAY_REPORT_API_KEY_HASHES")
     with _bind(settings.host, settings.port) as listener:
+        from app.api.connection import Connection
+        from app.images.sandbox import WorkerStartError
         from app.inference.checkpoint import CheckpointError
         from app.inference.generator import UnsupportedDeviceError
         from app.main import create_app
         from app.watchdog import watched
 
         app = create_app(settings)
+        connection = partial(
+            Connection, head_seconds=settings.receive_deadline_seconds, metrics=app.state.service.metrics
+        )
         config = uvicorn.Config(
             app,
+            http=connection,  # type: ignore[arg-type]  # it is called, and nothing else
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
             lifespan="off",  # entered here, so that its errors arrive as they are
             ws="none",
             log_config=None,
@@ -97,7 +106,7 @@ async def serve(settings: Settings) -> None:
         try:
             async with watched(app.state.service), app.router.lifespan_context(app):
                 await StoppableServer(config, app.state.service).serve(sockets=[listener])
-        except (CheckpointError, UnsupportedDeviceError) as error:
+        except (CheckpointError, UnsupportedDeviceError, WorkerStartError) as error:
             raise CommandError(str(error)) from error
 
 

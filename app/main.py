@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app import report
-from app.api import health, model, reports
+from app.api import docs, health, model, reports
 from app.api.middleware import LingeringClose, RequestMiddleware
 from app.api.problems import install_problems
 from app.api.service import Phase, Service
-from app.images.sandbox import DecodePool
+from app.images.pool import DecodePool
 from app.inference.generator import Generator
 from app.settings import Settings, load_settings, unknown_variables
 from app.telemetry import Metrics
@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 def create_app(settings: Settings | None = None) -> FastAPI:
     """An application of its own: nothing is shared between two. Raises `SettingsError`.
 
-    Its lifespan raises `CheckpointError` when the checkpoint is not the one to serve.
+    Its lifespan raises `CheckpointError` when the checkpoint is not the one to serve, `UnsupportedDeviceError`, and
+    `WorkerStartError` when images cannot be decoded.
     """
     settings = settings or load_settings()
     service = Service(settings, Metrics())
@@ -35,13 +36,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=f"Drafts the report of a chest X-ray study. {report.DISCLAIMER}",
         version="1",
         lifespan=_lifespan,
+        docs_url=None,  # FastAPI's own loads Swagger UI from another host
         redoc_url=None,
     )
     app.state.service = service
     app.add_middleware(RequestMiddleware, metrics=service.metrics)
     app.add_middleware(LingeringClose)
     install_problems(app)
-    for part in (reports, model, health):
+    for part in (reports, model, health, docs):
         app.include_router(part.router)
     return app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -47,6 +48,13 @@ class Settings(BaseSettings):
     api_key_hashes: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), description="SHA-256 of each API key, hexadecimal, comma-separated. None: no key is asked for."
     )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Addresses or networks of proxies whose X-Forwarded-For names the client, comma-separated."
+    )
+    rate_limit_per_minute: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="Report requests of one API key, or address, a minute; 0: no limit."
+    )
+    rate_limit_burst: int = Field(10, ge=1, description="How many of them may come at once.")
 
     max_body_bytes: int = Field(64 * _MEBIBYTE, ge=1024, description="Bytes of one request.")
     max_image_bytes: int = Field(32 * _MEBIBYTE, ge=1024, description="Bytes of one image file.")
@@ -55,11 +63,15 @@ class Settings(BaseSettings):
         40_000_000, ge=1, le=89_000_000, description="Pixels of one image; at most what Pillow takes for no bomb."
     )
     max_requests: int = Field(128, ge=1, description="Report requests in the house at once, uploads included.")
-    max_buffered_bytes: int = Field(1024 * _MEBIBYTE, ge=1024, description="Bytes of all uploads held at once.")
+    max_buffered_bytes: int = Field(
+        1024 * _MEBIBYTE, ge=1024, description="Bytes of all uploads and decoded images held at once."
+    )
     max_queue: int = Field(64, ge=1, description="Studies waiting for the device.")
     max_rows: int = Field(64, ge=8, description="Beams on the device at once.")
 
-    receive_deadline_seconds: float = Field(30.0, gt=0, description="From a request's head to its last byte.")
+    receive_deadline_seconds: float = Field(
+        30.0, gt=0, description="For a request's head to arrive, and then for its body."
+    )
     request_deadline_seconds: float = Field(60.0, gt=0, description="From a request's last byte to its answer.")
     decode_deadline_seconds: float = Field(10.0, gt=0, description="For decoding one image.")
     decode_workers: int = Field(
@@ -86,6 +98,13 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         return frozenset(part.strip().lower() for part in value.split(",") if part.strip())
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_networks(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(str(ipaddress.ip_network(part.strip())) for part in value.split(",") if part.strip())
 
     @field_validator("api_key_hashes")
     @classmethod

@@ -1,26 +1,39 @@
-"""API keys: `Authorization: Bearer <key>`, known only by their SHA-256. Off unless hashes are configured."""
+"""Who asks: an API key, `Authorization: Bearer <key>`, known only by its SHA-256, else an address; and how often.
+
+Keys are asked for where hashes are configured.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import math
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from app.api.problems import Problem
+from app.api.rate_limit import client_of
 from app.api.service import ServiceDep
 
 # Fast hashing is enough: keys are long random strings, not passwords (`openssl rand -hex 32`).
 
 
-async def require_api_key(request: Request, service: ServiceDep) -> None:
-    """Raises the problem `unauthorized` unless a configured key is given, or none is configured."""
+async def require_api_key(request: Request, service: ServiceDep) -> str:
+    """The client: its key's hash, or its address. Raises the problem `unauthorized` without a configured key."""
     hashes = service.settings.api_key_hashes
     if not hashes:
-        return
+        return client_of(request.client.host if request.client else None)
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     given = hashlib.sha256(key.strip().encode()).hexdigest()
     # Compared with every one, each in constant time: neither a prefix nor a position leaks.
     known = [hmac.compare_digest(given, hash_) for hash_ in hashes]
     if scheme.lower() != "bearer" or not any(known):
         raise Problem("unauthorized", headers={"WWW-Authenticate": "Bearer"})
+    return given
+
+
+async def limit_rate(client: Annotated[str, Depends(require_api_key)], service: ServiceDep) -> None:
+    """Counts a request of this client. Raises the problem `rate-limited` when it has made too many."""
+    if service.rate_limiter and (seconds := service.rate_limiter.take(client)):
+        raise Problem("rate-limited", headers={"Retry-After": str(math.ceil(seconds))})

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from app.images.decode import DecodeError
+from app.images.sandbox import WorkerStartError
 from app.inference.engine import DeadlineExceededError, EngineFullError, GenerationError
 from app.inference.options import InvalidOptionError
 from app.telemetry import request_context
@@ -68,6 +69,8 @@ def problem_from(error: Exception) -> Problem:
             return Problem("invalid-options", str(error))
         case EngineFullError():
             return Problem("overloaded", headers={"Retry-After": str(max(1, math.ceil(error.retry_after)))})
+        case WorkerStartError():  # too many processes, or too little memory
+            return Problem("overloaded", headers={"Retry-After": "5"})
         case DeadlineExceededError() | TimeoutError():
             return Problem("deadline-exceeded")
         case GenerationError():
@@ -80,11 +83,9 @@ def problem_from(error: Exception) -> Problem:
     return Problem("internal-error")
 
 
-def problem_response(request: Request, error: Exception) -> Response:
-    """The answer to `error`."""
-    problem = problem_from(error)
-    route = getattr(request.scope.get("route"), "path", "/")  # the path itself may be an echo
-    content = {
+def problem_document(problem: Problem, route: str) -> dict[str, str | int]:
+    """The members of RFC 9457. `route` stands for the path, which may be an echo."""
+    return {
         "type": problem.type,
         "title": problem.title,
         "status": problem.status,
@@ -92,6 +93,12 @@ def problem_response(request: Request, error: Exception) -> Response:
         "instance": route,
         "request_id": request_context.get().get("request_id", ""),
     }
+
+
+def problem_response(request: Request, error: Exception) -> Response:
+    """The answer to `error`."""
+    problem = problem_from(error)
+    content = problem_document(problem, getattr(request.scope.get("route"), "path", "/"))
     request.scope["problem"] = problem.type  # for the log and the metrics
     return JSONResponse(content, problem.status, problem.headers, MEDIA_TYPE)
 
@@ -105,6 +112,7 @@ def install_problems(app: FastAPI) -> None:
         EngineFullError,
         DeadlineExceededError,
         GenerationError,
+        WorkerStartError,
         TimeoutError,
         RequestValidationError,
         HTTPException,

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.api.auth import require_api_key
+from app.api.auth import limit_rate
 from app.api.negotiation import negotiate
 from app.api.options import ReportOptions, openapi_parameters, parse_options
 from app.api.problems import Problem
 from app.api.schemas import ReportResponse, problem_responses
-from app.api.service import Service, ServiceDep
+from app.api.service import Service, ServiceDep, Visit
 from app.api.uploads import MULTIPART, RAW_TYPES, UploadLimits, receive_upload
 from app.images.decode import DecodedImage, DecodeError
-from app.images.sandbox import DecodePool
+from app.images.pool import DecodePool
 from app.inference.engine import EngineStoppedError
 from app.inference.generator import Generator
 
 JSON, TEXT = "application/json", "text/plain"
 
 T = TypeVar("T")
-router = APIRouter(prefix="/v1", tags=["report"], dependencies=[Depends(require_api_key)])
+router = APIRouter(prefix="/v1", tags=["report"], dependencies=[Depends(limit_rate)])
 
 _BINARY = {"type": "string", "format": "binary"}
 _BODY = {
@@ -51,6 +51,7 @@ _PROBLEMS = problem_responses(
     "unsupported-media-type",
     "invalid-options",
     "corrupt-image",
+    "rate-limited",
     "overloaded",
     "model-not-ready",
     "draining",
@@ -79,7 +80,7 @@ async def create_report(request: Request, service: ServiceDep) -> Response:
         upload = await receive_upload(request, limits, visit.hold)
         service.metrics.stage("receive", time.monotonic() - started)
         options = parse_options(request.query_params.multi_items(), upload.fields, generator)
-        work = _report(service, generator, decoder, upload.images, options)
+        work = _report(service, visit, generator, decoder, upload.images, options)
         answer = await _unless_client_leaves(request, work)
     if media_type == TEXT:
         return Response(answer.as_text(), media_type=f"{TEXT}; charset=utf-8", headers=_NO_STORE)
@@ -91,9 +92,10 @@ _NO_STORE = {"Cache-Control": "no-store"}  # somebody's health
 
 async def _report(
     service: Service,
+    visit: Visit,
     generator: Generator,
     decoder: DecodePool,
-    files: Sequence[bytearray],
+    files: list[bytearray],
     options: ReportOptions,
 ) -> ReportResponse:
     """Decodes, generates and puts the answer together, within the request's deadline."""
@@ -101,11 +103,12 @@ async def _report(
     seconds = service.settings.request_deadline_seconds
     # The engine keeps the deadline itself; the timeout stands behind it should the engine hang.
     async with asyncio.timeout(seconds):
-        images = await _decode(decoder, files)
-        decode_seconds = time.monotonic() - started
-        service.metrics.stage("decode", decode_seconds)
         try:
-            future = generator.submit([image.pixels for image in images], options.decoding, started + seconds)
+            with visit.place():
+                images = await _decode(visit, decoder, files)
+                decode_seconds = time.monotonic() - started
+                service.metrics.stage("decode", decode_seconds)
+                future = generator.submit([image.pixels for image in images], options.decoding, started + seconds)
             report = await asyncio.wrap_future(future)
         except EngineStoppedError as error:
             raise service.unavailable() from error
@@ -119,16 +122,23 @@ async def _report(
     )
 
 
-async def _decode(decoder: DecodePool, files: Sequence[bytearray]) -> list[DecodedImage]:
-    """All images at once. Raises the problem of the first that cannot be used, saying which."""
-    pending = [asyncio.wrap_future(decoder.decode(file)) for file in files]
+async def _decode(visit: Visit, decoder: DecodePool, files: list[bytearray]) -> list[DecodedImage]:
+    """All images at once, in the place of their files. Raises the problem of the first that cannot be used."""
+
+    async def decode(file: bytearray) -> DecodedImage:
+        image = await asyncio.wrap_future(decoder.decode(file))
+        visit.hold(image.pixels.nbytes)
+        return image
+
     images: list[DecodedImage] = []
-    for i, result in enumerate(await asyncio.gather(*pending, return_exceptions=True), 1):
+    for i, result in enumerate(await asyncio.gather(*map(decode, files), return_exceptions=True), 1):
         if isinstance(result, DecodeError):
             raise Problem(result.type, f"Image {i}: {result}.") from result
         if isinstance(result, BaseException):
             raise result
         images.append(result)
+    visit.release(sum(map(len, files)))
+    files.clear()
     return images
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -11,13 +10,14 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from app.api.admission import Admission
 from app.api.problems import Problem
-from app.images.sandbox import DecodePool
-from app.inference.engine import EngineFullError, GenerationError
+from app.api.rate_limit import RateLimiter
+from app.images.pool import DecodePool
+from app.inference.engine import GenerationError
 from app.inference.generator import Generator
 from app.settings import Settings
-from app.telemetry import Metrics
-
+from app.telemetry import Metrics, request_context
 
 # So many studies in a row that the engine fails at are no longer the studies' fault.
 FAILURES_IN_A_ROW = 5
@@ -33,7 +33,7 @@ class Phase(Enum):
 
 
 class Visit:
-    """One report request in the house, and the upload bytes held for it."""
+    """One report request in the house, and the bytes held for it: its upload, then its images."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -41,11 +41,26 @@ class Visit:
         self.task = asyncio.current_task()
 
     def hold(self, size: int) -> None:
-        """Counts `size` more bytes. Raises `EngineFullError` when all requests together hold too many."""
+        """Counts `size` more bytes. Raises the problem `overloaded` when all requests together hold too many."""
         if self._service.held_bytes + size > self._service.settings.max_buffered_bytes:
-            raise EngineFullError(self._service.usual_seconds)
-        self._service.held_bytes += size
-        self.held_bytes += size
+            raise self._service.overloaded()
+        self.release(-size)
+
+    def release(self, size: int) -> None:
+        """Counts `size` bytes less."""
+        self._service.held_bytes -= size
+        self.held_bytes -= size
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Until the study is in the engine's queue it has its place there. Raises the problem `overloaded`."""
+        self._service.check_room()
+        self._service.admission.entered(_request_id())
+        self._service.preparing += 1
+        try:
+            yield
+        finally:
+            self._service.preparing -= 1
 
 
 class Service:
@@ -59,8 +74,14 @@ class Service:
         self.decoder: DecodePool | None = None
         self.visits: set[Visit] = set()
         self.failures = 0  # studies in a row that the engine failed at
+        self.preparing = 0  # studies that were received and are not yet in the engine's queue
         self.held_bytes = 0
-        self.usual_seconds = 1.0
+        self.admission = Admission(settings.max_queue, settings.request_deadline_seconds)
+        self.rate_limiter = (
+            RateLimiter(settings.rate_limit_per_minute, settings.rate_limit_burst)
+            if settings.rate_limit_per_minute
+            else None
+        )
 
     @property
     def ready(self) -> bool:
@@ -120,13 +141,29 @@ class Service:
         """Why there is no report to be had."""
         return Problem("draining" if self.phase is Phase.DRAINING else "model-not-ready", headers={"Retry-After": "5"})
 
+    def check_room(self) -> None:
+        """Raises the problem `overloaded` when another study would find the queue full, or not be done in time."""
+        if not self.admission.admits(_request_id(), *self._backlog()):
+            raise self.overloaded()
+
+    def overloaded(self) -> Problem:
+        """The refusal of the request at hand, saying when to come back."""
+        return self.admission.refuse(_request_id(), *self._backlog())
+
+    def _backlog(self) -> tuple[int, float]:
+        """Studies that wait, and the seconds the engine takes for one, of late."""
+        if self.generator is None:
+            return self.preparing, 1.0
+        depth = self.generator.queue_depth
+        return depth + self.preparing, self.generator.retry_after() / (depth + 1)
+
     @contextmanager
     def admit(self) -> Iterator[Visit]:
-        """Lets one report request in. Raises `EngineFullError` before anything is read when there is no room."""
-        full = self.generator is not None and self.generator.queue_depth >= self.settings.max_queue
-        if full or len(self.visits) >= self.settings.max_requests:
-            raise EngineFullError(self.usual_seconds)
-        visit, entered = Visit(self), time.monotonic()
+        """Lets one report request in. Raises the problem `overloaded` before anything is read when there is no room."""
+        if len(self.visits) >= self.settings.max_requests:
+            raise self.overloaded()
+        self.check_room()
+        visit = Visit(self)
         self.visits.add(visit)
         try:
             yield visit
@@ -142,7 +179,10 @@ class Service:
         finally:
             self.visits.discard(visit)
             self.held_bytes -= visit.held_bytes
-            self.usual_seconds += 0.1 * (time.monotonic() - entered - self.usual_seconds)
+
+
+def _request_id() -> str:
+    return request_context.get().get("request_id", "")
 
 
 async def get_service(request: Request) -> Service:  # async, or FastAPI calls it in a thread

@@ -200,7 +200,7 @@ async def test_documentation(app: FastAPI, client: httpx.AsyncClient) -> None:
     assert set(report["requestBody"]["content"]) == {"multipart/form-data", "image/png", "image/jpeg"}
     assert set(report["responses"]["200"]["content"]) == {"application/json", "text/plain"}
     documented = {status for status in report["responses"] if status != "200"}
-    assert documented == {"400", "401", "406", "408", "413", "415", "422", "503", "504"}
+    assert documented == {"400", "401", "406", "408", "413", "415", "422", "429", "503", "504"}
     assert list(report["responses"]["422"]["content"]) == ["application/problem+json"]
     assert "HTTPValidationError" not in json.dumps(document)
 
