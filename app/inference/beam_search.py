@@ -45,17 +45,20 @@ class BeamLane:
         def table(shape: tuple[int, ...], value: float, dtype: torch.dtype) -> Tensor:
             return torch.full(shape, value, dtype=dtype, device=device)
 
-        # Running beams: tokens with bos first, the beam that wrote each place, per-token and summed log-probability.
+        # What each beam wrote at each place (bos first), with what probability, and which beam of the step before it
+        # continues: a log that is never rewritten. `ancestors` is which beam wrote each place of a running beam's past.
         self.tokens = table(shape, PAD, torch.long)
+        self.gains = table(shape, 0.0, torch.float32)
+        self.parents = table(shape, 0, torch.long)
         self.ancestors = table(shape, 0, torch.long)
-        self.token_scores = table(shape, 0.0, torch.float32)
         self.scores = table(shape[:2], NEVER, torch.float32)
-        # The best finished sequences so far, best first.
-        self.done_tokens = table(shape, PAD, torch.long)
-        self.done_token_scores = table(shape, 0.0, torch.float32)
+        # The best finished sequences so far, best first: score, length, last token, the beam it continues.
+        self.done = table(shape[:2], False, torch.bool)
         self.done_scores = table(shape[:2], NEVER, torch.float32)
         self.done_lengths = table(shape[:2], 0, torch.long)
-        self.done = table(shape[:2], False, torch.bool)
+        self.done_tokens = table(shape[:2], PAD, torch.long)
+        self.done_gains = table(shape[:2], 0.0, torch.float32)
+        self.done_parents = table(shape[:2], 0, torch.long)
         # One value a study.
         self.positions = table(shape[:1], 0, torch.long)
         self.length_penalty = table(shape[:1], 1.0, torch.float64)
@@ -71,7 +74,6 @@ class BeamLane:
         slot = self.size
         self.size += 1
         self.options.append(options)
-        self.tokens[slot] = PAD
         self.tokens[slot, :, 0] = BOS
         self.ancestors[slot, :, 0] = self._own
         self.scores[slot] = NEVER
@@ -123,14 +125,24 @@ class BeamLane:
         self.positions[:n] = lengths
         return sorted(over.nonzero()[:, 0].tolist(), reverse=True)
 
+    def prefixes(self, slot: int) -> Tensor:
+        """What each running beam of a study has written so far, bos first: i64[K, position + 1]."""
+        past = self.ancestors[slot, :, : int(self.positions[slot]) + 1]
+        return self.tokens[slot].gather(0, past)
+
     def sequences(self, slot: int) -> list[Sequence]:
         """The finished sequences of a study, best first, as many as its options ask for."""
+        tokens, gains, parents = (table[slot].tolist() for table in (self.tokens, self.gains, self.parents))
         found = []
-        for beam in range(self.options[slot].num_return_sequences):
-            end = int(self.done_lengths[slot, beam]) + 1
-            ids = self.done_tokens[slot, beam, 1:end].tolist()
-            gains = self.done_token_scores[slot, beam, 1:end].tolist()
-            found.append(Sequence(tuple(ids), tuple(gains), float(self.done_scores[slot, beam])))
+        for rank in range(self.options[slot].num_return_sequences):
+            ids, log_probabilities = [int(self.done_tokens[slot, rank])], [float(self.done_gains[slot, rank])]
+            beam = int(self.done_parents[slot, rank])
+            for place in range(int(self.done_lengths[slot, rank]) - 1, 0, -1):
+                ids.append(tokens[beam][place])
+                log_probabilities.append(gains[beam][place])
+                beam = parents[beam][place]
+            score = float(self.done_scores[slot, rank])
+            found.append(Sequence(tuple(reversed(ids)), tuple(reversed(log_probabilities)), score))
         return found
 
     def _advance_greedily(self, logits: Tensor, lengths: Tensor) -> Tensor:
@@ -138,18 +150,13 @@ class BeamLane:
         n = self.size
         log_probabilities = logits.log_softmax(-1)
         chosen = self._processed(logits[:, None], lengths)[:, 0].argmax(-1, keepdim=True)
-        log_probability = log_probabilities.gather(1, chosen)
-        place = lengths[:, None, None]
-        self.tokens[:n].scatter_(2, place, chosen[..., None])
-        self.token_scores[:n].scatter_(2, place, log_probability[..., None])
-        self.ancestors[:n].scatter_(2, place, 0)
-        self.scores[:n] += log_probability
+        gains = log_probabilities.gather(1, chosen)
+        self.scores[:n] += gains
+        self._write(torch.zeros_like(chosen), chosen, gains, lengths)
         over = (chosen[:, 0] == EOS) | (lengths >= self.max_new_tokens[:n])
         if bool(over.any()):
-            self.done_tokens[:n] = self.tokens[:n]
-            self.done_token_scores[:n] = self.token_scores[:n]
             self.done_scores[:n] = self.scores[:n] / self._penalty(lengths)
-            self.done_lengths[:n] = lengths[:, None]
+            self.done_lengths[:n], self.done_tokens[:n], self.done_gains[:n] = lengths[:, None], chosen, gains
         return over
 
     def _advance_beams(self, logits: Tensor, lengths: Tensor) -> Tensor:
@@ -166,7 +173,7 @@ class BeamLane:
         open_totals = totals + ends * NEVER
         kept = open_totals.topk(beams)[1]
         self.scores[:n] = open_totals.gather(1, kept)
-        self._extend(parents.gather(1, kept), tokens.gather(1, kept), gains.gather(1, kept), lengths)
+        self._write(parents.gather(1, kept), tokens.gather(1, kept), gains.gather(1, kept), lengths)
         return self._over(ends, lengths)
 
     def _merge_finished(
@@ -177,29 +184,26 @@ class BeamLane:
         just_done = ends.clone()
         just_done[:, beams:] = False
         scores = totals / self._penalty(lengths) + ~just_done * NEVER
-        pick = parents[..., None].expand(-1, -1, self.tokens.shape[2])
-        place = lengths[:, None, None].expand(n, 2 * beams, 1)
-        new_tokens = self.tokens[:n].gather(1, pick).scatter_(2, place, tokens[..., None])
-        new_gains = self.token_scores[:n].gather(1, pick).scatter_(2, place, gains[..., None])
-        merged_scores = torch.cat([self.done_scores[:n], scores], 1)
-        best = merged_scores.topk(beams)[1]
-        pick = best[..., None].expand(-1, -1, self.tokens.shape[2])
-        self.done_scores[:n] = merged_scores.gather(1, best)
-        self.done[:n] = torch.cat([self.done[:n], just_done], 1).gather(1, best)
-        new_lengths = lengths[:, None].expand(n, 2 * beams)
-        self.done_lengths[:n] = torch.cat([self.done_lengths[:n], new_lengths], 1).gather(1, best)
-        self.done_tokens[:n] = torch.cat([self.done_tokens[:n], new_tokens], 1).gather(1, pick)
-        self.done_token_scores[:n] = torch.cat([self.done_token_scores[:n], new_gains], 1).gather(1, pick)
+        merged = torch.cat([self.done_scores[:n], scores], 1)
+        best = merged.topk(beams)[1]
+        self.done_scores[:n] = merged.gather(1, best)
+        for kept, new in (
+            (self.done, just_done),
+            (self.done_lengths, lengths[:, None].expand_as(tokens)),
+            (self.done_tokens, tokens),
+            (self.done_gains, gains),
+            (self.done_parents, parents),
+        ):
+            kept[:n] = torch.cat([kept[:n], new], 1).gather(1, best)
 
-    def _extend(self, parents: Tensor, tokens: Tensor, gains: Tensor, lengths: Tensor) -> None:
-        """Writes the surviving continuations [N,K]: a beam takes its parent's history and adds itself."""
+    def _write(self, parents: Tensor, tokens: Tensor, gains: Tensor, lengths: Tensor) -> None:
+        """Writes the surviving continuations [N,K] into the log: a beam takes its parent's past and adds itself."""
         n = self.size
-        pick = parents[..., None].expand(-1, -1, self.tokens.shape[2])
         place = lengths[:, None, None].expand(n, self.beams, 1)
-        own = self._own[None, :, None].expand(n, -1, 1)
-        self.tokens[:n] = self.tokens[:n].gather(1, pick).scatter_(2, place, tokens[..., None])
-        self.token_scores[:n] = self.token_scores[:n].gather(1, pick).scatter_(2, place, gains[..., None])
-        self.ancestors[:n] = self.ancestors[:n].gather(1, pick).scatter_(2, place, own)
+        for log, new in ((self.tokens, tokens), (self.gains, gains), (self.parents, parents)):
+            log[:n].scatter_(2, place, new[..., None])
+        past = self.ancestors[:n].gather(1, parents[..., None].expand(-1, -1, self.ancestors.shape[2]))
+        self.ancestors[:n] = past.scatter_(2, place, self._own[None, :, None].expand(n, -1, 1))
 
     def _over(self, ends: Tensor, lengths: Tensor) -> Tensor:
         """Which studies are finished, bool[N]: nothing open can win any more, all beams are done, or none goes on."""
@@ -218,8 +222,7 @@ class BeamLane:
         """Scores [N,K,V] after repetition_penalty, no_repeat_ngram_size and min_new_tokens, in Hugging Face's order."""
         for slot, options in enumerate(self.options):
             if options.repetition_penalty != 1.0 or options.no_repeat_ngram_size:
-                length = int(lengths[slot])
-                scores[slot] = _penalised(scores[slot], self.tokens[slot, :, :length], options)
+                scores[slot] = _penalised(scores[slot], self.prefixes(slot), options)
         too_short = lengths <= self.min_new_tokens[: self.size]
         if bool(too_short.any()):
             scores[too_short, :, EOS] = float("-inf")

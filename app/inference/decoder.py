@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+# Overloads taken by name: choosing one at every call costs as much as a small product.
+_linear = torch.ops.mkldnn._linear_pointwise.default
+_linear_add = torch.ops.mkldnn._linear_pointwise.binary
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,69 +71,97 @@ class ArchiveDecoder:
 class PackedLinear:
     """A matrix product with its weight in oneDNN's blocked layout, reordered once instead of at every call."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, activation: str = "none") -> None:
-        self.dtype = dtype
-        self._bias = None if bias is None else bias.to(dtype)
-        self._activation = activation
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
         onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
         self._packed = not weight.is_cuda and onednn
+        self._bias = None if bias is None else bias.to(dtype)
         self._weight = weight.to(dtype).contiguous()
         if self._packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """[R,in] to [R,out], both of this layer's type."""
-        x = x.to(self.dtype)
+    def __call__(self, x: Tensor, activation: str = "none") -> Tensor:
+        """[R,in] to [R,out], of this layer's type; `activation` is "none" or "gelu"."""
         if self._packed:
-            out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, self._activation, [], "none")
-            return out
+            return cast(Tensor, _linear(x, self._weight, self._bias, activation, [], "none"))
         out = F.linear(x, self._weight, self._bias)
-        return F.gelu(out) if self._activation == "gelu" else out
+        return F.gelu(out) if activation == "gelu" else out
+
+    def add(self, x: Tensor, residual: Tensor) -> Tensor:
+        """`residual` [R,out] plus the product, in one kernel."""
+        if self._packed:
+            return cast(Tensor, _linear_add(x, residual, self._weight, self._bias, "add"))
+        return residual + F.linear(x, self._weight, self._bias)
 
 
 class _Layer:
     def __init__(self, weights: dict[str, Tensor], prefix: str, dtype: torch.dtype) -> None:
-        def linear(name: str, activation: str = "none") -> PackedLinear:
-            return PackedLinear(weights[f"{prefix}{name}.weight"], weights[f"{prefix}{name}.bias"], dtype, activation)
+        def linear(name: str) -> PackedLinear:
+            return PackedLinear(weights[f"{prefix}{name}.weight"], weights[f"{prefix}{name}.bias"], dtype)
 
-        self.norms = [
-            (weights[f"{prefix}{name}.weight"], weights[f"{prefix}{name}.bias"])
+        self.self_norm, self.cross_norm, self.ff_norm = (
+            (weights[f"{prefix}{name}.weight"].to(dtype), weights[f"{prefix}{name}.bias"].to(dtype))
             for name in ("self_norm", "cross_norm", "ff_norm")
-        ]
+        )
         self.self_qkv, self.self_out = linear("self_qkv"), linear("self_out")
         self.cross_q, self.cross_out = linear("cross_q"), linear("cross_out")
-        self.ff_in, self.ff_out = linear("ff_in", "gelu"), linear("ff_out")
+        self.ff_in, self.ff_out = linear("ff_in"), linear("ff_out")
 
 
 class _View:
-    """One lane during one step: its rows in the joint batch, and the masks and slots all layers share."""
+    """One lane during one step: its rows in the joint batch, and the masks and places all layers share.
 
-    def __init__(self, lane: LaneStep, first: int, dtype: torch.dtype) -> None:
-        self.studies, self.beams, length = lane.ancestors.shape
+    The cache has no place per step and beam: a place is free again once no beam descends from what it holds. Beams of a
+    study soon share all but their last tokens, so that attention reads little more than one sequence instead of K.
+    """
+
+    def __init__(self, lane: LaneStep, first: int, heads: int, dtype: torch.dtype) -> None:
+        self.studies, self.beams, _ = lane.ancestors.shape
         self.rows = slice(first, first + self.studies * self.beams)
-        self.cached = length * self.beams
-        device = lane.tokens.device
-        own = torch.arange(self.beams, device=device)
-        past = torch.arange(length, device=device) <= lane.positions[:, None]
-        seen = ((lane.ancestors[..., None] == own) & past[:, None, :, None]).flatten(2)
-        self.history = _additive(seen, dtype)
-        self.given = _additive(lane.constants[1][:, None], dtype)
-        self.slots = (lane.positions[:, None] * self.beams + own)[..., None]
-        self.cross, self.cache = lane.constants[0], lane.state[0]
+        self.heads = heads
+        cache, held = lane.state
+        cross, given = lane.constants
+        slots = self._take_places(lane, held)
+        used = int(held.flatten(0, 1).any(0).nonzero()[-1]) + 1
+        self.history = _additive(held[..., :used], dtype)
+        self.given = _additive(given[:, None], dtype)
+        layers, self.width = cache.shape[1], cache.shape[-1]
+        self.table = cache.view(-1, 2 * self.width)
+        blocks = torch.arange(self.studies * layers, device=slots.device).view(-1, layers, 1) * cache.shape[2]
+        self.places = (blocks + slots[:, None]).transpose(0, 1).flatten(1)
+        self.cache = self._by_head(cache[:, :, :used])
+        self.cross = self._by_head(cross.transpose(2, 3))
 
-    def write(self, layer: int, key_value: Tensor) -> None:
-        """Keeps this step's keys and values [rows,2,D] where the search's ancestors will point to."""
-        key, value = key_value.reshape(self.studies, self.beams, 2, -1).unbind(2)
-        slots = self.slots.expand(-1, -1, key.shape[-1])
-        self.cache[:, layer, 0].scatter_(1, slots, key)
-        self.cache[:, layer, 1].scatter_(1, slots, value)
+    def _take_places(self, lane: LaneStep, held: Tensor) -> Tensor:
+        """Places i64[N,K] for this step's keys and values; `held` bool[N,K,M] becomes what each beam descends from."""
+        places = held.shape[2]
+        parents = lane.ancestors.gather(2, (lane.positions - 1).clamp(min=0)[:, None, None].expand(-1, self.beams, 1))
+        now = held.gather(1, parents.expand(-1, -1, places)) & (lane.positions > 0)[:, None, None]
+        order = torch.arange(places, device=held.device)
+        slots = (order + places * now.any(1)).topk(self.beams, largest=False).indices
+        held.copy_(now.scatter_(2, slots[..., None], True))
+        return slots
 
-    def attend(self, query: Tensor, keys_values: Tensor, mask: Tensor, heads: int) -> Tensor:
-        """[rows,D] over keys and values [N,2,M,D]: attention of every beam, nothing repeated per beam."""
-        query = query.reshape(self.studies, self.beams, heads, -1).transpose(1, 2)
-        split = keys_values.view(*keys_values.shape[:3], heads, -1).transpose(2, 3)
-        out = F.scaled_dot_product_attention(query, split[:, 0], split[:, 1], attn_mask=mask)
-        return out.transpose(1, 2).flatten(2).flatten(0, 1)
+    def _by_head(self, keys_values: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values [N,H,M,D/H] of each layer from [N,L,M,2,D]."""
+        split = keys_values.unflatten(-1, (self.heads, -1)).transpose(2, 4)
+        return [(layer[:, :, 0], layer[:, :, 1]) for layer in split.unbind(1)]
+
+    def attend_to_history(self, layer: int, projected: Tensor) -> Tensor:
+        """[rows,D] from the joint batch's queries, keys and values [R,3D]; keeps the latter where the search's
+        ancestors will point to."""
+        query, key_value = projected[self.rows].split_with_sizes([self.width, 2 * self.width], 1)
+        self.table.index_copy_(0, self.places[layer], key_value)
+        return self._attend(query, *self.cache[layer], self.history)
+
+    def attend_to_images(self, layer: int, query: Tensor) -> Tensor:
+        """[rows,D] from the joint batch's queries [R,D]."""
+        return self._attend(query[self.rows], *self.cross[layer], self.given)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """Attention of all beams of a study over what they share: nothing is repeated per beam."""
+        query = query.reshape(self.studies, self.beams, self.heads, -1).transpose(1, 2)
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return out.transpose(1, 2).reshape(self.studies * self.beams, -1)
 
 
 def _additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
@@ -141,7 +173,7 @@ class PackedDecoder:
     """`TransformerDecoder` (model_training) in another arrangement: same weights, same mathematics."""
 
     def __init__(self, module: torch.jit.ScriptModule, dtype: torch.dtype) -> None:
-        """`dtype` is what matrix products and caches run in; sums, norms and vocabulary logits stay float32."""
+        """`dtype` is what all runs in but the vocabulary logits, which are float32."""
         weights = {name: tensor.detach() for name, tensor in module.decoder.named_parameters()}
         count = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("layers."))
         self.dtype = dtype
@@ -162,32 +194,25 @@ class PackedDecoder:
         return [constants[0].to(self.dtype), constants[1]]
 
     def allocate(self, studies: int, beams: int, length: int) -> list[Tensor]:
-        shape = (studies, len(self._layers), 2, length * beams, self._embedding.shape[1])
-        return [self._embedding.new_zeros(shape, dtype=self.dtype)]
+        shape = (studies, len(self._layers), length * beams, 2, self._embedding.shape[1])
+        held = self._embedding.new_zeros((studies, beams, length * beams), dtype=torch.bool)
+        return [self._embedding.new_zeros(shape, dtype=self.dtype), held]
 
     def step(self, lanes: Sequence[LaneStep]) -> list[Tensor]:
         views: list[_View] = []
         for lane in lanes:
-            views.append(_View(lane, views[-1].rows.stop if views else 0, self.dtype))
-        tokens = torch.cat([lane.tokens.flatten() for lane in lanes])
-        places = torch.cat([lane.positions.repeat_interleave(lane.tokens.shape[1]) for lane in lanes])
-        x = self._embedding[tokens] + self._positions[places]
+            views.append(_View(lane, views[-1].rows.stop if views else 0, self.heads, self.dtype))
+        tokens = _joined([lane.tokens.flatten() for lane in lanes])
+        places = _joined([lane.positions.repeat_interleave(lane.tokens.shape[1]) for lane in lanes])
+        x = (self._embedding[tokens] + self._positions[places]).to(self.dtype)
         width = x.shape[1:]
         for i, layer in enumerate(self._layers):
-            self_norm, cross_norm, ff_norm = layer.norms
-            projected = layer.self_qkv(F.layer_norm(x, width, *self_norm)).view(len(x), 3, -1)
-            for view in views:
-                view.write(i, projected[view.rows, 1:])
-            attended = [
-                view.attend(projected[view.rows, 0], view.cache[:, i, :, : view.cached], view.history, self.heads)
-                for view in views
-            ]
-            x = x + layer.self_out(_joined(attended))
-            query = layer.cross_q(F.layer_norm(x, width, *cross_norm))
-            attended = [view.attend(query[view.rows], view.cross[:, i], view.given, self.heads) for view in views]
-            x = x + layer.cross_out(_joined(attended))
-            x = x + layer.ff_out(layer.ff_in(F.layer_norm(x, width, *ff_norm)))
-        logits = self._vocabulary(F.layer_norm(x, width, *self._norm))
+            projected = layer.self_qkv(F.layer_norm(x, width, *layer.self_norm))
+            x = layer.self_out.add(_joined([view.attend_to_history(i, projected) for view in views]), x)
+            query = layer.cross_q(F.layer_norm(x, width, *layer.cross_norm))
+            x = layer.cross_out.add(_joined([view.attend_to_images(i, query) for view in views]), x)
+            x = layer.ff_out.add(layer.ff_in(F.layer_norm(x, width, *layer.ff_norm), "gelu"), x)
+        logits = self._vocabulary(F.layer_norm(x.float(), width, *self._norm))
         logits.index_fill_(-1, self._forbidden, float("-inf"))
         return [logits[view.rows].view(view.studies, view.beams, -1) for view in views]
 
