@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from model_training.data.indiana import HELD_BACK
 from model_training.data.text_policy import TextPolicy
 
 SHIPPED = Path(__file__).parent / "configs"
@@ -40,6 +41,8 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "training.warm_up": (0, 1),
     "training.label_smoothing": (0, 0.9),
     "training.view_dropout": (0, 1),
+    "training.source_balance": (0, 1),
+    "training.class_balance": (0, 1),
     "training.ema_decay": (0, 1),
     "training.patience": (0, math.inf),
     "training.save_steps": (0, math.inf),
@@ -47,6 +50,9 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "training.seed": (0, math.inf),
     "decoding.num_beams": (1, 8),
 }
+
+
+_EXCLUDED = {"@indiana": HELD_BACK}
 
 
 class ConfigError(ValueError):
@@ -71,13 +77,23 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
-    """Which findings, sections and words the model learns, and the ids of studies that training never sees."""
+    """Which findings, sections and words the model learns, and the ids of studies that training never sees.
+
+    `exclude` may name `@indiana`, the studies of the Indiana collection that are held back as the real-world check.
+    `reports` is the folder of a collection whose training reports are weakly paired with images that have labels only.
+    """
 
     findings: tuple[str, ...] = ()
     sections: tuple[Literal["findings", "impression"], ...] = ("findings", "impression")
     min_count: int = 1
     max_views: int = 4
     exclude: tuple[str, ...] = ()
+    reports: str = ""
+
+    @property
+    def excluded(self) -> frozenset[str]:
+        """The ids of `exclude`, names of lists replaced by what they hold."""
+        return frozenset().union(*(_EXCLUDED.get(name, {name}) for name in self.exclude))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +119,7 @@ class TrainingConfig:
 
     `batch_size` counts the studies of one step over all processes; each process takes its part in `accumulation`
     pieces. The encoder learns at `encoder_rate_factor` × `learning_rate`, and not at all in the first `frozen_epochs`.
+    `source_balance` and `class_balance` are how far rare sources and findings are repeated (`training.sampling`).
     The best epoch by `monitor` on the validation split is kept; after `patience` epochs without a better one training
     ends (0: never early). The state to resume from is saved every `save_minutes` and every `save_steps` (0: off).
     """
@@ -121,6 +138,8 @@ class TrainingConfig:
     view_weight: float = 0.2
     view_dropout: float = 0.1
     clip_norm: float = 1.0
+    source_balance: float = 0.0
+    class_balance: float = 0.0
     ema_decay: float = 0.998
     monitor: Literal["loss", "tokens", "findings", "BLEU-4"] = "loss"
     patience: int = 0

@@ -20,6 +20,7 @@ from app.inference.generator import to_unit_range
 from app.inference.tokenizer import BOS, EOS, PAD, Tokenizer
 from model_training.config import Config
 from model_training.data.study import Study
+from model_training.data.weak_pairing import WeakPairing
 from model_training.labeller import label_mesh, label_report
 from model_training.model.report_model import VIEW_NAMES, ReportModel
 from model_training.progress import Progress
@@ -122,10 +123,12 @@ class Examples:
         config: Config,
         model: ReportModel,
         cache: Path,
+        pairing: WeakPairing | None = None,
     ) -> None:
         """`texts` are the studies' `training_text`, `cache` is the folder for decoded images. Every study has images.
 
-        A study without text has no words to learn, not the words of an empty report.
+        With `pairing`, a batch with a seed has reports drawn by that seed in place of the texts. A study without text
+        has no words to learn, not the words of an empty report.
         """
         self.studies, self.texts = list(studies), list(texts)
         self.max_views, self.view_dropout = config.data.max_views, config.training.view_dropout
@@ -138,10 +141,8 @@ class Examples:
             for study in self.studies
         ]
         self.labels = torch.tensor([labels_of(study, config.data.findings) for study in self.studies])
-        limit = 1 + config.model.max_new_tokens
-        self.tokens = [
-            [BOS, *ids, EOS][:limit] if (ids := tokenizer.encode(text)) else [BOS, PAD] for text in self.texts
-        ]
+        self._tokenizer, self._limit, self._pairing = tokenizer, 1 + config.model.max_new_tokens, pairing
+        self.tokens = [self._encode(text) for text in self.texts]
 
     def __len__(self) -> int:
         return len(self.studies)
@@ -152,19 +153,20 @@ class Examples:
         return hashlib.sha256(repr(content).encode() + self.labels.numpy().tobytes()).hexdigest()
 
     def batch(self, indices: Sequence[int], seed: tuple[int, ...] | None = None) -> Batch:
-        """Gathers studies.
+        """Gathers studies; an index beyond their number is another draw of the study it comes round to.
 
-        With `seed`, views come in random order, all but one are dropped now and then, and images are augmented, for
-        each study by the seed and its own index alone: the same whoever it is batched with.
+        With `seed`, views come in random order, all but one are dropped now and then, images are augmented and weakly
+        paired reports drawn, for each study by the seed and its own index alone: the same whoever it is batched with.
         """
         rows: list[int] = []
         views: list[int] = []
         draws: list[npt.NDArray[np.float64]] = []
         mask = torch.zeros(len(indices), self.max_views, dtype=torch.bool)
-        for n, i in enumerate(indices):
+        chosen = [index % len(self) for index in indices]
+        for n, (index, i) in enumerate(zip(indices, chosen, strict=True)):
             order = list(range(self.first[i + 1] - self.first[i]))
             if seed is not None:
-                rng = np.random.default_rng((*seed, i))
+                rng = np.random.default_rng((*seed, index))
                 rng.shuffle(order)
                 if rng.random() < self.view_dropout:
                     order = order[:1]
@@ -174,12 +176,22 @@ class Examples:
             rows += [int(self.first[i]) + k for k in order]
             views += [self.views[i][k] for k in order]
         tokens = torch.nn.utils.rnn.pad_sequence(
-            [torch.tensor(self.tokens[i]) for i in indices], batch_first=True, padding_value=PAD
+            [torch.tensor(self._words(index, seed)) for index in indices], batch_first=True, padding_value=PAD
         )
         images = torch.from_numpy(self.images[rows].astype(np.float32))[:, None]
         if draws and self._augmented:
             images = augment(images, np.concatenate(draws), self.augmentation)
-        return Batch(images, mask, torch.tensor(views), self.labels[list(indices)], tokens)
+        return Batch(images, mask, torch.tensor(views), self.labels[chosen], tokens)
+
+    def _words(self, index: int, seed: tuple[int, ...] | None) -> list[int]:
+        i = index % len(self)
+        if seed is None or self._pairing is None:
+            return self.tokens[i]
+        return self._encode(self._pairing.draw(self.studies[i], *seed, index))
+
+    def _encode(self, text: Mapping[str, str]) -> list[int]:
+        ids = self._tokenizer.encode(text)
+        return [BOS, *ids, EOS][: self._limit] if ids else [BOS, PAD]
 
     def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[tuple[list[int], Batch]]:
         """Every `step`-th study from `first` on, in order and without augmentation: indices and batch."""

@@ -55,6 +55,23 @@ MESH: dict[str, str] = {
 FINDINGS: tuple[str, ...] = tuple(MESH)
 # Findings of one midline structure, which have no side.
 MIDLINE = frozenset({"cardiomegaly", "degenerative spine", "atherosclerosis", "aortic tortuosity", "hiatal hernia"})
+# What collections of labelled images call findings (Wang et al., "ChestX-ray8", CVPR 2017), and ours they belong to.
+IMAGE_LABELS: dict[str, str] = {
+    "atelectasis": "atelectasis",
+    "cardiomegaly": "cardiomegaly",
+    "effusion": "pleural effusion",
+    "infiltration": "airspace opacity",
+    "pneumonia": "airspace opacity",
+    "consolidation": "airspace opacity",
+    "mass": "nodule",
+    "nodule": "nodule",
+    "pneumothorax": "pneumothorax",
+    "edema": "pulmonary edema",
+    "emphysema": "hyperinflation",
+    "fibrosis": "increased markings",
+    "pleural_thickening": "scarring",
+    "hernia": "hiatal hernia",
+}
 _MESH = {finding: re.compile(pattern) for finding, pattern in MESH.items()}
 
 

@@ -17,6 +17,7 @@ from app.inference.tokenizer import Tokenizer
 from model_training import metrics, run_state
 from model_training.config import Config, ConfigError, load_config
 from model_training.data import Collection, Study, read_collection
+from model_training.data.weak_pairing import WeakPairing
 from model_training.dataset import Examples, select_studies, training_text
 from model_training.export import git_commit
 from model_training.model.build import build_model
@@ -77,8 +78,10 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
         metrics.bleu_statistics(["."], ["."])  # a scorer that lacks is better missed now than after an epoch
     resuming = not args.fresh and run_state.resumable(args.out)
     collection = read_collection(args.data, args.layout)
-    splits = [_read_split(collection, split, config, processes) for split in ("train", "val")]
-    tokenizer = Tokenizer.build(splits[0][1], config.data.sections, config.data.min_count)
+    pairing = _read_pairing(config, processes) if config.data.reports else None
+    splits = [_read_split(collection, split, config, processes, pairing) for split in ("train", "val")]
+    vocabulary = pairing.texts() if pairing else splits[0][1]
+    tokenizer = Tokenizer.build(vocabulary, config.data.sections, config.data.min_count)
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.training.seed)
     with processes.first_goes_first():
@@ -86,7 +89,7 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
             run_state.clear_run(args.out)  # once all that can be wrong with the arguments has been looked at
         model = build_model(config, len(tokenizer), pretrained=not resuming)
         train, val = (
-            Examples(studies, texts, tokenizer, config, model, args.cache or args.out / "cache")
+            Examples(studies, texts, tokenizer, config, model, args.cache or args.out / "cache", pairing)
             for studies, texts in splits
         )
         trainer = Trainer(config, model, tokenizer, train, val, args.out, processes)
@@ -101,13 +104,23 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
     return trainer
 
 
+def _read_pairing(config: Config, processes: Processes) -> WeakPairing:
+    """The training reports that labelled images are paired with, less those held back."""
+    folder = Path(config.data.reports)
+    reports = read_collection(folder).split("train")
+    chosen = [config.text.apply(study) for study in reports if study.id not in config.data.excluded]
+    processes.say(f"weak pairing: {len(chosen):,} of {len(reports):,} training reports of {folder.name}")
+    return WeakPairing(chosen, config.data.sections)
+
+
 def _read_split(
-    collection: Collection, split: str, config: Config, processes: Processes
+    collection: Collection, split: str, config: Config, processes: Processes, pairing: WeakPairing | None
 ) -> tuple[list[Study], list[dict[str, str]]]:
     """The studies of a split to learn from and their texts, counted aloud."""
     everyone = collection.split(split)
-    chosen, left_out = select_studies(everyone, config.data.exclude)
-    texts = [training_text(study, config) for study in chosen]
+    chosen, left_out = select_studies(everyone, config.data.excluded)
+    seed = config.training.seed
+    texts = [pairing.draw(study, seed) if pairing else training_text(study, config) for study in chosen]
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
     silent = sum(not any(text.values()) for text in texts)
     processes.say(

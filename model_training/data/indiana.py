@@ -23,6 +23,13 @@ PROJECTIONS = "indiana_projections.csv"
 ANNOTATION = "annotation.json"
 SPLIT = "split.csv"
 
+# Studies held back as the real-world check: those whose images circulate as samples. Never trained on or selected by.
+HELD_BACK = frozenset(
+    [
+        "7", "25", "54", "168", "169", "171", "172", "173", "174", "176", "179", "303", "1000", "1001", "1900",
+    ]
+)  # fmt: skip
+
 # `CXR1_1_IM-0001` repeats the number, as no other study does.
 _NAME = re.compile(r"(?:CXR)?(?P<uid>\d+)(?:_\d+)?(?:_(?P<image>IM-[\d-]+))?(?:\.\w+)*")
 

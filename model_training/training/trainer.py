@@ -29,6 +29,7 @@ from model_training.training.interruption import InterruptedRunError, StopReques
 from model_training.training.losses import PARTS, loss_counts, loss_sums, objective
 from model_training.training.optimiser import build_optimiser, rate_factor, set_rates
 from model_training.training.processes import Processes
+from model_training.training.sampling import epoch_order, study_weights
 from model_training.training.validation import on_device, validate
 
 LOG_STEPS = 10
@@ -57,6 +58,12 @@ class Trainer:
         self.config, self.training, self.tokenizer = config, config.training, tokenizer
         self.train, self.val = train, val
         self.folder, self.processes = folder, processes
+        self.weights = study_weights(
+            [study.source for study in train.studies],
+            train.labels.numpy().astype(np.float64),
+            source_balance=self.training.source_balance,
+            class_balance=self.training.class_balance,
+        )
         self.fingerprint = train.fingerprint() + val.fingerprint()
         self.steps_per_epoch = math.ceil(len(train) / self.training.batch_size)
         self.steps = self.steps_per_epoch * self.training.epochs
@@ -162,7 +169,7 @@ class Trainer:
 
     def _batches(self, epoch: int) -> Iterator[list[Batch]]:
         """This process's part of each batch still to come, in pieces. Batches differ by one study at most."""
-        order = np.random.default_rng((self.training.seed, epoch)).permutation(len(self.train))
+        order = epoch_order(self.weights, np.random.default_rng((self.training.seed, epoch)))
         for indices in np.array_split(order, self.steps_per_epoch)[self.step - epoch * self.steps_per_epoch :]:
             own = indices[self.processes.rank :: self.processes.count]
             yield [

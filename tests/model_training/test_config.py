@@ -9,7 +9,7 @@ import pytest
 
 from model_training.config import SHIPPED, ConfigError, config_from, load_config
 from model_training.data.indiana import uid_of
-from model_training.findings import FINDINGS
+from model_training.findings import FINDINGS, IMAGE_LABELS
 from model_training.model.decoders import DECODERS
 from model_training.model.encoders import ENCODERS
 
@@ -61,7 +61,7 @@ def test_a_shipped_configuration_names_what_there_is(name: str) -> None:
     config = load_config(name)
     assert config.model.encoder in ENCODERS
     assert config.model.decoder in DECODERS
-    assert set(config.data.findings) <= set(FINDINGS)
+    assert set(config.data.findings) <= {*FINDINGS, *IMAGE_LABELS}
     assert config_from(tomllib.loads(config.to_toml())) == config
 
 
@@ -70,5 +70,5 @@ def test_the_real_world_check_is_held_back(name: str, data_dir: Path) -> None:
     """The studies of every real image at hand, and four more, are excluded by id."""
     config = load_config(name)
     at_hand = {uid_of(path.name) for path in (data_dir / "iu_xray" / "images").iterdir()}
-    assert at_hand | {"54", "176", "303", "1001"} == set(config.data.exclude)
+    assert at_hand | {"54", "176", "303", "1001"} == config.data.excluded
     assert config.data.findings == FINDINGS

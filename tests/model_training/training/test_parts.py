@@ -15,6 +15,7 @@ from model_training.training.ema import MovingAverage
 from model_training.training.history import best_epoch, exhausted
 from model_training.training.losses import loss_counts, loss_sums, objective
 from model_training.training.optimiser import rate_factor
+from model_training.training.sampling import epoch_order, study_weights
 
 
 def batch_of(model: ReportModel, studies: list[int]) -> Batch:
@@ -103,3 +104,26 @@ def test_augmentation_never_mirrors_and_pads_with_the_darkest() -> None:
     down = (bright.sum(2) * places).sum(1) / bright.sum((1, 2))
     assert float(across.max()) < 31.5
     assert float(down.max()) < 36
+
+
+def test_equal_weights_draw_every_study_once_an_epoch() -> None:
+    """Sources and findings as common as each other, or no balance asked for."""
+    labels = np.zeros((6, 2))
+    weights = study_weights(["a"] * 4 + ["b"] * 2, labels, source_balance=0.0, class_balance=0.0)
+    assert sorted(epoch_order(weights, np.random.default_rng(1)).tolist()) == list(range(6))
+
+
+def test_balanced_sources_have_equal_shares_and_repeated_draws_differ() -> None:
+    """Two studies against six: each of the two is drawn twice, under two numbers."""
+    weights = study_weights(["a"] * 6 + ["b"] * 2, np.zeros((8, 1)), source_balance=1.0, class_balance=0.0)
+    order = epoch_order(weights, np.random.default_rng(1))
+    assert sum(draw % 8 >= 6 for draw in order) == 4
+    assert len(order) == len(set(order.tolist())) == 8
+    assert {draw for draw in order.tolist() if draw % 8 >= 6} == {6, 7, 14, 15}
+
+
+def test_studies_with_a_rare_finding_are_repeated() -> None:
+    """By the power of its rarity, the rarest of their findings counting; what is not labelled counts nothing."""
+    labels = np.array([[1, 0]] * 8 + [[1, 1]] * 2 + [[np.nan, np.nan]])
+    weights = study_weights([None] * 11, labels, source_balance=0.0, class_balance=0.5)
+    assert weights == pytest.approx([1.0] * 8 + [5**0.5] * 2 + [1.0])
