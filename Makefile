@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXTRAS := training,evaluation,dev
 
-.PHONY: setup demo serve test lint bench train-phantom lock clean
+.PHONY: setup demo serve test lint bench faults train-phantom lock clean
 
 setup: $(READY)
 
@@ -42,6 +42,11 @@ train-phantom: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+# Load and faults on a real server; `make faults RUNS=soak` goes on for half an hour.
+RUNS :=
+faults: setup
+	$(BIN)/python -m benchmarks.faults $(RUNS)
 
 # Plain pins without any index's address; GPU libraries follow torch and are not pinned.
 lock: setup

@@ -1,0 +1,108 @@
+"""`python -m benchmarks.faults`: load and faults on a real server; writes `benchmarks/results/faults.json`.
+
+The server, with the shipped checkpoint, and the clients share this machine; the clients are cheap, and not free.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.faults import phases, studies
+from benchmarks.faults.client import Request
+from benchmarks.faults.overload import capacity, overload
+from benchmarks.faults.phases import Bench, Phase
+from benchmarks.faults.release import trials
+from benchmarks.faults.rows import overload_rows, phase_rows, print_phases, release_rows, soak_rows
+from benchmarks.faults.server import RECEIVE_DEADLINE_SECONDS, serving
+from benchmarks.faults.soak import soak
+from benchmarks.results import Row, print_table, write
+
+LOAD = 0.7  # of capacity
+RUNS = ("faults", "overload", "soak")
+DISK_BYTES = 4 * 2**20
+
+
+def main() -> int:
+    """Exit status 0 whether or not goals were met: a missed one stands in the table as missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
+    parser.add_argument("runs", nargs="*", help=f"which of {', '.join(RUNS)} (default: faults and overload)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="each phase of steady load (default 30)")
+    parser.add_argument("--overload", type=float, default=120.0, help="seconds at three times capacity (default 120)")
+    parser.add_argument("--soak", type=float, default=30.0, help="minutes of mixed load (default 30)")
+    given = parser.parse_args()
+    for run in given.runs or RUNS[:2]:
+        if run not in RUNS:
+            parser.error(f"no run {run!r}")
+        rows = asyncio.run(_run(run, given))
+        name = "faults" if run == "faults" else f"faults-{run}"
+        print_table(name, rows)
+        print(f"written to {write(name, rows)}\n")
+    return 0
+
+
+async def _run(run: str, given: argparse.Namespace) -> list[Row]:
+    with _folder(small=run == "faults") as (folder, small), serving(folder) as server:
+        good = await studies.with_expected(server.port, studies.good())
+        peak = await capacity(server, good, min(10.0, given.seconds))
+        bench = Bench(server, good, studies.bad(), LOAD * peak, given.seconds)
+        print(f"{run}: capacity {peak:.2f} reports/s, load {bench.rate:.2f}/s", flush=True)
+        if run == "overload":
+            return overload_rows(await overload(server, good, peak, given.overload))
+        if run == "soak":
+            bench.seconds = 60 * given.soak
+            result = await soak(bench)
+            print_phases([result.phase])
+            return soak_rows(result)
+        done, exit_code = await _faults(bench, folder if small else None)
+        gone = await _release(server_folder=folder, good=good)
+        print_phases(done)
+        rows = [row for phase in done for row in phase_rows(phase)]
+        return [*rows, *gone, Row("exit code 0 after the drain", float(exit_code == 0), "yes", goal=1.0)]
+
+
+async def _faults(bench: Bench, disk: Path | None) -> tuple[list[Phase], int]:
+    """All phases one after the other, SIGTERM last."""
+    slow = replace(bench, seconds=max(bench.seconds, RECEIVE_DEADLINE_SECONDS + 4.0))
+    done = [
+        await bench.run("no fault"),
+        await bench.run("workers killed", phases.kill_workers),
+        await bench.run("30 % leave", turn=phases.some_leave),
+        await bench.run("1 in 8 bad", turn=phases.some_are_bad),
+        await slow.run("100 slow clients", phases.slow_clients),
+    ]
+    if disk is None:
+        print("full disk: left out, for a small file system cannot be mounted here")
+    else:
+        done.append(await bench.run("full disk", phases.full_disk(disk)))
+    last, exit_code = await phases.terminated(bench)
+    return [*done, last], exit_code
+
+
+async def _release(server_folder: Path, good: list[Request]) -> list[Row]:
+    with serving(server_folder) as server:
+        return release_rows(await trials(server, good[0], 10))
+
+
+@contextmanager
+def _folder(*, small: bool) -> Iterator[tuple[Path, bool]]:
+    """A folder for the server's files, and whether it is a small file system, which only root can have."""
+    with tempfile.TemporaryDirectory() as name:
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", name]
+        mounted = small and subprocess.run(mount, capture_output=True, check=False).returncode == 0  # noqa: S603  # fixed words
+        try:
+            yield Path(name), mounted
+        finally:
+            if mounted:  # lazily: decode workers of a server just killed may have its log open
+                subprocess.run(["umount", "--lazy", name], check=True)  # noqa: S603, S607  # what was mounted above
+
+
+if __name__ == "__main__":
+    sys.exit(main())

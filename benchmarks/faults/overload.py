@@ -1,0 +1,89 @@
+"""Three times the load the server can take: how much still gets done, and what those who are refused are told."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import time
+from dataclasses import dataclass, field
+
+from benchmarks.faults.client import Answer, Request, ask, new_id, poisson
+from benchmarks.faults.server import Server
+
+
+async def capacity(server: Server, good: list[Request], seconds: float, clients: int = 24) -> float:
+    """Reports a second with `clients` that ask again at once, the best of three rounds of `seconds`."""
+
+    async def busy(until: float) -> int:
+        done = 0
+        while time.monotonic() < until:
+            answer = await ask(server.port, random.choice(good))
+            done += answer.status == 200 and time.monotonic() < until
+        return done
+
+    async def round_() -> float:
+        until = time.monotonic() + seconds
+        return sum(await asyncio.gather(*(busy(until) for _ in range(clients)))) / seconds
+
+    return max([await round_() for _ in range(3)])
+
+
+@dataclass(slots=True)
+class Overload:
+    """What became of the newcomers, and of those who were refused and came back when told."""
+
+    peak: float
+    seconds: float
+    sent: int = 0
+    right: int = 0
+    wrong: int = 0
+    other: int = 0  # neither a report nor a 503 with Retry-After
+    done_in_time: int = 0  # reports given while the load lasted
+    refused_seconds: list[float] = field(default_factory=list)
+    told_seconds: list[int] = field(default_factory=list)
+    came_back: int = 0
+    succeeded: int = 0
+
+    @property
+    def goodput(self) -> float:
+        """Reports a second while the load lasted."""
+        return self.done_in_time / self.seconds
+
+    @property
+    def refused_p99(self) -> float:
+        """Seconds a refusal took, 99th percentile."""
+        return statistics.quantiles(self.refused_seconds, n=100)[98] if len(self.refused_seconds) > 1 else 0.0
+
+
+async def overload(server: Server, good: list[Request], peak: float, seconds: float) -> Overload:
+    """Newcomers at three times `peak` for `seconds`; whoever is refused obeys Retry-After once, with the same id."""
+    result = Overload(peak, seconds)
+    ends = time.monotonic() + seconds
+
+    def count(request: Request, answer: Answer) -> bool:
+        right = answer.status == 200 and answer.text == request.expected
+        result.right += right
+        result.wrong += answer.status == 200 and not right
+        result.done_in_time += right and time.monotonic() < ends
+        return right
+
+    async def arrive() -> None:
+        request, request_id = random.choice(good), new_id()
+        result.sent += 1
+        answer = await ask(server.port, request, request_id)
+        if count(request, answer):
+            return
+        if answer.status != 503 or "retry-after" not in answer.headers:
+            result.other += 1
+            return
+        wait = int(answer.headers["retry-after"])
+        result.refused_seconds.append(answer.seconds)
+        result.told_seconds.append(wait)
+        await asyncio.sleep(wait)
+        answer = await ask(server.port, request, request_id)
+        result.came_back += 1
+        result.succeeded += count(request, answer)
+
+    await poisson(3 * peak, seconds, arrive)
+    return result

@@ -1,0 +1,68 @@
+"""What the clients send: good studies whose reports are known, and bad ones."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.faults.client import Request, ask
+
+WEIGHTS = Path(__file__).parents[2] / "weights"
+OPTIONS = ("num_beams=1", "num_beams=3", "num_beams=4&length_penalty=0.8")
+_BOUNDARY = "views"
+
+
+def good() -> list[Request]:
+    """Studies of one and two views with different images and options."""
+    frontal, lateral = (Image.open(WEIGHTS / f"sample-{view}.png") for view in ("frontal", "lateral"))
+    shifted = [_png(_cropped(frontal, i)) for i in range(0, 32, 8)]
+    single = [Request("POST", f"/v1/report?{o}", "image/png", image) for image in shifted for o in OPTIONS]
+    both = _multipart([_png(frontal), _png(lateral)])
+    return [*single, *(Request("POST", f"/v1/report?{o}", _MULTIPART, both) for o in OPTIONS)]
+
+
+def bad() -> list[Request]:
+    """Requests that deserve a 4xx: cut short, no image, too many pixels, an option out of range."""
+    image = _png(Image.open(WEIGHTS / "sample-frontal.png"))
+    huge = image[:16] + (100_000).to_bytes(4) * 2 + image[24:]
+    target = "/v1/report"
+    return [
+        Request("POST", target, "image/png", image[: len(image) // 2]),
+        Request("POST", target, "image/png", b"no image" * 1000),
+        Request("POST", target, "image/png", huge),
+        Request("POST", f"{target}?num_beams=99", "image/png", image),
+        Request("POST", target, _MULTIPART, b"no multipart"),
+    ]
+
+
+async def with_expected(port: int, requests: list[Request]) -> list[Request]:
+    """The same requests, each with the text it gets when nothing else runs."""
+    known = []
+    for request in requests:
+        answer = await ask(port, request)
+        if answer.status != 200:
+            raise RuntimeError(f"a good study was answered {answer.status}")
+        known.append(replace(request, expected=answer.text))
+    return known
+
+
+_MULTIPART = f"multipart/form-data; boundary={_BOUNDARY}"
+
+
+def _cropped(image: Image.Image, pixels: int) -> Image.Image:
+    return image.crop((pixels, pixels, image.width, image.height))
+
+
+def _png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def _multipart(files: list[bytes]) -> bytes:
+    disposition = b'Content-Disposition: form-data; name="image"; filename="x.png"\r\nContent-Type: image/png\r\n\r\n'
+    parts = [f"--{_BOUNDARY}\r\n".encode() + disposition + file + b"\r\n" for file in files]
+    return b"".join([*parts, f"--{_BOUNDARY}--\r\n".encode()])
