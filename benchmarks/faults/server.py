@@ -42,9 +42,10 @@ class Server:
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until and self.process.poll() is None:
             for line in self.log.read_text().splitlines():
-                entry: dict[str, object] = json.loads(line)
-                if entry["message"] == message:
-                    return entry
+                with suppress(ValueError):  # half a line, or an interpreter's last words
+                    entry: dict[str, object] = json.loads(line)
+                    if entry["message"] == message:
+                        return entry
             time.sleep(0.05)
         raise RuntimeError(f"the server did not start: {self.log.read_text()[-2000:]}")
 
