@@ -5,6 +5,7 @@ Koehn, "Statistical Significance Tests for Machine Translation Evaluation", EMNL
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,18 @@ def paired_bootstrap(
         for name, value in whole.items()
         if name in other and not np.isnan(value - other[name])
     }
+
+
+def estimate(
+    statistic: Callable[[FloatArray], FloatArray],
+    studies: int,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Estimate:
+    """Any statistic with its percentile interval, given as a function of weights [..., studies] to values [...]."""
+    return _estimate(statistic(np.ones(studies)), statistic(_draws(studies, resamples, seed)), level)
 
 
 def _draws(studies: int, resamples: int, seed: int) -> FloatArray:

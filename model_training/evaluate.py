@@ -19,7 +19,7 @@ import numpy as np
 from app.inference.checkpoint import CheckpointError
 from app.inference.generator import Generator
 from app.inference.options import DecodingOptions
-from model_training import abstention, finding_scores, summary
+from model_training import abstention, finding_scores, source_scores, summary
 from model_training.agreement import FloatArray
 from model_training.calibration import RiskCoverage
 from model_training.data import LAYOUTS, SPLITS, Study, read_collection
@@ -70,11 +70,13 @@ def evaluate(task: Task) -> Result:
     written = generated.written
     if not written:
         raise ValueError(f"no study could be reported on: {summary.left_out(generated.left_out)}")
-    views = compared(task, written)
+    blank = blank_control(task.generator, written, task.options)
+    views = compared(task, written, blank)
     alone = frontal_alone(task, written) if views and task.max_views > 1 else None
     scored = score([*views, *([alone] if alone else [])])
     frontal = scored.pop() if alone else None
-    output, fitted, calibrated_on = calibrate(task, written)
+    output, fitted, val = calibrate(task, written)
+    sources = source_scores.score_sources({MODEL: written, BLANK: blank}, task.train, output, fitted)
     losses = report_losses(written, scored)
     curves = abstention.curves(written, losses, output, fitted)
     tables: dict[str, dict[str, Any]] = {
@@ -87,17 +89,19 @@ def evaluate(task: Task) -> Result:
         **({"text": scored[0].view.title, "scores": scored[0].intervals()} if scored else {}),
         "compared": {title: summary.beside(part["scores"]) for title, part in tables.items()},
         "finding head": finding_scores.summarise(output, fitted),
+        "validation": {"studies": len(val.logits), **finding_scores.summarise(val, fitted)},
         "view accuracy": finding_scores.view_accuracy(written),
+        "sources": source_scores.compact(sources),
     }
     details = {
         "left out": generated.left_out,
-        "calibrated on": calibrated_on,
+        "calibrated on": len(val.logits),
         "tables": tables,
         "differences": {one.view.title: one.differences() for one in scored},
         "groups": scored[0].groups() if scored else {},
         "frontal only": {"studies": len(frontal.studies), "scores": frontal.table()} if frontal else None,
         "findings": finding_scores.score_findings(output, fitted),
-        "sources": finding_scores.by_source(written, output, fitted),
+        "sources": sources,
         "abstaining": abstention.summarise(curves),
     }
     return Result(metrics, details, written, losses, output, fitted, curves)
@@ -112,13 +116,9 @@ def report_losses(written: Sequence[Written], scored: Sequence[Scored]) -> Float
     return np.array([known.get(one.study.id, np.nan) for one in written])
 
 
-def compared(task: Task, written: list[Written]) -> list[Prepared]:
+def compared(task: Task, written: list[Written], blank: list[Written]) -> list[Prepared]:
     """The model, its controls and the baselines under every view of the text that the data allow."""
-    systems = {
-        MODEL: written,
-        SHUFFLED: shuffled_control(written),
-        BLANK: blank_control(task.generator, written, task.options),
-    }
+    systems = {MODEL: written, SHUFFLED: shuffled_control(written), BLANK: blank}
     views = text_views(task.generator.section_names)
     return [one for view in views if (one := prepare(view, task.train, systems)) is not None]
 
@@ -137,12 +137,13 @@ def frontal_alone(task: Task, written: Sequence[Written]) -> Prepared | None:
     return prepare(next(text_views(task.generator.section_names)), task.train, systems, only_constant=True)
 
 
-def calibrate(task: Task, written: Sequence[Written]) -> tuple[HeadOutput, Calibration, int]:
-    """The finding head on the studies reported on, its calibration fitted on validation, and on how many studies."""
+def calibrate(task: Task, written: Sequence[Written]) -> tuple[HeadOutput, Calibration, HeadOutput]:
+    """The finding head on the studies reported on, its calibration, and the head on validation, which fitted it."""
     findings = task.generator.manifest["findings"]
     heads = encode_only(task.options)
     val = generate(task.generator, task.val, heads, max_views=task.max_views, title="calibrate").written
-    return HeadOutput.of(written, findings), Calibration.fit(HeadOutput.of(val, findings)), len(val)
+    fitted_on = HeadOutput.of(val, findings)
+    return HeadOutput.of(written, findings), Calibration.fit(fitted_on), fitted_on
 
 
 def write(result: Result, metrics: Mapping[str, Any], folder: Path) -> None:

@@ -151,20 +151,6 @@ def summarise(output: HeadOutput, calibration: Calibration, resamples: int = 200
     return {**means, "micro-F1": micro, "mean AUROC low": float(low), "mean AUROC high": float(high)}
 
 
-def by_source(written: Sequence[Written], output: HeadOutput, calibration: Calibration) -> dict[str, dict[str, float]]:
-    """`summarise` for each source of a collection that was gathered from several; empty for one source."""
-    sources = np.array([one.study.source or "" for one in written])
-    names = sorted(set(sources.tolist()))
-    if len(names) < 2:
-        return {}
-    rows = {}
-    for name in names:
-        members = sources == name
-        part = HeadOutput(output.names, output.logits[members], output.targets[members])
-        rows[name or "unknown"] = {"studies": float(members.sum()), **summarise(part, calibration)}
-    return rows
-
-
 def view_accuracy(written: Sequence[Written]) -> float:
     """Share of images whose view the model names right, where the source names it; NaN where it never does."""
     right = [

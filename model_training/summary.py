@@ -17,6 +17,13 @@ FINDING = (
     "threshold",
 )  # fmt: skip
 MEAN = ("AUROC", "AP", "F1", "ECE before", "ECE", "Brier before", "Brier")
+HEAD = (
+    "studies", "common findings", "AUROC", "AUROC low", "AUROC high", "mean AUROC", "micro-F1", "mean ECE", "ECE of all"
+)  # fmt: skip
+TEXT_OF_LABELS = (
+    "micro-F1", "micro-F1 low", "micro-F1 high", "lead", "lead low", "lead high", "macro-F1", "distinct", "marks",
+    "prior", "beyond labels",
+)  # fmt: skip
 Rows = Mapping[str, Mapping[str, Any]]
 
 _SCORERS = (
@@ -56,7 +63,7 @@ def markdown(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
         if title in details["differences"]:
             parts += ["Minus the best constant, with paired bootstrap 95% intervals:"]
             parts += [table(details["differences"][title], COMPARED, cell=interval)]
-    parts += [_SCORERS] if details["tables"] else ["No text was scored: there are no reports to compare with."]
+    parts += [_SCORERS] if details["tables"] else ["No text was compared with a report: there are none."]
     for name, part in details["groups"].items():
         parts += [f"## {name.capitalize()} studies alone", f"{part['studies']} studies, scored as in the first table."]
         # Where nothing is to be found, F1 is 0 or undefined and only the false alarms count.
@@ -84,9 +91,7 @@ def _heads(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> Iterable[s
         f"Micro-F1 {number(head['micro-F1'])}. Mean AUROC {number(head['mean AUROC'])} ({low} to {high}, bootstrap "
         f"95%). View accuracy {number(metrics['view accuracy'])}."
     )
-    if details["sources"]:
-        yield "Only within a source do these figures mean anything, where the source gives the label away:"
-        yield table(details["sources"], ("studies", *(f"mean {key}" for key in MEAN), "micro-F1"))
+    yield from _sources(details["sources"])
     if details["abstaining"]:
         yield "## Abstaining"
         yield (
@@ -94,6 +99,33 @@ def _heads(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> Iterable[s
             f"being wrong; AURC is its mean over all shares.\n\n![Risk against coverage]({PLOT})"
         )
         yield table(details["abstaining"], tuple(next(iter(details["abstaining"].values()))))
+
+
+def _sources(sources: Rows) -> Iterable[str]:
+    """What means anything only within a source, where the source gives the label away."""
+    if not sources:
+        return
+    yield "## Within each source"
+    yield "AUROC: mean over the common findings, those with at least 15 positive studies; low and high: bootstrap 95%."
+    heads = {name: {"studies": part["studies"], **part["head"]} for name, part in sources.items()}
+    yield table(heads, HEAD)
+    if len(sources) > 1:
+        for name, part in sources.items():
+            labelled = {finding: row for finding, row in part["findings"].items() if row["labelled"]}
+            yield from (f"Findings, {name}:", table(labelled, FINDING)) if labelled else ()
+    for name, part in sources.items():
+        if part["text"]:
+            yield f"Text, {name}: findings that the rule labeller reads in it against the labels of the images."
+            rows = {
+                system: {**row, **_flat(row, "micro-F1"), **_flat(row, "lead")} for system, row in part["text"].items()
+            }
+            yield table(rows, TEXT_OF_LABELS)
+
+
+def _flat(row: Mapping[str, Any], key: str) -> dict[str, float]:
+    """An estimate as three columns."""
+    bounds = row.get(key, {})
+    return {key: bounds.get("value"), f"{key} low": bounds.get("low"), f"{key} high": bounds.get("high")}
 
 
 def table(rows: Rows, columns: Sequence[str], cell: Any = None) -> str:

@@ -154,10 +154,10 @@ def test_a_checkpoint_that_is_none_is_an_error(collection: Path, capsys: pytest.
     assert "cannot be read" in capsys.readouterr().out
 
 
-def test_images_without_reports_still_show_the_finding_head(
+def test_images_without_reports_are_scored_on_their_labels_source_by_source(
     collection: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    """A folder of labelled images has no text to score."""
+    """A folder of labelled images has no text to compare with, but findings to say."""
     image = read_collection(collection).split("val")[0].images[0].path
     (tmp_path / "images").mkdir()
     lines = ["file,source,split,cardiomegaly"]
@@ -171,8 +171,11 @@ def test_images_without_reports_still_show_the_finding_head(
     assert written["details"]["findings"]["cardiomegaly"]["positive"] == 4
     assert {name: part["studies"] for name, part in written["details"]["sources"].items()} == {"left": 4, "right": 4}
     text = (tmp_path / "out" / "evaluation.md").read_text()
-    assert "No text was scored" in text
-    assert "Only within a source" in text
+    assert "No text was compared with a report" in text
+    assert "## Within each source" in text
+    for part in (written["details"]["sources"]["left"], written["metrics"]["sources"]["left"]):
+        assert list(part["text"]) == ["model", "blank image", "shuffled images", "best constant"]
+        assert part["text"]["best constant"]["micro-F1"]["value"] == pytest.approx(2 / 3, abs=1e-4)
 
 
 def test_runs_are_compared_in_one_table(evaluation: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

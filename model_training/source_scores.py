@@ -1,0 +1,162 @@
+"""Scores within each source of a collection gathered from several, where a source may give its labels away.
+
+The finding head is scored against the labels, and so is the text: the findings that the rule labeller reads in it
+against those that the labels make (`data.claims`). An image that is called normal has none of them; else a finding
+without a label takes no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model_training import agreement, r2gen
+from model_training.agreement import FloatArray
+from model_training.bootstrap import estimate
+from model_training.calibration import expected_calibration_error
+from model_training.data.claims import claims_of
+from model_training.data.deidentification import holds_mark
+from model_training.data.priors import mentions_prior
+from model_training.data.study import Study
+from model_training.finding_scores import Calibration, HeadOutput, auroc, score_findings, summarise
+from model_training.findings import IMAGE_LABELS, POSITIVE
+from model_training.generation import Written, derangement
+from model_training.labeller import label_report
+from model_training.text_scores import MODEL, SHUFFLED
+
+GROUPS: tuple[str, ...] = tuple(dict.fromkeys(IMAGE_LABELS.values()))
+COMMON = 15  # positive studies, below which a finding's AUROC says little
+CONSTANT = "best constant"
+Bools = npt.NDArray[np.bool_]
+Sources = dict[str, dict[str, Any]]
+
+
+def score_sources(
+    systems: Mapping[str, Sequence[Written]], train: Sequence[Study], output: HeadOutput, calibration: Calibration
+) -> Sources:
+    """For each source that studies name: `studies`, `head` in a few numbers, `findings` one by one, and `text`.
+
+    `systems` are the model and the blank control on the same studies; the best constant is that of the source's own
+    training studies.
+    """
+    written = systems[MODEL]
+    sources: Sources = {}
+    for name in sorted({one.study.source for one in written if one.study.source}):
+        members = [i for i, one in enumerate(written) if one.study.source == name]
+        part = HeadOutput(output.names, output.logits[members], output.targets[members])
+        texts = {system: [every[i].text(_sections(every[i])) for i in members] for system, every in systems.items()}
+        sources[name] = {
+            "studies": len(members),
+            "head": head_row(part, calibration),
+            "findings": score_findings(part, calibration),
+            "text": score_texts([written[i].study for i in members], texts, [s for s in train if s.source == name]),
+        }
+    return sources
+
+
+def head_row(output: HeadOutput, calibration: Calibration) -> dict[str, float]:
+    """`summarise`, the AUROC over findings with at least `COMMON` positive studies with its interval, and the ECE of
+    all decisions together."""
+    common = (output.targets == 1).sum(axis=0) >= COMMON
+    common &= (output.targets == 0).any(axis=0)
+    row = {**summarise(output, calibration), "common findings": float(common.sum())}
+    if common.any():
+        logits, targets = output.logits[:, common], output.targets[:, common]
+        draws = np.random.default_rng(0).integers(len(logits), size=(200, len(logits)))
+        areas = [float(np.nanmean(auroc(logits[draw], targets[draw]))) for draw in draws]
+        low, high = np.nanquantile(areas, [0.025, 0.975])
+        row |= {"AUROC": float(auroc(logits, targets).mean()), "AUROC low": float(low), "AUROC high": float(high)}
+    probabilities = output.probabilities(calibration.temperatures)
+    pooled = expected_calibration_error(probabilities.reshape(-1, 1), output.targets.reshape(-1, 1))
+    return row | {"ECE of all": float(pooled[0])}
+
+
+def score_texts(
+    studies: Sequence[Study], texts: Mapping[str, Sequence[str]], train: Sequence[Study]
+) -> dict[str, dict[str, Any]]:
+    """System to micro-F1 against the labels, how far the model leads it, both with 95% intervals, and macro-F1; of the
+    model the signs of reciting besides. Empty where nothing is labelled. Shuffling stays within the studies given.
+    """
+    known, truth = _truth(studies)
+    if not (known & truth).any():
+        return {}
+    said = {system: _named(given) for system, given in texts.items()}
+    said[SHUFFLED] = said[MODEL][derangement(len(studies), 0)]
+    said[CONSTANT] = np.tile(best_constant(*_truth(train or studies)), (len(studies), 1))
+    counts = {system: _counts(named, truth) * known[..., None] for system, named in said.items()}
+
+    def micro_f1(system: str, weights: FloatArray) -> FloatArray:
+        return agreement.micro_f1(np.tensordot(weights, counts[system], axes=1))
+
+    def lead(system: str, weights: FloatArray) -> FloatArray:
+        return micro_f1(MODEL, weights) - micro_f1(system, weights)
+
+    rows: dict[str, dict[str, Any]] = {}
+    for system in counts:
+        rows[system] = {"micro-F1": asdict(estimate(partial(micro_f1, system), len(studies)))}
+        if system != MODEL:
+            rows[system]["lead"] = asdict(estimate(partial(lead, system), len(studies)))
+        rows[system]["macro-F1"] = float(agreement.macro_f1(counts[system].sum(axis=0)))
+    rows[MODEL] |= signs(texts[MODEL])
+    return rows
+
+
+def best_constant(known: Bools, truth: Bools) -> Bools:
+    """The findings bool[findings] that have the highest micro-F1 when stated of every study: the commonest few."""
+    positives = (known & truth).sum(axis=0)
+    order = np.argsort(-positives, kind="stable")
+    scores = []
+    for count in range(1, len(order) + 1):
+        stated = order[:count]
+        hits = positives[stated].sum()
+        scores.append(2 * hits / max(1, known[:, stated].sum() + positives.sum()))
+    chosen = np.zeros(len(order), dtype=np.bool_)
+    chosen[order[: int(np.argmax(scores)) + 1]] = True
+    return chosen
+
+
+def signs(texts: Sequence[str]) -> dict[str, float]:
+    """Shares of the texts: different ones, with a de-identification mark, speaking of an earlier examination, and
+    stating as present what images are not labelled for."""
+    beyond = [
+        any(m.status == "present" and name not in GROUPS for name, m in label_report(text).items()) for text in texts
+    ]
+    return {
+        "distinct": len({r2gen.clean(text) for text in texts}) / len(texts),
+        "marks": sum(holds_mark(text.upper()) for text in texts) / len(texts),
+        "prior": sum(map(mentions_prior, texts)) / len(texts),
+        "beyond labels": sum(beyond) / len(texts),
+    }
+
+
+def compact(sources: Sources) -> Sources:
+    """What the manifest holds of it: no table by finding."""
+    return {name: {key: part[key] for key in ("studies", "head", "text")} for name, part in sources.items()}
+
+
+def _sections(one: Written) -> tuple[str, ...]:
+    return tuple(one.report.hypotheses[0].sections)
+
+
+def _truth(studies: Sequence[Study]) -> tuple[Bools, Bools]:
+    """Which findings are known of each study, and which are there: bool[studies, findings] each."""
+    claims = [claims_of(dict(study.labels)) for study in studies]
+    shape = (len(claims), len(GROUPS))
+    known = np.array([[c.normal or name in c.findings for name in GROUPS] for c in claims], dtype=np.bool_)
+    there = np.array([[name in c.present for name in GROUPS] for c in claims], dtype=np.bool_)
+    return known.reshape(shape), there.reshape(shape)
+
+
+def _named(texts: Sequence[str]) -> Bools:
+    read = [label_report(text) for text in texts]
+    named = [[name in mentions and mentions[name].status in POSITIVE for name in GROUPS] for mentions in read]
+    return np.array(named, dtype=np.bool_).reshape(len(read), len(GROUPS))
+
+
+def _counts(said: Bools, truth: Bools) -> FloatArray:
+    return np.stack([truth & said, ~truth & said, truth & ~said], axis=-1).astype(np.float64)
