@@ -7,30 +7,39 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
 from app import report
-from app.api import docs, health, model, reports
+from app.api import docs, health, model, openapi, reports
 from app.api.middleware import LingeringClose, RequestMiddleware
 from app.api.problems import install_problems
 from app.api.service import Phase, Service
 from app.images.pool import DecodePool
 from app.inference.generator import Generator
 from app.settings import Settings, load_settings, unknown_variables
-from app.telemetry import Metrics
+from app.telemetry import Metrics, traces_wanted
+
+# OpenTelemetry is an extra: nothing of it is imported unless traces are wanted.
+if TYPE_CHECKING:
+    from app.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, tracing: Tracing | None = None) -> FastAPI:
     """An application of its own: nothing is shared between two. Raises `SettingsError`.
+
+    Without `tracing` the environment says whether there is any.
 
     Its lifespan raises `CheckpointError` when the checkpoint is not the one to serve, `UnsupportedDeviceError`, and
     `WorkerStartError` when images cannot be decoded.
     """
     settings = settings or load_settings()
-    service = Service(settings, Metrics())
+    tracing = tracing or _tracing_from_environment()
+    service = Service(settings, Metrics(tracing.encoded if tracing else None))
     app = FastAPI(
         title="xray-report",
         description=f"Drafts the report of a chest X-ray study. {report.DISCLAIMER}",
@@ -38,14 +47,32 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
         docs_url=None,  # FastAPI's own loads Swagger UI from another host
         redoc_url=None,
+        # FastAPI's own traces hold paths and queries, its records what was sent.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.service = service
     app.add_middleware(RequestMiddleware, metrics=service.metrics)
+    if tracing:
+        from app.tracing import TracingMiddleware
+
+        app.add_middleware(TracingMiddleware, tracing=tracing)
     app.add_middleware(LingeringClose)
     install_problems(app)
     for part in (reports, model, health, docs):
         app.include_router(part.router)
+    app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
+
+
+def _tracing_from_environment() -> Tracing | None:
+    if not traces_wanted(os.environ):
+        return None
+    try:
+        from app.tracing import Tracing, provider_from
+    except ImportError:
+        logger.warning("no traces: they need the packages of the extra xray-report[tracing]")
+        return None
+    return Tracing(provider_from(os.environ))
 
 
 @asynccontextmanager

@@ -73,7 +73,7 @@ class Settings(BaseSettings):
         30.0, gt=0, description="For a request's head to arrive, and then for its body."
     )
     request_deadline_seconds: float = Field(60.0, gt=0, description="From a request's last byte to its answer.")
-    decode_deadline_seconds: float = Field(10.0, gt=0, description="For decoding one image.")
+    decode_deadline_seconds: float = Field(4.0, gt=0, description="For decoding one image.")
     decode_workers: int = Field(
         default_factory=lambda: min(4, os.cpu_count() or 1), ge=1, description="Processes that decode images."
     )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import Literal
 
 from fastapi import APIRouter, Response
+
+from app.api.problems import Problem
 
 router = APIRouter(prefix="/docs", include_in_schema=False)
 
 _ASSETS = files("fastapi_swagger") / "resources"
-_MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "png": "image/png"}
+_MEDIA_TYPES = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon-32x32.png": "image/png",
+}
 # Swagger UI sets style attributes and draws its icons from data: URLs.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -43,7 +48,9 @@ async def start() -> Response:
 
 
 @router.get("/{name}")
-async def asset(name: Literal["swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"]) -> Response:
+async def asset(name: str) -> Response:
     """A file of Swagger UI."""
-    media_type = _MEDIA_TYPES[name.rpartition(".")[2]]
-    return Response((_ASSETS / name).read_bytes(), media_type=media_type, headers={"Cache-Control": "max-age=86400"})
+    if name not in _MEDIA_TYPES:
+        raise Problem("not-found")
+    headers = {"Cache-Control": "max-age=86400"}
+    return Response((_ASSETS / name).read_bytes(), media_type=_MEDIA_TYPES[name], headers=headers)

@@ -11,13 +11,32 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.api.problems import Problem
 from app.inference.generator import Generator
-from app.inference.options import DecodingOptions, InvalidOptionError
+from app.inference.options import MAX_BEAMS, DecodingOptions, InvalidOptionError
 
 INCLUDES = ("alternatives", "tokens")
 
 Pairs = Iterable[tuple[str, str]]
 _DECODING = TypeAdapter(DecodingOptions)
 _LISTS = ("sections", "include")
+_RANGES: dict[str, tuple[float, float | None]] = {
+    "num_beams": (1, MAX_BEAMS),
+    "num_return_sequences": (1, MAX_BEAMS),
+    "length_penalty": (-10.0, 10.0),
+    "no_repeat_ngram_size": (0, None),
+    "repetition_penalty": (0.1, 10.0),
+}
+_MEANING = {
+    "num_beams": "Beam width; 1 is greedy search.",
+    "num_return_sequences": "How many hypotheses, at most num_beams.",
+    "length_penalty": "Exponent of the length in the score.",
+    "early_stopping": "When a study is done: at once with enough hypotheses, by estimate, or never before certain.",
+    "min_new_tokens": "Least length, end of sequence counted; at most max_new_tokens.",
+    "max_new_tokens": "Greatest length, end of sequence counted.",
+    "no_repeat_ngram_size": "No n-gram of this size twice; 0 is off.",
+    "repetition_penalty": "Above 1 discourages repetition.",
+    "sections": "Sections of the report to answer with.",
+    "include": "What to add to the answer.",
+}
 _NAMES = (*DecodingOptions.__dataclass_fields__, *_LISTS)
 # What an option's name may look like for an error to repeat it.
 _NAME = re.compile("[a-z][a-z0-9_]{0,31}")
@@ -57,16 +76,30 @@ def parse_options(query: Pairs, form: Pairs, generator: Generator) -> ReportOpti
     return ReportOptions(decoding, sections, include)
 
 
-def openapi_parameters() -> list[dict[str, Any]]:
-    """The options as OpenAPI query parameters, types and defaults from `DecodingOptions` itself."""
-    properties = TypeAdapter(DecodingOptions).json_schema()["properties"]
-    lists = {name: {"type": "array", "items": {"type": "string"}} for name in _LISTS}
-    lists["include"]["items"] = {"type": "string", "enum": list(INCLUDES)}
+def openapi_parameters(generator: Generator) -> list[dict[str, Any]]:
+    """The options as OpenAPI query parameters: types from `DecodingOptions`, defaults and limits of this model."""
+    properties = _DECODING.json_schema()["properties"]
+    for name, default in generator.default_options.as_dict().items():
+        properties[name] |= {"default": default, "description": _MEANING[name]}
+        for bound, value in zip(("minimum", "maximum"), _range(name, generator), strict=True):
+            if value is not None:
+                properties[name][bound] = value
+    for name, known in (("sections", generator.section_names), ("include", INCLUDES)):
+        items = {"type": "string", "enum": list(known)}
+        properties[name] = {"type": "array", "items": items, "description": _MEANING[name]}
+    properties["sections"] |= {"minItems": 1, "default": list(generator.section_names)}
     return [
-        {"name": name, "in": "query", "required": False, "schema": schema}
-        | ({"style": "form", "explode": False} if name in lists else {})
-        for name, schema in (properties | lists).items()
+        {"name": name, "in": "query", "required": False, "description": schema.pop("description"), "schema": schema}
+        | ({"style": "form", "explode": False} if name in _LISTS else {})
+        for name, schema in properties.items()
     ]
+
+
+def _range(name: str, generator: Generator) -> tuple[float | None, float | None]:
+    """What a test compares with the checks of `DecodingOptions`, which rule."""
+    if name in ("min_new_tokens", "max_new_tokens"):
+        return int(name == "max_new_tokens"), generator.limits.max_new_tokens
+    return _RANGES.get(name, (None, None))
 
 
 def _collect(pairs: Pairs) -> dict[str, list[str]]:

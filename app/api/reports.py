@@ -11,36 +11,22 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from app.api.auth import limit_rate
 from app.api.negotiation import negotiate
-from app.api.options import ReportOptions, openapi_parameters, parse_options
+from app.api.options import ReportOptions, parse_options
 from app.api.problems import Problem
 from app.api.schemas import ReportResponse, problem_responses
 from app.api.service import Service, ServiceDep, Visit
-from app.api.uploads import MULTIPART, RAW_TYPES, UploadLimits, receive_upload
+from app.api.uploads import UploadLimits, receive_upload
 from app.images.decode import DecodedImage, DecodeError
 from app.images.pool import DecodePool
 from app.inference.engine import EngineStoppedError
 from app.inference.generator import Generator
+from app.telemetry import request_context
 
 JSON, TEXT = "application/json", "text/plain"
 
 T = TypeVar("T")
 router = APIRouter(prefix="/v1", tags=["report"], dependencies=[Depends(limit_rate)])
 
-_BINARY = {"type": "string", "format": "binary"}
-_BODY = {
-    "required": True,
-    "content": {
-        MULTIPART: {
-            "schema": {
-                "type": "object",
-                "required": ["image"],
-                "description": "The views of one study, in parts named image. Options may be fields, too.",
-                "properties": {"image": {"type": "array", "minItems": 1, "maxItems": 4, "items": _BINARY}},
-            }
-        },
-        **{media_type: {"schema": _BINARY} for media_type in RAW_TYPES},
-    },
-}
 _PROBLEMS = problem_responses(
     "malformed-request",
     "unauthorized",
@@ -63,7 +49,6 @@ _PROBLEMS = problem_responses(
     "/report",
     response_model=ReportResponse,
     responses={200: {"content": {TEXT: {"schema": {"type": "string"}}}}, **_PROBLEMS},
-    openapi_extra={"requestBody": _BODY, "parameters": openapi_parameters()},
 )
 async def create_report(request: Request, service: ServiceDep) -> Response:
     """Drafts the report of one study of one to four images. Research use only. Not for clinical use."""
@@ -108,7 +93,8 @@ async def _report(
                 images = await _decode(visit, decoder, files)
                 decode_seconds = time.monotonic() - started
                 service.metrics.stage("decode", decode_seconds)
-                future = generator.submit([image.pixels for image in images], options.decoding, started + seconds)
+                pixels = [image.pixels for image in images]
+                future = generator.submit(pixels, options.decoding, started + seconds, request_context.get())
             report = await asyncio.wrap_future(future)
         except EngineStoppedError as error:
             raise service.unavailable() from error

@@ -1,0 +1,47 @@
+"""The OpenAPI document: what the routes say of themselves, and what only the settings and the loaded model know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app.api.options import openapi_parameters
+from app.api.service import Service
+from app.api.uploads import MULTIPART, RAW_TYPES
+
+REPORT_PATH = "/v1/report"
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """OpenAPI 3.1. Options are in it once the model is loaded."""
+    service: Service = app.state.service
+    made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    report = made["paths"][REPORT_PATH]["post"]
+    options = openapi_parameters(service.generator) if service.generator else []
+    report["parameters"] = options
+    report["requestBody"] = _body(service.max_images, {option["name"]: option["schema"] for option in options})
+    if service.settings.api_key_hashes:
+        made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        for path, operations in made["paths"].items():
+            for operation in operations.values():
+                if path.startswith("/v1/"):
+                    operation["security"] = [{"key": []}]
+    return made
+
+
+def _body(max_images: int, options: dict[str, Any]) -> dict[str, Any]:
+    image = {"type": "string", "format": "binary"}
+    images = {"type": "array", "minItems": 1, "maxItems": max_images, "items": image}
+    form = {
+        "schema": {
+            "type": "object",
+            "description": "The views of one study, in parts named image. Options may be fields as well as in the query.",
+            "properties": {"image": images, **options},
+            "required": ["image"],
+            "additionalProperties": False,
+        },
+        "encoding": {"image": {"contentType": ", ".join(RAW_TYPES)}},
+    }
+    return {"required": True, "content": {MULTIPART: form, **{kind: {"schema": image} for kind in RAW_TYPES}}}
