@@ -4,9 +4,9 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-EXTRAS := training,evaluation,dev
+EXTRAS := openvino,training,evaluation,tracing,dev
 
-.PHONY: setup demo serve test lint bench faults train-phantom lock clean
+.PHONY: setup demo serve test lint bench faults train-phantom train-reference lock clean
 
 setup: $(READY)
 
@@ -39,6 +39,17 @@ train-phantom: setup
 	$(BIN)/python -m model_training export --run $(PHANTOM) --out $(PHANTOM)/xray-report-phantom.pt
 	$(BIN)/python -m model_training evaluate $(PHANTOM)/xray-report-phantom.pt --data $(PHANTOM)/data --out $(PHANTOM)/evaluation
 	$(BIN)/python -m model_training export --run $(PHANTOM) --out $(PHANTOM)/xray-report-phantom.pt --evaluation $(PHANTOM)/evaluation/evaluation.json
+
+# Trains the checkpoint for real radiographs. Interrupted, the same command goes on; with training done, it goes on behind it.
+REFERENCE := runs/reference
+train-reference: setup
+	@test -d "$(XRAY_REPORT_DATA)/radiographs" || { echo "XRAY_REPORT_DATA must name the folder that holds radiographs/, iu_xray/ and pretrained/"; exit 2; }
+	@if [ ! -f $(REFERENCE)/training.pt ] || [ -f $(REFERENCE)/state.pt ]; then \
+	  $(BIN)/python -m model_training train --data $(XRAY_REPORT_DATA)/radiographs --config reference --out $(REFERENCE) \
+	    --set data.reports=$(XRAY_REPORT_DATA)/iu_xray --set model.encoder_weights=$(XRAY_REPORT_DATA)/pretrained/mobilenet_v2_imagenet.pt; fi
+	$(BIN)/python -m model_training export --run $(REFERENCE) --out $(REFERENCE)/xray-report-reference.pt
+	$(BIN)/python -m model_training evaluate $(REFERENCE)/xray-report-reference.pt --data $(XRAY_REPORT_DATA)/radiographs --out $(REFERENCE)/evaluation
+	$(BIN)/python -m model_training export --run $(REFERENCE) --out $(REFERENCE)/xray-report-reference.pt --evaluation $(REFERENCE)/evaluation/evaluation.json
 
 bench: setup
 	$(BIN)/python -m benchmarks

@@ -6,6 +6,7 @@ deprecation warnings are silenced.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
@@ -84,6 +85,27 @@ def script(model: nn.Module) -> torch.jit.ScriptModule:
         scripted = torch.jit.script(model)
     assert isinstance(scripted, torch.jit.ScriptModule)  # noqa: S101 (narrows the type)
     return scripted
+
+
+class _Encode(nn.Module):
+    """The method `encode` as a module of its own, which is what can be frozen."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module: Any = module
+
+    def forward(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        found: tuple[Tensor, Tensor, Tensor] = self.module.encode(views)
+        return found
+
+
+def frozen_encode(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    """A copy of the archive's `encode` with its weights as constants, batch norms folded in, channels last."""
+    copied: Any = copy.deepcopy(module)
+    whole = _Encode(copied.to(memory_format=torch.channels_last)).eval()
+    with _quiet_jit():
+        frozen: torch.jit.ScriptModule = torch.jit.freeze(script(whole))
+    return frozen
 
 
 def save_checkpoint(

@@ -143,7 +143,7 @@ class _View:
 
     def _by_head(self, keys_values: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values [N,H,M,D/H] of each layer from [N,L,M,2,D]."""
-        split = keys_values.unflatten(-1, (self.heads, -1)).transpose(2, 4)
+        split = keys_values.view(*keys_values.shape[:-1], self.heads, -1).transpose(2, 4)
         return [(layer[:, :, 0], layer[:, :, 1]) for layer in split.unbind(1)]
 
     def attend_to_history(self, layer: int, projected: Tensor) -> Tensor:

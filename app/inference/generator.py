@@ -20,7 +20,9 @@ from torch import Tensor
 from app.inference.beam_search import Sequence as TokenSequence
 from app.inference.checkpoint import Checkpoint, compare_self_test, load_checkpoint, run_self_test
 from app.inference.decoder import ArchiveDecoder, Decoder, PackedDecoder
-from app.inference.engine import Engine, Generation, Observer
+from app.inference.encoder import OpenVinoEncode, StudyEncoder, make_encode
+from app.inference.engine import Engine, Observer
+from app.inference.lane import Generation
 from app.inference.options import DecodingOptions, InvalidOptionError
 from app.inference.tokenizer import EOS
 from app.report import Finding, Hypothesis, Report, Timing, ViewGuess
@@ -75,15 +77,15 @@ class Generator:
         if self.device.type != "cpu":
             compare_self_test(run_self_test(self._module, self.device), self.manifest["self_test"], tolerance=1e-2)
         self._preprocessing = ThreadPoolExecutor(PREPROCESS_THREADS, thread_name_prefix="preprocess")
+        encode = make_encode(self._module, self.precision, self.device)
         decoder = make_decoder(self._module, self.precision)
-        if isinstance(decoder, ArchiveDecoder):
-            self.precision = "exact"
+        if isinstance(decoder, ArchiveDecoder) and not isinstance(encode, OpenVinoEncode):
+            self.precision = "exact"  # nothing runs faster than that here
+        self._encoder = StudyEncoder(self._module, encode, max_views=self.limits.max_views, device=self.device)
         self._engine = Engine(
-            self._module,
+            self._encoder,
             decoder,
-            device=self.device,
             max_new_tokens=self.limits.max_new_tokens,
-            max_views=self.limits.max_views,
             max_rows=max_rows,
             max_queue=max_queue,
             observer=observer,
@@ -125,7 +127,10 @@ class Generator:
         return self._engine.retry_after()
 
     def warm_up(self) -> None:
-        """Runs studies of one and several views and widths, so that the first request finds everything compiled."""
+        """Encodes batches of every size and runs studies of one and several views and widths, so that the first request
+        finds everything compiled."""
+        with torch.inference_mode():
+            self._encoder.warm_up(self.manifest["image_size"])
         image = np.zeros((64, 80), np.uint8)
         image[16:48, 20:60] = 200
         tokens = min(8, self.limits.max_new_tokens)
@@ -256,12 +261,12 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """`exact` is float32; `fast` decodes in bfloat16 and needs hardware for it; `auto` is exact."""
+    """`exact` is float32; `fast` runs in bfloat16 what is faster so, and needs hardware for it; `auto` is exact, for in
+    bfloat16 the company a study is in may round a close call between two words the other way."""
     if name not in ("auto", "exact", "fast"):
         raise UnsupportedDeviceError(f"unknown precision {name!r}; use auto, exact or fast")
     if name == "fast" and not fast_bfloat16(device):
         raise UnsupportedDeviceError(f"precision 'fast': {device} has no bfloat16 arithmetic")
-    torch.backends.cudnn.allow_tf32 = False
     return "fast" if name == "fast" else "exact"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
@@ -79,11 +80,19 @@ def oracle(model: BartForConditionalGeneration, memory: Tensor, options: Decodin
 def searched_together(
     model: BartForConditionalGeneration, memories: list[Tensor], options: list[DecodingOptions]
 ) -> list[list[Sequence]]:
-    """All studies of one width in one lane, without a cache: whole prefixes through the network at every step."""
+    """All studies of one width in one lane, without a cache: whole prefixes through the network at every step.
+
+    One joins at each of the first steps, so that they are at different places.
+    """
     lane = BeamLane(options[0].num_beams, len(options), MAX_TOKENS, torch.device("cpu"))
-    running = [lane.admit(o) for o in options]
+    running: list[int] = []
     found: dict[int, list[Sequence]] = {}
-    while lane.size:
+    for step in itertools.count():
+        if step < len(options):
+            lane.admit(options[step])
+            running.append(step)
+        if not lane.size:
+            break
         logits = [
             model(
                 encoder_outputs=BaseModelOutput(last_hidden_state=memories[study].expand(lane.beams, -1, -1)),

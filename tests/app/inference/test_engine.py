@@ -16,6 +16,7 @@ import torch
 
 from app.inference.checkpoint import load_checkpoint
 from app.inference.decoder import ArchiveDecoder
+from app.inference.encoder import StudyEncoder
 from app.inference.engine import DeadlineExceededError, Engine, EngineFullError, EngineStoppedError, GenerationError
 from app.inference.generator import Generator, UnsupportedDeviceError
 from app.inference.options import DecodingOptions, InvalidOptionError
@@ -115,8 +116,9 @@ def engine(slow: Slow) -> Iterator[Engine]:
 
 
 def make_engine(slow: Slow, **limits: int) -> Engine:
-    settings = {"max_new_tokens": 40, "max_views": 4, "max_rows": 16, "max_queue": 4} | limits
-    engine = Engine(slow, ArchiveDecoder(slow), device=torch.device("cpu"), **settings)  # type: ignore[arg-type]  # stands in for a module
+    settings = {"max_new_tokens": 40, "max_rows": 16, "max_queue": 4} | limits
+    encoder = StudyEncoder(slow, slow.encode, max_views=4, device=torch.device("cpu"))  # type: ignore[arg-type]  # stands in for a module
+    engine = Engine(encoder, ArchiveDecoder(slow), **settings)  # type: ignore[arg-type]  # the same
     for _ in range(3):  # TorchScript compiles at the first calls
         engine.submit(views(), DecodingOptions(num_beams=4, max_new_tokens=3)).result(10)
     return engine

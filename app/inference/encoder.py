@@ -1,0 +1,109 @@
+"""The encoder as the engine drives it: the images of several studies at once, by the fastest way the machine has.
+
+On a GPU the archive's own `encode` runs. On a CPU it is frozen: batch norms folded into convolutions, channels last.
+Where OpenVINO is installed (the extra `openvino`) it runs the same graph, in float32 or bfloat16.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from app.inference.checkpoint import frozen_encode
+
+MAX_IMAGES = 16  # encoded at once: more gain nothing and keep those in flight waiting
+SIZES = (1, 2, 4, 8, MAX_IMAGES)  # a batch is filled up to one of these: every new size costs a compilation
+
+# Images f32[B,1,S,S] to memory f32[B,P,D], finding logits f32[B,F], view logits f32[B,2].
+Encode = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """N studies: finding logits f32[N,F], view logits f32[N,V,2], the decoder's constants, study first."""
+
+    finding_logits: Tensor
+    view_logits: Tensor
+    constants: list[Tensor]
+
+
+class StudyEncoder:
+    """Encodes the views of studies together and joins them study by study."""
+
+    def __init__(self, module: torch.jit.ScriptModule, encode: Encode, *, max_views: int, device: torch.device) -> None:
+        """`module` joins the views (`begin`), `encode` stands for its `encode`."""
+        self._module, self._encode = module, encode
+        self.max_views, self.device = max_views, device
+
+    def __call__(self, studies: Sequence[Tensor]) -> Encoded:
+        """Encodes f32[V,1,S,S] of each study, V from 1 to `max_views`."""
+        images = torch.cat(list(studies)).to(self.device)
+        mask = torch.zeros(len(studies), self.max_views, dtype=torch.bool)
+        for row, views in zip(mask, studies, strict=True):
+            row[: len(views)] = True
+        mask = mask.to(self.device)
+        parts = [torch.cat(part) for part in zip(*map(self._filled, torch.split(images, MAX_IMAGES)), strict=True)]
+        spread = []
+        for part in parts:
+            room = part.new_zeros(mask.shape + part.shape[1:])
+            room[mask] = part
+            spread.append(room)
+        memory, finding_logits, view_logits = spread
+        findings, constants = self._module.begin(memory, finding_logits, view_logits, mask)
+        return Encoded(findings, view_logits, constants)
+
+    def warm_up(self, image_size: int) -> None:
+        """Encodes a batch of every size there will be."""
+        for size in SIZES:
+            for _ in range(2):  # TorchScript compiles at the first calls of a shape
+                self._encode(torch.zeros(size, 1, image_size, image_size, device=self.device))
+
+    def _filled(self, images: Tensor) -> tuple[Tensor, ...]:
+        count = len(images)
+        size = next(size for size in SIZES if size >= count)
+        filled = F.pad(images, [0, 0, 0, 0, 0, 0, 0, size - count])
+        return tuple(part[:count] for part in self._encode(filled))
+
+
+def make_encode(module: torch.jit.ScriptModule, precision: str, device: torch.device) -> Encode:
+    """The fastest `encode` for the device: `precision` "exact" is float32, "fast" bfloat16 where that is to be had."""
+    if device.type != "cpu":
+        torch.backends.cudnn.allow_tf32 = precision == "fast"
+        encode: Encode = module.encode
+        return encode
+    frozen = frozen_encode(module)
+    if importlib.util.find_spec("openvino"):
+        return OpenVinoEncode(frozen, bfloat16=precision == "fast")
+    return lambda images: frozen(images.contiguous(memory_format=torch.channels_last))
+
+
+class OpenVinoEncode:
+    """A frozen `encode` compiled by OpenVINO for this processor."""
+
+    def __init__(self, frozen: torch.jit.ScriptModule, *, bfloat16: bool) -> None:
+        """Raises ImportError without the extra."""
+        openvino = importlib.import_module("openvino")
+        frontends = importlib.import_module("openvino.frontend")
+        decoders = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
+        settings = {
+            "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        # By the frontend itself: `openvino.convert_model` reports its use over the network.
+        frontend = frontends.FrontEndManager().load_by_framework("pytorch")
+        graph = decoders.TorchScriptPythonDecoder(frozen)
+        model = frontend.convert(frontend.load(graph))
+        model.reshape([-1, 1, -1, -1])
+        self._request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Encodes f32[B,1,S,S]."""
+        found = self._request.infer([images.numpy()], share_inputs=True).values()
+        memory, finding_logits, view_logits = (torch.from_numpy(part.copy()) for part in found)
+        return memory, finding_logits, view_logits

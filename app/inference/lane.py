@@ -1,0 +1,125 @@
+"""What the engine moves: studies, and the lanes in which studies of one beam width advance together."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from app.inference.beam_search import BeamLane, Sequence
+from app.inference.decoder import Decoder, LaneStep
+from app.inference.options import DecodingOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What the network made of one study: sequences best first, raw logits, and seconds spent.
+
+    Preparing the images counts as encoding, so that the queue is nothing but waiting.
+    """
+
+    sequences: list[Sequence]
+    finding_logits: list[float]
+    view_logits: list[list[float]]
+    queue_seconds: float
+    encode_seconds: float
+    generate_seconds: float
+
+
+@dataclass(slots=True, eq=False)
+class Study:
+    """One study from the queue to its answer. Times are of `time.monotonic`; `views` resolves to f32[V,1,S,S]."""
+
+    views: Future[Tensor]
+    options: DecodingOptions
+    deadline: float | None
+    tag: object
+    future: Future[Generation]
+    queued_at: float
+    ready_at: float = 0.0
+    admitted_at: float = 0.0
+    encoded_at: float = 0.0
+    finding_logits: list[float] = field(default_factory=list)
+    view_logits: list[list[float]] = field(default_factory=list)
+
+    @property
+    def waited(self) -> float:
+        """Seconds between images that were ready and rows that were free."""
+        return max(0.0, self.admitted_at - self.ready_at)
+
+    def answer(self, sequences: list[Sequence], now: float) -> Generation:
+        """Answers with what was found."""
+        generation = Generation(
+            sequences,
+            self.finding_logits,
+            self.view_logits,
+            queue_seconds=self.waited,
+            encode_seconds=self.ready_at - self.queued_at + self.encoded_at - self.admitted_at,
+            generate_seconds=now - self.encoded_at,
+        )
+        if not self.future.done():
+            with suppress(InvalidStateError):  # lost a race with cancel()
+                self.future.set_result(generation)
+        return generation
+
+    def fail(self, error: BaseException) -> None:
+        """Answers with an error, unless cancelled or answered meanwhile."""
+        if not self.future.done():
+            with suppress(InvalidStateError):  # lost a race with cancel(): answered all the same
+                self.future.set_exception(error)
+
+
+class Lane:
+    """Studies of one width in flight: the search, the studies by slot, and the decoder's tensors by slot."""
+
+    def __init__(self, decoder: Decoder, beams: int, capacity: int, max_tokens: int, constants: list[Tensor]) -> None:
+        """Room for `capacity` studies; `constants` are those of one of them, for their shapes."""
+        self.capacity = capacity
+        self.studies: list[Study] = []
+        self.search = BeamLane(beams, capacity, max_tokens, constants[0].device)
+        self._constants = [row.new_zeros((capacity, *row.shape)) for row in constants]
+        self._state = decoder.allocate(capacity, beams, max_tokens)
+
+    @property
+    def rows(self) -> int:
+        """Beams in flight."""
+        return len(self.studies) * self.search.beams
+
+    def adopt(self, other: Lane) -> None:
+        """Takes over the studies of a smaller lane."""
+        self.search.adopt(other.search)
+        self.studies = other.studies
+        for new, old in zip(self._constants + self._state, other._constants + other._state, strict=True):
+            new[: len(old)] = old
+
+    def admit(self, study: Study, constants: list[Tensor]) -> None:
+        """Starts a study in the next slot."""
+        slot = self.search.admit(study.options)
+        for table, row in zip(self._constants, constants, strict=True):
+            table[slot] = row
+        self.studies.append(study)
+
+    def release(self, slot: int) -> None:
+        """Frees a slot; the last study moves into it, in every tensor."""
+        last = self.search.remove(slot)
+        for table in self._constants + self._state:
+            if slot != last:
+                table[slot] = table[last]
+        self.studies[slot] = self.studies[last]
+        self.studies.pop()
+
+    def inputs(self) -> LaneStep:
+        """The next step's input."""
+        n = len(self.studies)
+        tokens, positions, ancestors = self.search.inputs()
+        return LaneStep(tokens, positions, ancestors, [c[:n] for c in self._constants], [s[:n] for s in self._state])
+
+    def advance(self, logits: Tensor) -> tuple[list[int], list[int]]:
+        """One step of the search with `logits` f32[N,K,V]: slots that are finished, and slots without a number."""
+        broken = torch.isnan(logits).flatten(1).any(1)
+        finished = self.search.advance(logits)
+        bad = broken.nonzero()[:, 0].tolist()
+        return [slot for slot in finished if slot not in bad], bad
