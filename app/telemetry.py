@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -23,7 +23,9 @@ _RECORD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "as
 class Metrics:
     """The service's metrics on a registry of its own. It is the engine's `Observer`, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, encoded: Callable[[list[object], float], None] | None = None) -> None:
+        """`encoded` is told who was encoded together, as the engine tells it."""
+        self._encoded = encoded
         self.registry = registry = CollectorRegistry()
         prefix = "xray_report"
         ProcessCollector(registry=registry)
@@ -79,7 +81,9 @@ class Metrics:
         self._stage_seconds.labels(name).observe(seconds)
 
     def encoded(self, tags: list[object], seconds: float) -> None:
-        """Studies submitted with these tags were encoded together."""
+        """Studies submitted with these tags were encoded together in `seconds`."""
+        if self._encoded is not None:
+            self._encoded(tags, seconds)
 
     def exposition(self) -> bytes:
         """Prometheus text format 0.0.4."""
@@ -107,6 +111,15 @@ class JsonFormatter(logging.Formatter):
             frames = traceback.extract_tb(record.exc_info[2])
             entry["stack"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
         return json.dumps(entry, default=str)
+
+
+def traces_wanted(environment: Mapping[str, str]) -> bool:
+    """Whether OpenTelemetry's standard variables ask for traces."""
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    if exporter := environment.get("OTEL_TRACES_EXPORTER"):
+        return exporter != "none"
+    return any(f"OTEL_EXPORTER_OTLP_{name}" in environment for name in ("ENDPOINT", "TRACES_ENDPOINT"))
 
 
 def configure_logging(level: str) -> None:

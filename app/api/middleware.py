@@ -34,7 +34,7 @@ _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_POLLED = frozenset({"/livez", "/readyz", "/metrics"})
+POLLED = frozenset({"/livez", "/readyz", "/metrics"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -87,7 +87,7 @@ class RequestMiddleware:
             fields["problem"] = problem
             if method == "POST":  # a balancer asking whether it may send requests is not one
                 self.metrics.rejected.labels(problem).inc()
-        logger.log(logging.DEBUG if route in _POLLED and status < 400 else logging.INFO, "request", extra=fields)
+        logger.log(logging.DEBUG if route in POLLED and status < 400 else logging.INFO, "request", extra=fields)
 
 
 def _identify(headers: Headers) -> dict[str, str]:

@@ -36,9 +36,9 @@ def anyio_backend() -> str:
 
 
 @asynccontextmanager
-async def running(checkpoint: Path, **settings: Any) -> AsyncIterator[FastAPI]:
+async def running(checkpoint: Path, tracing: Any = None, **settings: Any) -> AsyncIterator[FastAPI]:
     """An application past its warm-up."""
-    app = create_app(load_settings(checkpoint=checkpoint, device="cpu", decode_workers=1, **settings))
+    app = create_app(load_settings(checkpoint=checkpoint, device="cpu", decode_workers=1, **settings), tracing)
     async with app.router.lifespan_context(app):
         service: Service = app.state.service
         while service.phase is Phase.STARTING:  # noqa: ASYNC110  # asked the way a balancer would
