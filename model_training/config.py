@@ -182,6 +182,13 @@ class Config:
         """Section to key to value, as a TOML file has them."""
         return dataclasses.asdict(self)
 
+    def portable(self) -> dict[str, dict[str, Any]]:
+        """As `as_dict`, with files and folders by their names alone: where they lie is nobody else's business."""
+        values = self.as_dict()
+        for section, key in (("model", "encoder_weights"), ("data", "reports")):
+            values[section][key] = Path(values[section][key]).name
+        return values
+
     def to_toml(self) -> str:
         """The file that `load_config` reads back to the same configuration."""
         # What JSON writes of these values is TOML too.

@@ -60,7 +60,7 @@ def export_model(
         "metrics": dict(metrics or {}),
         "git_commit": git_commit(),
         "torch_version": torch.__version__,
-        "config": config.as_dict(),
+        "config": config.portable(),
     }
     return save_checkpoint(module, manifest, tokenizer, path)
 

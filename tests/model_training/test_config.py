@@ -72,3 +72,12 @@ def test_the_real_world_check_is_held_back(name: str, data_dir: Path) -> None:
     at_hand = {uid_of(path.name) for path in (data_dir / "iu_xray" / "images").iterdir()}
     assert at_hand | {"54", "176", "303", "1001"} == config.data.excluded
     assert config.data.findings == FINDINGS
+
+
+def test_what_a_checkpoint_says_of_its_configuration_names_no_folders() -> None:
+    """Files and folders go by their names, and the rest is as it was."""
+    config = load_config("reference", ["data.reports=/some/where/iu_xray", "model.encoder_weights=/else/where/net.pt"])
+    portable = config.portable()
+    assert portable["data"]["reports"] == "iu_xray"
+    assert portable["model"]["encoder_weights"] == "net.pt"
+    assert portable["training"] == config.as_dict()["training"]
