@@ -37,7 +37,7 @@ def _body(max_images: int, options: dict[str, Any]) -> dict[str, Any]:
     form = {
         "schema": {
             "type": "object",
-            "description": "The views of one study, in parts named image. Options may be fields as well as in the query.",
+            "description": "The views of one study, in parts named image. Options may be fields, too.",
             "properties": {"image": images, **options},
             "required": ["image"],
             "additionalProperties": False,
