@@ -12,8 +12,8 @@ from benchmarks.faults.client import Answer, Request, ask, new_id, poisson
 from benchmarks.faults.server import Server
 
 
-async def capacity(server: Server, good: list[Request], seconds: float, clients: int = 24) -> float:
-    """Reports a second with `clients` that ask again at once, the best of three rounds of `seconds`."""
+async def capacity(server: Server, good: list[Request], seconds: float, rounds: int, clients: int = 24) -> float:
+    """Reports a second with `clients` that ask again at once, the best of `rounds` of so many `seconds`."""
 
     async def busy(until: float) -> int:
         done = 0
@@ -26,7 +26,7 @@ async def capacity(server: Server, good: list[Request], seconds: float, clients:
         until = time.monotonic() + seconds
         return sum(await asyncio.gather(*(busy(until) for _ in range(clients)))) / seconds
 
-    return max([await round_() for _ in range(3)])
+    return max([await round_() for _ in range(rounds)])
 
 
 @dataclass(slots=True)

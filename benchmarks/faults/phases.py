@@ -21,7 +21,7 @@ SLOW_CLIENTS = 100
 
 @dataclass(slots=True)
 class Phase:
-    """The good requests of a phase. `lost` got no answer, `harmed` another than the right one."""
+    """The good requests of a phase. `lost` got no answer, `refused` a 503, `harmed` another than the right one."""
 
     name: str
     rate: float
@@ -30,6 +30,7 @@ class Phase:
     sent: int = 0
     right: int = 0
     lost: int = 0
+    refused: int = 0
     harmed: int = 0
     faults: int = 0
     unexpected: int = 0  # faults that were not met as they should
@@ -44,6 +45,8 @@ class Phase:
             self.latencies.append(answer.seconds)
         elif answer.status == 0:
             self.lost += 1
+        elif answer.status == 503:
+            self.refused += 1
         else:
             self.harmed += 1
 

@@ -29,6 +29,7 @@ def phase_rows(phase: Phase) -> list[Row]:
     return [
         Row(f"{name}: good requests answered right", phase.right, "requests", goal=phase.sent),
         AtMost(f"{name}: good requests without answer", phase.lost, "requests", goal=0),
+        AtMost(f"{name}: good requests refused with 503", phase.refused, "requests", goal=0),
         AtMost(f"{name}: good requests answered wrong", phase.harmed, "requests", goal=0),
         Row(f"{name}: faults injected", phase.faults, "faults"),
         AtMost(f"{name}: faults not met as they should", phase.unexpected, "faults", goal=0),
@@ -79,11 +80,11 @@ def _spread(values: Sequence[float] | Sequence[int], scale: float = 1.0) -> tupl
 
 def print_phases(phases: Sequence[Phase]) -> None:
     """The table of phases."""
-    print(f"{'phase':22s} {'load held':>16s} {'faults':>7s} {'unmet':>6s} {'lost':>5s} {'harmed':>7s} "
+    print(f"{'phase':22s} {'load held':>16s} {'faults':>7s} {'unmet':>6s} {'lost':>5s} {'refused':>8s} {'harmed':>7s} "
           f"{'median':>8s} {'memory before, after':>22s}")  # fmt: skip
     for phase in phases:
         seconds = max(phase.seconds, 1e-9)
         held = f"{phase.right / seconds:.2f} of {phase.sent / seconds:.2f}/s"
         memory = f"{phase.memory_before:.0f}, {phase.memory_after:.0f} MiB"
         print(f"{phase.name:22s} {held:>16s} {phase.faults:7d} {phase.unexpected:6d} {phase.lost:5d} "
-              f"{phase.harmed:7d} {phase.median:7.3f}s {memory:>22s}", flush=True)  # fmt: skip
+              f"{phase.refused:8d} {phase.harmed:7d} {phase.median:7.3f}s {memory:>22s}", flush=True)  # fmt: skip

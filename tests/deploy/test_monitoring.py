@@ -1,0 +1,157 @@
+"""What is deployed beside the service agrees with it: metric names, probes, grace periods, and a real Prometheus."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from app.settings import Settings, load_settings
+from app.telemetry import Metrics
+from tests.app.pictures import phantom, png
+from tests.app.server import serving
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+RULES = DEPLOY / "prometheus" / "rules.yml"
+DASHBOARD = DEPLOY / "grafana" / "dashboards" / "xray-report.json"
+SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",), "gauge": ("",)}
+PATIENCE = 20.0
+
+
+def rules() -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+
+
+def dashboard_queries() -> list[str]:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    return [target["expr"] for panel in panels for target in panel["targets"]]
+
+
+def exposed() -> set[str]:
+    """The names of all series the code can expose."""
+    families = Metrics().registry.collect()
+    return {family.name + suffix for family in families for suffix in SUFFIXES[family.type]}
+
+
+@pytest.mark.parametrize("expression", [*(rule["expr"] for rule in rules()), *dashboard_queries()])
+def test_metric_names(expression: str) -> None:
+    """Every metric a rule or a panel names is one the service exposes, or one a rule records."""
+    named = set(re.findall(r"\b(?:xray_report|process)_[a-z0-9_:]+|\bxray_report:[a-z0-9_:]+", expression))
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    assert named <= exposed() | recorded
+    assert named or "up{" in expression
+
+
+def test_drain_fits_the_grace(tiny_checkpoint: Path) -> None:
+    """Whoever stops the service waits longer than its drain, and longer than the watchdog for a hung step."""
+    (pod,) = (d["spec"]["template"]["spec"] for d in manifests() if d["kind"] == "Deployment")
+    (container,) = pod["containers"]
+    given = {variable["name"].removeprefix("XRAY_REPORT_").lower(): variable["value"] for variable in container["env"]}
+    compose = yaml.safe_load((DEPLOY / "service.yml").read_text())["services"]["xray-report"]
+    for seconds, settings in (
+        (pod["terminationGracePeriodSeconds"], load_settings(checkpoint=tiny_checkpoint, **given)),
+        (int(compose["stop_grace_period"].removesuffix("s")), load_settings(checkpoint=tiny_checkpoint)),
+    ):
+        assert seconds > settings.drain_delay_seconds + max(settings.drain_seconds, settings.hang_seconds)
+
+
+def test_pod() -> None:
+    """The pod has no rights, no injected XRAY_REPORT_PORT, and probes with failing readiness before liveness."""
+    (pod,) = (d["spec"]["template"]["spec"] for d in manifests() if d["kind"] == "Deployment")
+    (container,) = pod["containers"]
+    assert pod["enableServiceLinks"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
+    assert container["startupProbe"]["httpGet"]["path"] == container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+    fields = {f"XRAY_REPORT_{name.upper()}" for name in Settings.model_fields}
+    assert {variable["name"] for variable in container["env"]} <= fields
+
+
+def manifests() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((DEPLOY / "kubernetes" / "xray-report.yaml").read_text()))
+
+
+@pytest.mark.parametrize("file", ["docker-compose.yml", "docker-compose.cpu.yml"])
+def test_compose_profile(file: str) -> None:
+    """Both compose files are valid with the profile `monitoring`, which mounts files that are there."""
+    if shutil.which("docker-compose") is None:
+        pytest.skip("docker-compose is not installed")
+    command = ["docker-compose", "-f", file, "--profile", "monitoring", "config"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603  # fixed words
+    services = yaml.safe_load(done.stdout)["services"]
+    assert set(services) == {"xray-report", "prometheus", "grafana"}
+    volumes = [volume for service in services.values() for volume in service.get("volumes", [])]
+    mounted = [v.split(":")[0] if isinstance(v, str) else v["source"] for v in volumes]
+    assert len(mounted) == 3
+    assert all(Path(path).is_dir() for path in mounted)
+
+
+@contextmanager
+def prometheus(folder: Path, target: str) -> Iterator[httpx.Client]:
+    """Debian's Prometheus with our configuration, its target and its pace changed for the test."""
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "300ms", "scrape_timeout": "300ms", "evaluation_interval": "300ms"}
+    config["rule_files"] = [str(RULES)]
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    command = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+    process = subprocess.Popen([*command, f"--web.listen-address={address}"], stderr=subprocess.DEVNULL)  # noqa: S603  # Debian's
+    try:
+        with httpx.Client(base_url=f"http://{address}/api/v1", trust_env=False, timeout=PATIENCE) as client:
+            yield client
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+def values(client: httpx.Client, query: str) -> list[float]:
+    """What an instant query returns, but for what is no number."""
+    query = query.replace("$__rate_interval", "30s")
+    try:
+        answer = client.get("/query", params={"query": query}).json()
+    except httpx.TransportError:  # it still starts
+        return []
+    assert answer["status"] == "success", answer
+    found = [float(series["value"][1]) for series in answer["data"]["result"]]
+    return [value for value in found if not math.isnan(value)]
+
+
+def test_with_prometheus(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """Prometheus scrapes the real server, takes the rules, and every query of the dashboard returns data."""
+    if shutil.which("prometheus") is None:
+        pytest.skip("prometheus is not installed")
+    with (
+        serving(tiny_checkpoint) as server,
+        prometheus(tmp_path, f"127.0.0.1:{server.port}") as client,
+        server.client() as user,
+    ):
+        missing = dashboard_queries()
+        until = time.monotonic() + PATIENCE
+        while missing and time.monotonic() < until:
+            assert user.post("/v1/report", files={"image": png(phantom())}).status_code == 200
+            assert user.post("/v1/report", files={"image": b"no image"}).status_code == 415
+            time.sleep(0.2)
+            missing = [query for query in missing if not values(client, query)]
+        assert not missing
+        loaded = [rule for group in client.get("/rules").json()["data"]["groups"] for rule in group["rules"]]
+        assert len(loaded) == len(rules())
+        assert {rule["health"] for rule in loaded} == {"ok"}
+        assert not [rule["name"] for rule in loaded if rule.get("state") == "firing"]
+        assert values(client, "xray_report:requests:rate5m")
