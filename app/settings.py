@@ -41,8 +41,15 @@ class Settings(BaseSettings):
     checkpoint_sha256: str | None = Field(
         None, pattern="^[0-9a-fA-F]{64}$", description="Its SHA-256; else read from the .sha256 file beside it."
     )
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cuda, cuda:1 or cpu.")
-    precision: Literal["auto", "exact", "fast"] = Field("auto", description="exact is float32.")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto, cuda, cuda:1 or cpu; auto takes the GPU when there is one.",
+    )
+    precision: Literal["auto", "exact", "fast"] = Field(
+        "auto",
+        description="exact is float32; fast decodes wide models in bfloat16 where the hardware has it; auto is exact.",
+    )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     api_key_hashes: Annotated[frozenset[str], NoDecode] = Field(
@@ -85,7 +92,9 @@ class Settings(BaseSettings):
         2.0, ge=0, description="After SIGTERM: time for balancers to see /readyz fail before connections are refused."
     )
     drain_seconds: float = Field(30.0, ge=0, description="Then: time for what is in flight.")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="debug, info, warning or error."
+    )
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -1,0 +1,42 @@
+"""README's table of settings is the one the code would write: `python -m tests.app.test_settings_table` prints it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from app.settings import Settings
+
+README = Path(__file__).parents[2] / "README.md"
+HEAD = "| variable | default | meaning |\n|---|---|---|\n"
+# Defaults that are found out at start.
+COMPUTED = {"checkpoint": "the one in `weights/`", "decode_workers": "cores, at most 4"}
+
+
+def default(name: str, field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return COMPUTED[name]
+    if field.default is None:
+        return ""
+    return str(field.default) if field.default or field.default == 0 else "none"
+
+
+def table() -> str:
+    rows = [(name.upper(), default(name, field), field.description) for name, field in Settings.model_fields.items()]
+    return HEAD + "".join(f"| `{name}` | {default} | {meaning} |\n" for name, default, meaning in rows)
+
+
+def test_table() -> None:
+    """Names, defaults and meanings stand in README as the code has them."""
+    assert table() in README.read_text()
+
+
+def test_meanings() -> None:
+    """Every setting says what it means."""
+    assert all(field.description and field.description.endswith(".") for field in Settings.model_fields.values())
+
+
+if __name__ == "__main__":
+    print(table(), end="")
