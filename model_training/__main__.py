@@ -15,6 +15,7 @@ COMMANDS = {
     "compare": ("model_training.compare", "print several evaluations in one table"),
     "gallery": ("model_training.gallery", "write an HTML page of reports beside their images and references"),
     "baselines": ("model_training.baselines", "score what needs no model: constants, random and nearest reports"),
+    "card": ("model_training.card", "write the model card of a checkpoint"),
     "labeller": ("model_training.labeller", "score the rule labeller against human codes"),
 }
 

@@ -158,12 +158,15 @@ class DecodingConfig:
 
 @dataclass(frozen=True, slots=True)
 class CardConfig:
-    """What the checkpoint says of itself."""
+    """What the checkpoint and its card say; `notes` are the paragraphs behind the card's figures."""
 
     name: str = "unnamed"
     version: str = "0"
     intended_use: str = "Research use only. Not for clinical use."
     training_data: tuple[str, ...] = ()
+    made_by: str = ""
+    notes: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

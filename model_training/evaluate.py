@@ -87,6 +87,7 @@ def evaluate(task: Task) -> Result:
         "views": task.max_views,
         "options": task.options.as_dict(),
         **({"text": scored[0].view.title, "scores": scored[0].intervals()} if scored else {}),
+        "leads": {one.view.title: one.differences()[MODEL] for one in scored},
         "compared": {title: summary.beside(part["scores"]) for title, part in tables.items()},
         "finding head": finding_scores.summarise(output, fitted),
         "validation": {"studies": len(val.logits), **finding_scores.summarise(val, fitted)},

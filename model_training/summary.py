@@ -116,16 +116,18 @@ def _sources(sources: Rows) -> Iterable[str]:
     for name, part in sources.items():
         if part["text"]:
             yield f"Text, {name}: findings that the rule labeller reads in it against the labels of the images."
-            rows = {
-                system: {**row, **_flat(row, "micro-F1"), **_flat(row, "lead")} for system, row in part["text"].items()
-            }
-            yield table(rows, TEXT_OF_LABELS)
+            yield table({system: beside_bounds(row) for system, row in part["text"].items()}, TEXT_OF_LABELS)
 
 
-def _flat(row: Mapping[str, Any], key: str) -> dict[str, float]:
-    """An estimate as three columns."""
-    bounds = row.get(key, {})
-    return {key: bounds.get("value"), f"{key} low": bounds.get("low"), f"{key} high": bounds.get("high")}
+def beside_bounds(row: Mapping[str, Any]) -> dict[str, float]:
+    """The row with each estimate as three columns."""
+    flat: dict[str, float] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            flat |= {key: value["value"], f"{key} low": value["low"], f"{key} high": value["high"]}
+        else:
+            flat[key] = value
+    return flat
 
 
 def table(rows: Rows, columns: Sequence[str], cell: Any = None) -> str:
