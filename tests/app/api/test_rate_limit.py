@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 def test_token_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A burst passes at once, then one an interval; who waits as told passes, and a quiet client has its burst again."""
+    """A burst passes at once, then one an interval; who waits as told passes; a quiet client has its burst again."""
     now = 1000.0
     monkeypatch.setattr("app.api.rate_limit.time.monotonic", lambda: now)
     limiter = RateLimiter(per_minute=30, burst=3)
