@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXTRAS := openvino,training,evaluation,tracing,dev
 
-.PHONY: setup demo serve test lint bench faults train-phantom train-reference lock clean
+.PHONY: setup demo serve test fuzz lint sbom bench faults train-phantom train-reference lock clean
 
 setup: $(READY)
 
@@ -25,6 +25,10 @@ serve: setup
 
 test: setup
 	$(BIN)/python -m pytest -q
+
+# Thousands of generated requests and hostile files against the real server; `make test` sends hundreds.
+fuzz: setup
+	$(BIN)/python -m pytest -q tests/app/fuzz --long
 
 lint: setup
 	$(BIN)/ruff check .
@@ -63,6 +67,12 @@ faults: setup
 lock: setup
 	$(BIN)/uv pip compile --quiet --universal --no-header --no-emit-index-url --no-annotate --all-extras pyproject.toml \
 	  | grep -vE '^(nvidia-|cuda-|triton)' > constraints.txt.new && mv constraints.txt.new constraints.txt
+
+# What an installation of the service consists of, as CycloneDX JSON: the pinned serving dependencies with their hashes.
+sbom: setup
+	$(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --generate-hashes -c constraints.txt pyproject.toml \
+	  | $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o sbom.json -
+	@echo sbom.json
 
 clean:
 	rm -rf $(VENV) runs
