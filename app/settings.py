@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     decode_workers: int = Field(
         default_factory=lambda: min(4, os.cpu_count() or 1), ge=1, description="Processes that decode images."
     )
-    stall_seconds: float = Field(4.0, gt=0, description="A turn of the engine longer than this makes /readyz fail.")
+    stall_seconds: float = Field(3.0, gt=0, description="A turn of the engine longer than this makes /readyz fail.")
     hang_seconds: float = Field(
         20.0, gt=0, description="One longer than this, or nothing but failures so long, ends the process: exit code 70."
     )

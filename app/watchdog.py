@@ -3,6 +3,7 @@
 /readyz and /livez tell by themselves (`Service.stalled`, `Service.broken`); this acts on it. A native call that hangs
 cannot be interrupted from Python, so the end is `os._exit`, after those who wait have got their 503. Behind it stands
 the timer of `faulthandler`, a C thread that works when the event loop or the interpreter lock is stuck: exit code 1.
+It cannot tell these from a process that was stopped from outside for as long, which ends, too, once it goes on.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ async def watched(service: Service) -> AsyncIterator[None]:
 
 async def _watch(service: Service) -> None:
     limit = service.settings.hang_seconds
-    hung = failing = 0.0
+    clock = asyncio.get_running_loop().time
+    succeeded_at = clock()
     told = False
     probe: asyncio.Task[None] | None = None
     while True:
@@ -46,17 +48,16 @@ async def _watch(service: Service) -> None:
         if service.phase is Phase.STARTING:
             continue
         faulthandler.dump_traceback_later(limit, exit=True)
-        # Counted in ticks of our own: a process that was paused comes back with a long turn and is sound.
-        hung = min(hung + _TICK_SECONDS, service.turn_seconds)
-        failing = failing + _TICK_SECONDS if service.failing else 0.0
         if service.stalled is not told:
             told = service.stalled
             logger.warning("the engine stalls" if told else "the engine goes on")
-        if service.failing and (probe is None or probe.done()):
+        if not service.failing:
+            succeeded_at = clock()
+        elif probe is None or probe.done():
             probe = asyncio.create_task(_probe(service))
-        if hung > limit:
+        if service.turn_seconds > limit:
             await _give_up(service, "a step hangs")
-        if failing > limit:
+        if clock() - succeeded_at > limit:
             await _give_up(service, "every study fails")
         if service.broken:
             await _give_up(service, "the engine has stopped")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.watchdog import EXIT_CODE
+from app.watchdog import EXIT_CODE, watched
+from tests.app.conftest import client_of, running
 from tests.app.faulty import FAULT_FILE
 from tests.app.server import Server, serving
 
@@ -82,24 +84,26 @@ def test_sigterm_during_a_hang(server: Server, fault: Path, picture: bytes) -> N
         assert server.process.wait(PATIENCE) == EXIT_CODE
 
 
-def test_dead_engine(server: Server, fault: Path, picture: bytes) -> None:
-    """When the engine's thread dies its studies are answered 503 and the process ends."""
-    fault.write_text("end the thread")
+@pytest.mark.anyio
+async def test_dead_engine(
+    tiny_checkpoint: Path, picture: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When the engine's thread has died, nothing is made any more, and the process ends."""
+    exits: list[int] = []
+    monkeypatch.setattr("os._exit", exits.append)
+    async with running(tiny_checkpoint) as app, watched(app.state.service), client_of(app) as client:
+        app.state.service.generator.close(0)
+        assert (await client.post(URL, files={"image": picture})).status_code == 503
+        assert (await client.get("/livez")).status_code == 503
+        while not exits:  # noqa: ASYNC110  # as who waits for a process
+            await asyncio.sleep(0.05)
+    assert exits[0] == EXIT_CODE
+    assert "giving up: the engine has stopped" in caplog.text
+
+
+def test_out_of_memory(server: Server, fault: Path, picture: bytes) -> None:
+    """Memory running out fails a study; when nothing succeeds the service is not ready until it does, or ends."""
     with server.client() as client:
-        assert client.post(URL, files={"image": picture}).status_code == 503
-        assert statuses(client) == (503, 503)
-        assert server.process.wait(PATIENCE) == EXIT_CODE
-    server.line("giving up: the engine has stopped")
-
-
-def test_what_passes(server: Server, fault: Path, picture: bytes) -> None:
-    """A process that was stopped goes on; when nothing succeeds the service is not ready until it does, or ends."""
-    with server.client() as client, ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(client.post, f"{URL}?min_new_tokens=40", files={"image": picture})
-        server.process.send_signal(signal.SIGSTOP)
-        time.sleep(2.5)  # longer than a step may take
-        server.process.send_signal(signal.SIGCONT)
-        assert waiting.result().status_code == 200
         fault.write_text("out of memory")
         assert client.post(URL, files={"image": picture}).json()["type"] == "internal-error"
         assert statuses(client) == (200, 200)
