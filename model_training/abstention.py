@@ -13,6 +13,7 @@ from model_training.calibration import RiskCoverage, risk_coverage
 from model_training.finding_scores import Calibration, HeadOutput
 from model_training.generation import Written
 
+COVERAGE = 0.8  # share of validation studies that the shipped bar lets pass
 COVERAGES = (1.0, 0.9, 0.75, 0.5, 0.25)
 BY_SCORE, BY_HEAD, DECISIONS = "reports by score", "reports by finding confidence", "finding decisions by confidence"
 
@@ -20,6 +21,18 @@ BY_SCORE, BY_HEAD, DECISIONS = "reports by score", "reports by finding confidenc
 def report_losses(counts: FloatArray) -> FloatArray:
     """1 - label F1 of each report [studies], from counts [studies, findings, 3]; 0 where nothing was there or said."""
     return np.asarray(1 - np.nan_to_num(f1(counts.sum(axis=1)), nan=1.0), dtype=np.float64)
+
+
+def sureness(output: HeadOutput, calibration: Calibration) -> FloatArray:
+    """Log-probability [studies] that the calibrated head gives its own likeliest answer over all findings."""
+    probabilities = output.probabilities(calibration.temperatures)
+    return np.asarray(np.log(np.maximum(probabilities, 1 - probabilities)).sum(axis=1), dtype=np.float64)
+
+
+def fit_bar(output: HeadOutput, calibration: Calibration) -> float:
+    """The sureness below which a report is to be called uncertain; give it the validation split. NaN for none."""
+    sure = sureness(output, calibration)
+    return float(np.quantile(sure, 1 - COVERAGE)) if len(sure) else float("nan")
 
 
 def curves(
@@ -31,11 +44,10 @@ def curves(
     own likeliest answer over all findings; single decisions of the head by their distance to the threshold.
     """
     found: dict[str, RiskCoverage] = {}
-    probabilities = output.probabilities(calibration.temperatures)
     scored = ~np.isnan(losses)
     if scored.any():
         scores = np.array([one.report.hypotheses[0].score for one in written])
-        sure = np.log(np.maximum(probabilities, 1 - probabilities)).sum(axis=1)
+        sure = sureness(output, calibration)
         found[BY_SCORE] = risk_coverage(scores[scored], losses[scored])
         found[BY_HEAD] = risk_coverage(sure[scored], losses[scored])
     known = ~np.isnan(output.targets)

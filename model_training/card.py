@@ -14,7 +14,7 @@ from typing import Any
 
 from app.inference.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from model_training.config import Config, ConfigError, config_from, load_config
-from model_training.summary import COMPARED, HEAD, TEXT_OF_LABELS, beside_bounds, interval, number, table
+from model_training.summary import ABSTAINING, COMPARED, HEAD, TEXT_OF_LABELS, beside_bounds, interval, number, table
 
 _PAIRED = (
     "The images have labels and no reports. They were **weakly paired**: every epoch each was given a report drawn "
@@ -127,3 +127,6 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
         yield table({"finding head": {"studies": part["studies"], **part["head"]}}, HEAD)
         if part["text"]:
             yield table({system: beside_bounds(row) for system, row in part["text"].items()}, TEXT_OF_LABELS)
+        if part["abstaining"]:
+            yield "Withholding the text where the finding head is unsure:"
+            yield table({name: beside_bounds(row) for name, row in part["abstaining"].items()}, ABSTAINING)

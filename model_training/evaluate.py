@@ -1,6 +1,6 @@
 """Evaluation of a checkpoint: reports by the very engine that serves, scored beside controls and baselines.
 
-Writes `evaluation.json` ("metrics" and "calibration" are what `export` puts into the manifest, "details" is the rest),
+Writes `evaluation.json` ("details" is for people and comparisons, the rest is what `export` puts into the manifest),
 `evaluation.md`, `predictions.csv` and `risk-coverage.png`.
 """
 
@@ -62,6 +62,7 @@ class Result:
     output: HeadOutput
     fitted: Calibration
     curves: dict[str, RiskCoverage]
+    bar: float  # `abstention.fit_bar`
 
 
 def evaluate(task: Task) -> Result:
@@ -76,7 +77,8 @@ def evaluate(task: Task) -> Result:
     scored = score([*views, *([alone] if alone else [])])
     frontal = scored.pop() if alone else None
     output, fitted, val = calibrate(task, written)
-    sources = source_scores.score_sources({MODEL: written, BLANK: blank}, task.train, output, fitted)
+    bar = abstention.fit_bar(val, fitted)
+    sources = source_scores.score_sources({MODEL: written, BLANK: blank}, task.train, output, fitted, bar)
     losses = report_losses(written, scored)
     curves = abstention.curves(written, losses, output, fitted)
     tables: dict[str, dict[str, Any]] = {
@@ -105,7 +107,7 @@ def evaluate(task: Task) -> Result:
         "sources": sources,
         "abstaining": abstention.summarise(curves),
     }
-    return Result(metrics, details, written, losses, output, fitted, curves)
+    return Result(metrics, details, written, losses, output, fitted, curves, bar)
 
 
 def report_losses(written: Sequence[Written], scored: Sequence[Scored]) -> FloatArray:
@@ -153,6 +155,7 @@ def write(result: Result, metrics: Mapping[str, Any], folder: Path) -> None:
     content = {
         "metrics": metrics,
         "calibration": result.fitted.as_dict(result.output.names),
+        "uncertain below": result.bar,
         "details": result.details,
     }
     (folder / "evaluation.json").write_text(json.dumps(summary.plain(content), indent=1, allow_nan=False) + "\n")
@@ -190,6 +193,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layout", choices=LAYOUTS, help="the collection's layout, where it cannot be told")
     parser.add_argument("--split", default="test", choices=(*SPLITS, "none"), help="studies to score (default: test)")
     parser.add_argument("--train-data", type=Path, help="where train and val are, if not in the same collection")
+    parser.add_argument("--precision", default="exact", choices=("exact", "fast"), help="as served (default: exact)")
     parser.add_argument("--views", type=int, help="at most so many images a study, frontal first (default: all)")
     parser.add_argument("--out", type=Path, help="folder for the JSON, Markdown, CSV and PNG")
     add_decoding_arguments(parser)
@@ -201,7 +205,7 @@ def run(args: argparse.Namespace) -> int:
         collection = read_collection(args.data, args.layout)
         home = read_collection(args.train_data) if args.train_data else collection
         studies = collection.split(None if args.split == "none" else args.split)
-        generator = Generator.load(args.checkpoint, max_queue=2 * IN_FLIGHT)
+        generator = Generator.load(args.checkpoint, precision=args.precision, max_queue=2 * IN_FLIGHT)
     except (OSError, ValueError, CheckpointError) as error:
         print(f"error: {error}")
         return 2

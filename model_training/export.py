@@ -30,6 +30,7 @@ def export_model(
     *,
     metrics: Mapping[str, Any] | None = None,
     calibration: Mapping[str, Mapping[str, float]] | None = None,
+    uncertain_below: float | None = None,
 ) -> str:
     """Writes the archive and its SHA-256 beside it. Returns the SHA-256.
 
@@ -52,6 +53,8 @@ def export_model(
         "findings": [
             {"name": name, **UNCALIBRATED, **(calibration or {}).get(name, {})} for name in config.data.findings
         ],
+        # Of the log-probability that the finding head gives its own likeliest answer over all findings; null: unknown.
+        "uncertain_below": uncertain_below,
         "default_options": DecodingOptions(
             num_beams=config.decoding.num_beams,
             length_penalty=config.decoding.length_penalty,
@@ -137,6 +140,7 @@ def run(args: argparse.Namespace) -> int:
             args.out,
             metrics=evaluation.get("metrics"),
             calibration=evaluation.get("calibration"),
+            uncertain_below=evaluation.get("uncertain below"),
         )
     except (OSError, CheckpointError) as error:
         print(f"error: {error}")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model_training import agreement, r2gen
+from model_training import abstention, agreement, r2gen
 from model_training.agreement import FloatArray
 from model_training.bootstrap import estimate
 from model_training.calibration import expected_calibration_error
@@ -37,9 +37,14 @@ Sources = dict[str, dict[str, Any]]
 
 
 def score_sources(
-    systems: Mapping[str, Sequence[Written]], train: Sequence[Study], output: HeadOutput, calibration: Calibration
+    systems: Mapping[str, Sequence[Written]],
+    train: Sequence[Study],
+    output: HeadOutput,
+    calibration: Calibration,
+    bar: float,
 ) -> Sources:
-    """For each source that studies name: `studies`, `head` in a few numbers, `findings` one by one, and `text`.
+    """For each source that studies name: `studies`, `head` in a few numbers, `findings` one by one, `text`, and
+    `abstaining` where the head is less sure than `bar`.
 
     `systems` are the model and the blank control on the same studies; the best constant is that of the source's own
     training studies.
@@ -50,11 +55,13 @@ def score_sources(
         members = [i for i, one in enumerate(written) if one.study.source == name]
         part = HeadOutput(output.names, output.logits[members], output.targets[members])
         texts = {system: [every[i].text(_sections(every[i])) for i in members] for system, every in systems.items()}
+        studies = [written[i].study for i in members]
         sources[name] = {
             "studies": len(members),
             "head": head_row(part, calibration),
             "findings": score_findings(part, calibration),
-            "text": score_texts([written[i].study for i in members], texts, [s for s in train if s.source == name]),
+            "text": score_texts(studies, texts, [s for s in train if s.source == name]),
+            "abstaining": score_abstaining(studies, texts[MODEL], abstention.sureness(part, calibration), bar),
         }
     return sources
 
@@ -106,6 +113,35 @@ def score_texts(
     return rows
 
 
+def score_abstaining(
+    studies: Sequence[Study], texts: Sequence[str], sure: FloatArray, bar: float
+) -> dict[str, dict[str, Any]]:
+    """Share of the studies answered, micro-F1 of their text, and its gain over answering all, with 95% intervals: at
+    the shipped bar, and for the surest 80% of these studies. Empty where nothing is labelled."""
+    known, truth = _truth(studies)
+    if not (known & truth).any():
+        return {}
+    counts = _counts(_named(texts), truth) * known[..., None]
+
+    def micro_f1(kept: FloatArray, weights: FloatArray) -> FloatArray:
+        return agreement.micro_f1(np.tensordot(weights * kept, counts, axes=1))
+
+    def gain(kept: FloatArray, weights: FloatArray) -> FloatArray:
+        return micro_f1(kept, weights) - micro_f1(np.ones_like(kept), weights)
+
+    rows: dict[str, dict[str, Any]] = {}
+    surest = float(np.quantile(sure, 1 - abstention.COVERAGE))
+    for name, least in (("at the shipped bar", bar), (f"the surest {abstention.COVERAGE:.0%}", surest)):
+        kept = (sure >= least).astype(np.float64)
+        if kept.any():
+            scores = {
+                key: asdict(estimate(partial(f, kept), len(sure)))
+                for key, f in (("micro-F1", micro_f1), ("gain", gain))
+            }
+            rows[name] = {"answered": float(kept.mean()), **scores}
+    return rows
+
+
 def best_constant(known: Bools, truth: Bools) -> Bools:
     """The findings bool[findings] that have the highest micro-F1 when stated of every study: the commonest few."""
     positives = (known & truth).sum(axis=0)
@@ -136,7 +172,9 @@ def signs(texts: Sequence[str]) -> dict[str, float]:
 
 def compact(sources: Sources) -> Sources:
     """What the manifest holds of it: no table by finding."""
-    return {name: {key: part[key] for key in ("studies", "head", "text")} for name, part in sources.items()}
+    return {
+        name: {key: part[key] for key in ("studies", "head", "text", "abstaining")} for name, part in sources.items()
+    }
 
 
 def _sections(one: Written) -> tuple[str, ...]:

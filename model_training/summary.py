@@ -24,6 +24,7 @@ TEXT_OF_LABELS = (
     "micro-F1", "micro-F1 low", "micro-F1 high", "lead", "lead low", "lead high", "macro-F1", "distinct", "marks",
     "prior", "beyond labels",
 )  # fmt: skip
+ABSTAINING = ("answered", "micro-F1", "micro-F1 low", "micro-F1 high", "gain", "gain low", "gain high")
 Rows = Mapping[str, Mapping[str, Any]]
 
 _SCORERS = (
@@ -117,6 +118,7 @@ def _sources(sources: Rows) -> Iterable[str]:
         if part["text"]:
             yield f"Text, {name}: findings that the rule labeller reads in it against the labels of the images."
             yield table({system: beside_bounds(row) for system, row in part["text"].items()}, TEXT_OF_LABELS)
+            yield table({name: beside_bounds(row) for name, row in part["abstaining"].items()}, ABSTAINING)
 
 
 def beside_bounds(row: Mapping[str, Any]) -> dict[str, float]:

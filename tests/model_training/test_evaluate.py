@@ -105,9 +105,11 @@ def test_export_takes_metrics_and_calibration_as_they_are(
     """The checkpoint decides by the fitted temperatures and thresholds."""
     written = content(evaluation)
     parts = {"metrics": written["metrics"], "calibration": written["calibration"]}
+    parts["uncertain_below"] = written["uncertain below"]
     export_model(tiny_model, tiny_tokenizer, tiny_config, tmp_path / "tiny.pt", **parts)
     manifest = load_checkpoint(tmp_path / "tiny.pt").manifest
     assert manifest["metrics"] == written["metrics"]
+    assert manifest["uncertain_below"] == written["uncertain below"] < 0
     assert {f["name"]: {k: f[k] for k in ("temperature", "threshold")} for f in manifest["findings"]} == (
         written["calibration"]
     )
