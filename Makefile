@@ -55,8 +55,12 @@ train-reference: setup
 	$(BIN)/python -m model_training evaluate $(REFERENCE)/xray-report-reference.pt --data $(XRAY_REPORT_DATA)/radiographs --out $(REFERENCE)/evaluation
 	$(BIN)/python -m model_training export --run $(REFERENCE) --out $(REFERENCE)/xray-report-reference.pt --evaluation $(REFERENCE)/evaluation/evaluation.json
 
-bench: setup
-	$(BIN)/python -m benchmarks
+# The peers have an environment of their own: they bring servers and event loops that would change ours.
+# ARGS=--short takes five minutes.
+BENCH := .venv-bench
+bench:
+	$(MAKE) setup VENV=$(BENCH) EXTRAS=$(EXTRAS),bench
+	$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 # Load and faults on a real server; `make faults RUNS=soak` goes on for half an hour.
 RUNS :=

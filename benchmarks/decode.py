@@ -1,59 +1,124 @@
 """Decoding alone: reports a second from ready memories, every contestant with random weights of the same shape.
 
 Shapes: that of the shipped model, and 6 layers of width 512. Four beams, 60 tokens forced, 49 memory positions.
-Hugging Face `generate` runs a BART decoder of the same layers, width, heads and vocabulary; so the arithmetic is the
-same and the tokens are not. Token identity is held by `tests/app/inference/test_beam_search.py`.
+Hugging Face `generate` runs a BART decoder and CTranslate2 a Whisper decoder of the same layers, width, heads and
+vocabulary: the arithmetic is the same and the tokens are not. Token identity is held by
+`tests/app/inference/test_beam_search.py`.
 """
 
 from __future__ import annotations
 
-import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
-from transformers import BartConfig, BartForConditionalGeneration
+from transformers import BartConfig, BartForConditionalGeneration, WhisperConfig, WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 
 from app.inference.beam_search import BeamLane
 from app.inference.checkpoint import script
-from app.inference.decoder import ArchiveDecoder, Decoder, LaneStep, PackedDecoder
-from app.inference.generator import fast_bfloat16
+from app.inference.decoder import ArchiveDecoder, Decoder, LaneStep, PackedLinear
+from app.inference.generator import choose_device, fast_bfloat16, make_decoder
 from app.inference.options import DecodingOptions
 from app.inference.tokenizer import BOS, EOS, PAD
-from benchmarks.results import Row
+from benchmarks.results import Row, rates, ratio
 from model_training.config import config_from
 from model_training.model.build import build_model
 
 TOKENS, BEAMS, POSITIONS = 60, 4, 49
-BATCHES = (1, 8, 16)
 SHAPES = {
     "shipped shape": {"width": 192, "layers": 3, "heads": 4, "vocabulary": 450},
     "L=6 d=512": {"width": 512, "layers": 6, "heads": 8, "vocabulary": 1000},
 }
-GOALS = {"ours exact": 1.5, "ours fast": 4.0}
-HF = "HF generate float32"
+HF, CT2_F32, CT2_INT8 = "HF generate float32", "CTranslate2 float32", "CTranslate2 int8"
+EXACT, FAST, BOUND = "ours exact", "ours fast", "bound: bfloat16 products alone"
+# Ours over theirs, by contestant and peer, at batch 8 and 16.
+GOALS = {(EXACT, HF): 1.5, (FAST, HF): 4.0, (FAST, CT2_INT8): 1.3, (FAST, CT2_F32): 2.5, (FAST, BOUND): None}
 
 Contestant = Callable[[int], None]
 
 
-def contestants(shape: dict[str, int]) -> dict[str, Contestant]:
+def contestants(shape: dict[str, int], device: torch.device) -> dict[str, Contestant]:
     """Name to a function that generates a batch of reports."""
     torch.manual_seed(0)
     model = {"encoder": "resnet-tiny", "max_new_tokens": TOKENS} | {k: shape[k] for k in ("width", "layers", "heads")}
     config = config_from({"model": model, "data": {"findings": ["any"]}})
-    module = script(build_model(config, shape["vocabulary"]))
+    module = script(build_model(config, shape["vocabulary"])).to(device)
     found: dict[str, Contestant] = {
-        HF: partial(generate, hugging_face(shape), shape["width"]),
+        HF: partial(generate, hugging_face(shape).to(device), shape["width"]),
         "ours, archive stepped plainly": partial(search, module, ArchiveDecoder(module)),
-        "ours exact": partial(search, module, PackedDecoder(module, torch.float32)),
+        EXACT: partial(search, module, make_decoder(module, "exact")),
     }
-    if fast_bfloat16(torch.device("cpu")):
-        found["ours fast"] = partial(search, module, PackedDecoder(module, torch.bfloat16))
+    if fast_bfloat16(device):
+        found[FAST] = partial(search, module, make_decoder(module, "fast"))
+        found[BOUND] = partial(multiply, bare_products(shape, device), shape["width"])
+    if device.type == "cpu":
+        found |= ctranslate2_contestants(shape)
     return found
+
+
+def ctranslate2_contestants(shape: dict[str, int]) -> dict[str, Contestant]:
+    """CTranslate2's Whisper with ready features, which skips its encoder."""
+    try:
+        import ctranslate2
+        from ctranslate2.converters.transformers import WhisperLoader
+    except ImportError:
+        print("CTranslate2 is not installed: left out")
+        return {}
+    config = WhisperConfig(
+        vocab_size=shape["vocabulary"],
+        d_model=shape["width"],
+        encoder_layers=1,
+        encoder_attention_heads=shape["heads"],
+        encoder_ffn_dim=shape["width"],
+        decoder_layers=shape["layers"],
+        decoder_attention_heads=shape["heads"],
+        decoder_ffn_dim=4 * shape["width"],
+        num_mel_bins=8,
+        max_source_positions=POSITIONS,
+        max_target_positions=2 * TOKENS + 8,
+        pad_token_id=PAD,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        decoder_start_token_id=BOS,
+        suppress_tokens=[],
+        begin_suppress_tokens=[],
+    )
+    spec = WhisperLoader().get_model_spec(WhisperForConditionalGeneration(config).eval())
+    special = ["<|pad|>", "<|startoftranscript|>", "<|endoftext|>", "<|notimestamps|>", "<|transcribe|>", "<|en|>"]
+    spec.register_vocabulary([*special, *(f"w{i}" for i in range(shape["vocabulary"] - len(special)))])
+    spec.config.suppress_ids = spec.config.suppress_ids_begin = []
+    spec.config.alignment_heads, spec.config.lang_ids = [(0, 0)], [5]
+    spec.validate()
+    threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        spec.save(folder)
+        return {
+            name: partial(
+                translate,
+                ctranslate2.models.Whisper(folder, device="cpu", compute_type=kind, intra_threads=threads),
+                shape["width"],
+            )
+            for name, kind in ((CT2_F32, "float32"), (CT2_INT8, "int8"))
+        }
+
+
+def translate(model: object, width: int, batch: int) -> None:
+    """`batch` reports by CTranslate2, the end token suppressed, so that it writes its half of `max_length`."""
+    import ctranslate2
+
+    features = ctranslate2.StorageView.from_array(np.random.randn(batch, POSITIONS, width).astype(np.float32))
+    prompts = [[BOS, 3]] * batch  # start, no timestamps
+    found = model.generate(  # type: ignore[attr-defined]  # CTranslate2 has no types
+        features, prompts, beam_size=BEAMS, max_length=2 * TOKENS, suppress_tokens=[EOS], suppress_blank=False
+    )
+    if any(len(one.sequences_ids[0]) != TOKENS for one in found):
+        raise RuntimeError(f"CTranslate2 wrote {len(found[0].sequences_ids[0])} tokens, not {TOKENS}")
 
 
 def hugging_face(shape: dict[str, int]) -> BartForConditionalGeneration:
@@ -79,7 +144,7 @@ def hugging_face(shape: dict[str, int]) -> BartForConditionalGeneration:
 
 def generate(model: BartForConditionalGeneration, width: int, batch: int) -> None:
     """`batch` reports by Hugging Face."""
-    memory = BaseModelOutput(last_hidden_state=torch.randn(batch, POSITIONS, width))
+    memory = BaseModelOutput(last_hidden_state=torch.randn(batch, POSITIONS, width, device=model.device))
     model.generate(
         encoder_outputs=memory, num_beams=BEAMS, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False
     )
@@ -88,7 +153,7 @@ def generate(model: BartForConditionalGeneration, width: int, batch: int) -> Non
 def search(module: torch.jit.ScriptModule, decoder: Decoder, batch: int) -> None:
     """`batch` reports by our beam search over a decoder."""
     constants = decoder.prepare(_constants(module, batch))
-    lane = BeamLane(BEAMS, batch, TOKENS, torch.device("cpu"))
+    lane = BeamLane(BEAMS, batch, TOKENS, constants[0].device)
     options = DecodingOptions(num_beams=BEAMS, max_new_tokens=TOKENS, min_new_tokens=TOKENS)
     for _ in range(batch):
         lane.admit(options)
@@ -96,41 +161,58 @@ def search(module: torch.jit.ScriptModule, decoder: Decoder, batch: int) -> None
     while lane.size:
         (logits,) = decoder.step([LaneStep(*lane.inputs(), constants, state)])
         for slot in lane.advance(logits):
+            lane.sequences(slot)
             lane.remove(slot)
 
 
+def bare_products(shape: dict[str, int], device: torch.device) -> list[PackedLinear]:
+    """The matrix products of one step, with weights of their own for every layer."""
+    d = shape["width"]
+    layer = [(d, 3 * d), (d, d), (d, d), (d, d), (d, 4 * d), (4 * d, d)]
+    sizes = [*(shape["layers"] * layer), (d, shape["vocabulary"])]
+    return [PackedLinear(torch.rand(n, m, device=device), None, torch.bfloat16) for m, n in sizes]
+
+
+def multiply(products: list[PackedLinear], width: int, batch: int) -> None:
+    """What `batch` reports cost when nothing but the products is done: the roofline of decoding."""
+    rows = torch.rand(batch * BEAMS, 4 * width).bfloat16().to(choose_device("auto"))
+    inputs = {width: rows[:, :width].contiguous(), 4 * width: rows}
+    for _ in range(TOKENS):
+        for i, product in enumerate(products):
+            product(inputs[4 * width if i % 6 == 5 and i < len(products) - 1 else width])
+
+
 def _constants(module: torch.jit.ScriptModule, batch: int) -> list[Tensor]:
-    memory = torch.randn(batch, POSITIONS, module.memory_norm.weight.shape[0])
-    constants: list[Tensor] = module.decoder.constants(memory, torch.ones(batch, POSITIONS, dtype=torch.bool))
+    weight = module.memory_norm.weight
+    memory = torch.randn(batch, POSITIONS, weight.shape[0], device=weight.device)
+    mask = torch.ones(batch, POSITIONS, dtype=torch.bool, device=weight.device)
+    constants: list[Tensor] = module.decoder.constants(memory, mask)
     return constants
 
 
-def run(rounds: int) -> list[Row]:
+def run(rounds: int, short: bool) -> list[Row]:
     """Contestants take turns, `rounds` times; a ratio is the median of the ratios of single rounds."""
     rows = []
+    device = choose_device("auto")
     for label, shape in SHAPES.items():
-        runners = contestants(shape)
-        for batch in BATCHES:
-            rates: dict[str, list[float]] = {name: [] for name in runners}
+        runners = contestants(shape, device)
+        for batch in (8,) if short else (1, 8, 16):
+            measured: dict[str, list[float]] = {name: [] for name in runners}
             for turn in range(rounds + 1):
                 for name, runner in runners.items():
                     started = time.perf_counter()
                     with torch.inference_mode():
                         runner(batch)
                     if turn:  # the first warms up
-                        rates[name].append(batch / (time.perf_counter() - started))
-            rows += _rows(f"{label}, batch {batch}", batch, rates)
+                        measured[name].append(batch / (time.perf_counter() - started))
+            rows += _rows(f"{label}, batch {batch}", batch, measured)
     return rows
 
 
-def _rows(label: str, batch: int, rates: dict[str, list[float]]) -> list[Row]:
-    rows = []
-    for name, values in rates.items():
-        spread = (min(values), max(values))
-        rows.append(Row(f"{label}: {name}", statistics.median(values), "reports/s", spread=spread))
-        if name != HF:
-            ratios = [ours / theirs for ours, theirs in zip(values, rates[HF], strict=True)]
-            goal = GOALS.get(name) if batch > 1 else None
-            spread = (min(ratios), max(ratios))
-            rows.append(Row(f"{label}: {name} / HF", statistics.median(ratios), "times", HF, spread, goal))
+def _rows(label: str, batch: int, measured: dict[str, list[float]]) -> list[Row]:
+    rows = [rates(f"{label}: {name}", "reports/s", values) for name, values in measured.items()]
+    for (ours, peer), goal in GOALS.items():
+        if ours in measured and peer in measured:
+            name = f"{label}: {ours} / {peer}"
+            rows.append(ratio(name, measured[ours], measured[peer], peer, goal if batch > 1 else None))
     return rows

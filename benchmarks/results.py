@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +14,7 @@ from pathlib import Path
 import torch
 
 FOLDER = Path(__file__).parent / "results"
-PACKAGES = ("torch", "transformers", "numpy")
+PACKAGES = ("torch", "numpy", "transformers", "ctranslate2", "onnxruntime", "openvino", "litserve", "ray")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,28 @@ class Row:
     peer: str = ""
     spread: tuple[float, float] = (0.0, 0.0)
     goal: float | None = None
+    at_most: bool = False  # the goal is an upper bound
+    note: str = ""
 
     @property
     def met(self) -> bool | None:
         """Whether the goal was reached; None without one."""
-        return None if self.goal is None else self.value >= self.goal
+        if self.goal is None:
+            return None
+        return self.value <= self.goal if self.at_most else self.value >= self.goal
+
+
+def rates(name: str, unit: str, values: Sequence[float]) -> Row:
+    """The median of one contestant's rounds."""
+    return Row(name, statistics.median(values), unit, spread=(min(values), max(values)))
+
+
+def ratio(
+    name: str, ours: Sequence[float], theirs: Sequence[float], peer: str, goal: float | None = None, note: str = ""
+) -> Row:
+    """Ours over a peer's, round by round, both from the same interleaved run."""
+    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+    return Row(name, statistics.median(ratios), "times", peer, (min(ratios), max(ratios)), goal, note=note)
 
 
 def machine() -> dict[str, str | int]:
@@ -79,5 +97,8 @@ def print_table(name: str, rows: Sequence[Row]) -> None:
     print(f"{name}: {machine()}, {versions()}")
     for row in rows:
         low, high = row.spread
-        verdict = "" if row.goal is None else f"goal {row.goal:g} {'met' if row.met else 'MISSED'}"
-        print(f"  {row.name:44s} {row.value:9.2f} {row.unit:10s} ({low:.2f} to {high:.2f})  {verdict}")
+        bound = "at most " if row.at_most else ""
+        verdict = "" if row.goal is None else f"goal {bound}{row.goal:g} {'met' if row.met else 'MISSED'}"
+        print(
+            f"  {row.name:60s} {row.value:9.2f} {row.unit:10s} ({low:.2f} to {high:.2f})  {verdict} {row.note}".rstrip()
+        )

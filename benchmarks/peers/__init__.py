@@ -1,0 +1,1 @@
+"""The same archive behind other servers, as their users would put it there."""

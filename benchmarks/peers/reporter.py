@@ -1,0 +1,101 @@
+"""What every peer serves: a batch of studies through the archive, with our decoding, preprocessing and beam search.
+
+Only the batching is theirs: a batch is taken as a whole, and whoever is in it waits for the longest.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from app.images.decode import decode_image
+from app.inference.beam_search import BeamLane
+from app.inference.checkpoint import load_checkpoint
+from app.inference.decoder import ArchiveDecoder, LaneStep
+from app.inference.generator import to_unit_range
+from app.inference.options import DecodingOptions
+
+MAX_BATCH = 16
+BATCH_WAIT_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One image file and the options of its report."""
+
+    image: bytes
+    options: DecodingOptions
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> Job:
+        """`{"image": base64, "options": {…}}`."""
+        return cls(base64.b64decode(body["image"]), DecodingOptions(**body["options"]))
+
+
+class Reporter:
+    """The archive, stepped plainly."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        loaded = load_checkpoint(checkpoint)
+        self.module, self.tokenizer = loaded.module, loaded.tokenizer
+        self.decoder = ArchiveDecoder(self.module)
+        self.warm_up()
+
+    def warm_up(self) -> None:
+        """TorchScript compiles at the first calls."""
+        picture = torch.zeros(64, 64)
+        for size in (1, 2, MAX_BATCH, MAX_BATCH):
+            self.write(
+                [self.module.preprocess(picture)] * size, [DecodingOptions(num_beams=3, max_new_tokens=4)] * size
+            )
+
+    def prepare(self, image: bytes) -> Tensor:
+        """An image file as the network sees it."""
+        with torch.inference_mode():
+            prepared: Tensor = self.module.preprocess(to_unit_range(decode_image(image).pixels))
+        return prepared
+
+    def report(self, jobs: list[Job]) -> list[str]:
+        """Reports on a batch, in order."""
+        return self.write([self.prepare(job.image) for job in jobs], [job.options for job in jobs])
+
+    @torch.inference_mode()
+    def write(self, images: list[Tensor], options: list[DecodingOptions]) -> list[str]:
+        """Encodes together; decodes those of one beam width together."""
+        parts = [part[:, None] for part in self.module.encode(torch.stack(images))]
+        _, constants = self.module.begin(*parts, torch.ones(len(images), 1, dtype=torch.bool))
+        groups = defaultdict(list)
+        for i, one in enumerate(options):
+            groups[one.num_beams].append(i)
+        found = {}
+        for members in groups.values():
+            chosen = [options[i] for i in members]
+            found |= dict(zip(members, self._search([c[members] for c in constants], chosen), strict=True))
+        return [found[i] for i in range(len(images))]
+
+    def _search(self, constants: list[Tensor], options: list[DecodingOptions]) -> list[str]:
+        beams, longest = options[0].num_beams, max(one.max_new_tokens for one in options)
+        lane = BeamLane(beams, len(options), longest, torch.device("cpu"))
+        running = [lane.admit(one) for one in options]
+        state = self.decoder.allocate(len(options), beams, longest)
+        tables = [table.clone() for table in constants] + state
+        found: dict[int, str] = {}
+        while lane.size:
+            n = lane.size
+            step = LaneStep(*lane.inputs(), [t[:n] for t in tables[: len(constants)]], [s[:n] for s in state])
+            (logits,) = self.decoder.step([step])
+            for slot in lane.advance(logits):
+                ids = lane.sequences(slot)[0].ids
+                found[running[slot]] = "\n\n".join(self.tokenizer.decode(ids).values())
+                last = lane.remove(slot)
+                for table in tables:
+                    table[slot] = table[last]
+                running[slot] = running[last]
+                running.pop()
+        return [found[i] for i in range(len(options))]

@@ -1,0 +1,296 @@
+"""The whole service beside other servers of the same archive: open-loop Poisson arrivals, mixed widths and lengths.
+
+Every contestant gets the same mixture: one image a study, 1 to 4 beams, 20 to 120 tokens forced. Its goodput is the
+highest rate of answers at which 99 of 100 come within `LIMIT_SECONDS`, over a ladder of arrival rates around what it
+does with 16 clients that wait for each other. The client shares the machine with the server, for all of them alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import itertools
+import json
+import os
+import random
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from app.images.decode import decode_image
+from app.inference.generator import Generator
+from app.inference.options import DecodingOptions
+from benchmarks.faults.client import Answer, Request, ask, poisson
+from benchmarks.results import Row, rates, ratio
+
+CHECKPOINT = Path(__file__).parents[1] / "weights" / "xray-report-phantom.pt"
+SAMPLE = CHECKPOINT.with_name("sample-frontal.png")
+LIMIT_SECONDS = 1.5
+CLIENTS = 16
+START_SECONDS = 120.0
+OURS = "xray-report"
+
+Job = tuple[bytes, DecodingOptions]
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A server: its command line (`{port}` filled in) and how it is asked."""
+
+    name: str
+    command: tuple[str, ...]
+    request: Callable[[Job], Request]
+
+
+def _ours(job: Job) -> Request:
+    image, options = job
+    query = "&".join(f"{name}={getattr(options, name)}" for name in ("num_beams", "min_new_tokens", "max_new_tokens"))
+    return Request("POST", f"/v1/report?{query}", "image/png", image)
+
+
+def _theirs(path: str) -> Callable[[Job], Request]:
+    def request(job: Job) -> Request:
+        image, options = job
+        body = {"image": base64.b64encode(image).decode(), "options": options.as_dict()}
+        return Request("POST", path, "application/json", json.dumps(body).encode())
+
+    return request
+
+
+def _peer(name: str, path: str = "/report") -> tuple[tuple[str, ...], Callable[[Job], Request]]:
+    command = (sys.executable, "-W", "ignore", "-m", f"benchmarks.peers.{name}_app", str(CHECKPOINT), "{port}")
+    return command, _theirs(path)
+
+
+CONTESTANTS = (
+    Contestant(OURS, (sys.executable, "-m", "app.cli", "serve", "--port", "{port}"), _ours),
+    Contestant("LitServe", *_peer("litserve", "/predict")),
+    Contestant("Ray Serve", *_peer("ray")),
+    Contestant("FastAPI, one at a time", *_peer("plain")),
+)
+
+
+def mixture(seed: int) -> Iterator[Job]:
+    """Studies without end, the same for every contestant."""
+    rng = random.Random(seed)
+    sample = Image.open(SAMPLE)
+    files = []
+    for shift in range(0, 64, 8):
+        file = io.BytesIO()
+        sample.crop((shift, 0, sample.width, sample.height)).save(file, "PNG")
+        files.append(file.getvalue())
+    while True:
+        length = rng.randint(20, 120)
+        options = DecodingOptions(num_beams=rng.randint(1, 4), min_new_tokens=length, max_new_tokens=length)
+        yield rng.choice(files), options
+
+
+@contextmanager
+def serving(contestant: Contestant) -> Iterator[tuple[int, int]]:
+    """The port and process id of a contestant that has answered; it and all it started are ended."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(  # noqa: S603 (the commands above)
+        [part.format(port=port) for part in contestant.command],
+        cwd=CHECKPOINT.parents[1],
+        env=os.environ | {"XRAY_REPORT_LOG_LEVEL": "error", "RAY_DEDUP_LOGS": "0"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        until = time.monotonic() + START_SECONDS
+        request = contestant.request(next(mixture(0)))
+        while asyncio.run(ask(port, request)).status != 200:
+            if time.monotonic() > until or process.poll() is not None:
+                raise RuntimeError(f"{contestant.name} did not start")
+            time.sleep(0.5)
+        yield port, process.pid
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@dataclass(slots=True)
+class Load:
+    """What came of one load: answers, and the time over which they came."""
+
+    answers: list[Answer]
+    seconds: float
+
+    def good(self, within: float = float("inf")) -> list[float]:
+        """Seconds of the reports that came in time."""
+        return [one.seconds for one in self.answers if one.status == 200 and one.seconds <= within]
+
+    @property
+    def rate(self) -> float:
+        """Reports a second."""
+        return len(self.good()) / self.seconds
+
+    def keeps(self, limit: float) -> bool:
+        """Whether 99 of 100 got their report within the limit."""
+        return len(self.good(limit)) >= 0.99 * len(self.answers)
+
+    def percentile(self, share: float) -> float:
+        """Seconds of the reports."""
+        return float(np.quantile(self.good() or [float("inf")], share))
+
+
+async def closed_loop(port: int, requests: Iterator[Request], clients: int, seconds: float) -> Load:
+    """Clients that send the next request when they have their answer."""
+    answers: list[Answer] = []
+    started = time.perf_counter()
+
+    async def client() -> None:
+        while time.perf_counter() - started < seconds:
+            answers.append(await ask(port, next(requests)))
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return Load(answers, time.perf_counter() - started)
+
+
+async def open_loop(port: int, requests: Iterator[Request], rate: float, seconds: float) -> Load:
+    """Poisson arrivals, `rate` a second. The time runs until the last answer."""
+    answers: list[Answer] = []
+
+    async def arrive() -> None:
+        answers.append(await ask(port, next(requests)))
+
+    started = time.perf_counter()
+    await poisson(rate, seconds, arrive)
+    return Load(answers, time.perf_counter() - started)
+
+
+def crowd(port: int, requests: Iterator[Request], seconds: float) -> float:
+    """Reports a second with as many clients as keep any contestant busy."""
+    asyncio.run(closed_loop(port, requests, 4, 2.0))
+    return asyncio.run(closed_loop(port, requests, CLIENTS, seconds)).rate
+
+
+def goodput(port: int, requests: Iterator[Request], rates: Sequence[float], seconds: float) -> float:
+    """The highest of these arrival rates that is answered within the limit; 0 if none is."""
+    best = 0.0
+    for rate in rates:
+        load = asyncio.run(open_loop(port, requests, rate, seconds))
+        if not load.keeps(LIMIT_SECONDS):
+            break
+        best = len(load.answers) / max(seconds, load.seconds)
+    return best
+
+
+def run(rounds: int, short: bool) -> list[Row]:
+    """Contestants take turns, each in a process of its own that ends before the next begins."""
+    steps, seconds = ((0.6, 0.9), 8.0) if short else ((0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0), 15.0)
+    contestants = CONTESTANTS[:3] if short else CONTESTANTS
+    crowds: dict[str, list[float]] = {one.name: [] for one in contestants}
+    goodputs: dict[str, list[float]] = {one.name: [] for one in contestants}
+    for turn in range(rounds):
+        for contestant in contestants:
+            requests = map(contestant.request, mixture(turn))
+            with serving(contestant) as (port, _):
+                full = crowd(port, requests, seconds)
+                crowds[contestant.name].append(full)
+                goodputs[contestant.name].append(goodput(port, requests, [step * full for step in steps], seconds))
+    title = f"goodput, p99 within {LIMIT_SECONDS:g} s"
+    rows = [rates(f"{CLIENTS} clients, closed loop: {name}", "reports/s", values) for name, values in crowds.items()]
+    rows += [rates(f"{title}: {name}", "reports/s", values) for name, values in goodputs.items()]
+    for name, values in goodputs.items():
+        if name != OURS and min(values) > 0:
+            goal = None if name.startswith("FastAPI") else 1.5
+            rows.append(ratio(f"{title}: {OURS} / {name}", goodputs[OURS], values, name, goal))
+    capacity = statistics.median(goodputs[OURS]) or statistics.median(crowds[OURS])
+    return [*rows, *alone(capacity, seconds), engine_share(crowds[OURS])]
+
+
+def alone(capacity: float, seconds: float) -> list[Row]:
+    """Ours without neighbours: latency under load, overload, idling, the HTTP layer's own time."""
+    contestant = CONTESTANTS[0]
+    requests = map(contestant.request, mixture(99))
+    with serving(contestant) as (port, pid):
+        asyncio.run(closed_loop(port, requests, 4, 3.0))
+        unloaded = asyncio.run(closed_loop(port, requests, 1, seconds)).percentile(0.5)
+        busy = asyncio.run(open_loop(port, requests, 0.8 * capacity, 2 * seconds)).percentile(0.99)
+        peak = asyncio.run(closed_loop(port, requests, 2 * CLIENTS, seconds)).rate
+        over = asyncio.run(open_loop(port, requests, 3 * peak, seconds))
+        refused = [one.seconds * 1e3 for one in over.answers if one.status == 503]
+        others = [one.status for one in over.answers if one.status not in (200, 503)]
+        time.sleep(1.0)
+        before = _cpu_seconds(pid)
+        time.sleep(10.0)
+        idle = 100 * (_cpu_seconds(pid) - before) / 10.0
+        own = asyncio.run(_own_time(port))
+    return [
+        Row("unloaded p50", unloaded * 1e3, "ms"),
+        Row("p99 at 80% of goodput / unloaded p50", busy / unloaded, "times", goal=3.0, at_most=True),
+        Row(f"reports at 3x overload / with {2 * CLIENTS} clients", over.rate / peak, "times", goal=0.95),
+        Row(
+            "rejection p99 at 3x overload",
+            float(np.quantile(refused, 0.99)) if refused else 0.0,
+            "ms",
+            goal=20.0,
+            at_most=True,
+            note=f"{len(refused)} of {len(over.answers)} refused, {len(others)} other answers",
+        ),
+        Row("idle, share of a core", idle, "%", goal=1.0, at_most=True),
+        Row("HTTP layer's own time, JPEG of 500 KB, p50", own, "ms", goal=3.0, at_most=True),
+    ]
+
+
+def engine_share(service: Sequence[float]) -> Row:
+    """The service at its fullest beside the engine alone: the same mixture, images in memory, all submitted at once."""
+    jobs = list(itertools.islice(mixture(0), 96))
+    generator = Generator.load(CHECKPOINT, max_queue=len(jobs))
+    try:
+        generator.warm_up()
+        pictures = [decode_image(image).pixels for image, _ in jobs]
+        measured = []
+        for _ in service:
+            started = time.perf_counter()
+            for future in [generator.submit([p], o) for p, (_, o) in zip(pictures, jobs, strict=True)]:
+                future.result()
+            measured.append(len(jobs) / (time.perf_counter() - started))
+    finally:
+        generator.close()
+    return ratio(f"{CLIENTS} clients / engine alone, images in memory", service, measured, "the engine alone", 0.5)
+
+
+async def _own_time(port: int) -> float:
+    """Milliseconds between the client's clock and the sum of the stages the answer tells."""
+    noise = np.random.default_rng(0).integers(0, 256, (900, 900), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "JPEG", quality=78)
+    request = Request("POST", "/v1/report?num_beams=1&max_new_tokens=1", "image/jpeg", file.getvalue())
+    own = []
+    for _ in range(30):
+        answer = await ask(port, request)
+        timing = json.loads(answer.body)["timing"]
+        stages = sum(timing[f"{name}_ms"] for name in ("decode", "queue", "encode", "generate"))
+        own.append(answer.seconds * 1e3 - stages)
+    return statistics.median(own)
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Processor time of a process and its children so far."""
+    total = 0.0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if pid in (int(stat.parent.name), int(fields[1])):
+                total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
