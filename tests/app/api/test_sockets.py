@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import time
@@ -55,6 +56,65 @@ def test_slow_client(server: Server) -> None:
     assert 0.9 < time.monotonic() - started < 4
 
 
+def test_hundred_slow_clients(server: Server, picture: bytes) -> None:
+    """Clients that send a byte now and then, of head or body, are closed by the deadline; others are served."""
+    head, body = f"POST {URL} HTTP/1.1\r\nHost: test\r\nX: ".encode(), "Content-Type: image/png\r\nContent-Length: 99"
+    started = time.monotonic()
+    slow = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(50)]
+    for connection in slow:
+        connection.sendall(head)
+    slow += [send(server, body) for _ in range(50)]
+    for _ in range(3):
+        time.sleep(0.2)
+        for connection in slow:
+            connection.sendall(b"x")
+    with server.client() as client:
+        assert client.post(URL, files={"image": picture}).status_code == 200
+    for connection in slow:
+        answer = everything(connection)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"content-type: application/problem+json" in answer
+    assert time.monotonic() - started < 10
+
+
+def test_silent_client(server: Server) -> None:
+    """A connection without a request is closed by the deadline, too, and there is nothing to say."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"hello\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
+        b"GET /livez HTTP/1.1\r\n\r\n",  # no Host
+        b"GET /livez HTTP/1.1\r\nHost: test\r\nX: " + b"x" * 70_000,
+        b"POST /v1/report HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
+        b"POST /v1/report HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\nno\r\n",
+    ],
+)
+def test_not_http(server: Server, request_: bytes) -> None:
+    """What is not HTTP gets a problem document all the same, and its connection is closed."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(request_)
+        connection.shutdown(socket.SHUT_WR)
+        head, _, body = everything(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in head
+    assert json.loads(body)["type"] == "malformed-request"
+    assert not [entry for entry in server.log if entry["level"] == "error"]
+
+
+def test_pipelined_requests(server: Server) -> None:
+    """Requests sent without waiting for answers are answered in order."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n" * 5)
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        assert everything(connection).count(b"HTTP/1.1 200 ") == 6
+
+
 def test_client_that_leaves(server: Server, picture: bytes) -> None:
     """A client that goes while it uploads or waits is logged as 499, without a traceback, and leaves nothing behind."""
     before = server.written.count('"status": 499')
@@ -69,9 +129,12 @@ def test_client_that_leaves(server: Server, picture: bytes) -> None:
     assert "error" not in {entry["level"] for entry in server.log}
     with server.client() as client:
         assert client.post(URL, files={"image": picture}).status_code == 200
-        metrics = client.get("/metrics").text
-    assert "xray_report_active_rows 0.0" in metrics
-    assert "xray_report_queue_depth 0.0" in metrics
+        until = time.monotonic() + 5  # the engine counts after it has answered
+        while not {"xray_report_active_rows 0.0", "xray_report_queue_depth 0.0"} <= set(
+            client.get("/metrics").text.splitlines()
+        ):
+            assert time.monotonic() < until
+            time.sleep(0.02)
 
 
 def test_declared_too_large(server: Server) -> None:
