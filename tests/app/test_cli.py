@@ -88,6 +88,17 @@ def test_wrong_checkpoint(
     assert "SHA-256 does not match: expected 000" in line
 
 
+def test_no_decode_worker(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A machine that cannot start decode workers is one line and exit code 1, too."""
+    monkeypatch.setattr("app.cli.configure_logging", lambda level: None)
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    assert main(["serve", "--port", "0", "--checkpoint", str(tiny_checkpoint)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("xray-report: no decode worker can be started")
+
+
 def test_bad_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A setting that cannot be is one line naming the variable."""
     monkeypatch.setenv("XRAY_REPORT_MAX_QUEUE", "none")

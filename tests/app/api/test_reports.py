@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from app.api.service import Service
+from app.images.pool import DecodePool
 from app.inference.generator import Generator
 from app.report import DISCLAIMER
 from tests.app.conftest import client_of, running
@@ -268,11 +269,53 @@ async def test_overload(tiny_checkpoint: Path) -> None:
 
 
 async def test_buffered_bytes(tiny_checkpoint: Path, picture: bytes) -> None:
-    """Uploads together hold no more bytes than set."""
-    async with running(tiny_checkpoint, max_buffered_bytes=1024) as app, client_of(app) as client:
-        big = picture + bytes(2048)
-        assert (await post(client, big)).json()["type"] == "overloaded"
-        assert app.state.service.held_bytes == 0
+    """Uploads and the pixels in them together hold no more bytes than set."""
+    async with running(tiny_checkpoint, max_buffered_bytes=10_000) as app, client_of(app) as client:
+        large = png(Image.new("L", (101, 100)))
+        assert len(large) < 1000
+        for file in (picture + bytes(10_000), large):
+            assert (await post(client, file)).json()["type"] == "overloaded"
+            assert app.state.service.held_bytes == 0
+        assert (await post(client, picture)).status_code == 200
+
+
+async def test_no_worker(tiny_checkpoint: Path, picture: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When no decode worker can be had that is the service's trouble, and may pass: 503."""
+    async with running(tiny_checkpoint) as app, client_of(app) as client:
+        pool: DecodePool = app.state.service.decoder
+        seat = pool._seats.get()
+        pool._seats.put(seat)
+        seat.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.executable", "/nowhere/python")
+            response = await post(client, picture)
+        assert (response.status_code, response.json()["type"]) == (503, "overloaded")
+        assert (await post(client, picture)).status_code == 200
+
+
+async def test_same_study_twice(client: httpx.AsyncClient) -> None:
+    """A study sent again gets the same answer, alone or among others, but for ids and times."""
+    study = [png(phantom(shift=3)), jpeg(phantom(90, 70, shift=4))]
+    first = (await post(client, *study, include="alternatives,tokens")).json()
+    others = (post(client, png(phantom(shift=i)), num_beams=i) for i in range(1, 7))
+    again, *_ = await asyncio.gather(post(client, *study, include="alternatives,tokens"), *others)
+    second = again.json()
+    for answer in (first, second):
+        for name in ("id", "created", "timing"):
+            del answer[name]
+    hypotheses = [[answer.pop("report"), *answer.pop("alternatives")] for answer in (first, second)]
+    findings = [answer.pop("findings") for answer in (first, second)]
+    for one, other in zip(*hypotheses, strict=True):
+        for name in ("score", "token_log_probabilities"):
+            assert one.pop(name) == pytest.approx(other.pop(name), abs=1e-4)
+        assert one == other
+    for one, other in zip(*findings, strict=True):
+        assert one.pop("probability") == pytest.approx(other.pop("probability"), abs=1e-4)
+        assert one == other
+    for answer in (first, second):
+        for image in answer["images"]:
+            image["view_probability"] = round(image["view_probability"], 3)
+    assert first == second
 
 
 async def test_concurrent_answers_are_their_own(client: httpx.AsyncClient) -> None:

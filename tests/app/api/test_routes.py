@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import re
 from pathlib import Path
 
 import httpx
@@ -16,10 +17,11 @@ from app.api.problems import TABLE
 from app.api.service import Phase, Service
 from app.inference.checkpoint import CheckpointError
 from app.main import create_app
-from app.settings import load_settings
+from app.settings import SettingsError, load_settings
 from tests.app.conftest import client_of, running
 
 pytestmark = pytest.mark.anyio
+QUICK = {"num_beams": 1, "max_new_tokens": 2}
 
 
 async def test_health(client: httpx.AsyncClient) -> None:
@@ -27,6 +29,30 @@ async def test_health(client: httpx.AsyncClient) -> None:
     for path in ("/livez", "/readyz"):
         response = await client.get(path)
         assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+async def test_head(client: httpx.AsyncClient) -> None:
+    """What is polled answers HEAD as it answers GET."""
+    for path in ("/livez", "/readyz", "/metrics"):
+        response = await client.head(path)
+        assert response.status_code == 200
+        assert response.headers["content-type"] == (await client.get(path)).headers["content-type"]
+
+
+async def test_security_headers(client: httpx.AsyncClient, picture: bytes) -> None:
+    """Every answer, an error's as well, forbids a browser to guess types, embed it, or load anything for it."""
+    for response in (
+        await client.get("/livez"),
+        await client.get("/nothing"),
+        await client.post("/v1/report", files={"image": picture}, params=QUICK),
+        await client.post("/v1/report", files={"image": b"no image"}),
+    ):
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["x-frame-options"] == "DENY"
+        assert response.headers["referrer-policy"] == "no-referrer"
+        assert response.headers["cross-origin-resource-policy"] == "same-origin"
+        assert response.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert "server" not in response.headers
 
 
 async def test_before_it_is_warm(tiny_checkpoint: Path, picture: bytes) -> None:
@@ -192,8 +218,7 @@ async def test_api_keys(tiny_checkpoint: Path, picture: bytes) -> None:
 
 
 async def test_documentation(app: FastAPI, client: httpx.AsyncClient) -> None:
-    """/docs is there, and the OpenAPI document names every option, body, and problem of the report."""
-    assert (await client.get("/docs")).status_code == 200
+    """The OpenAPI document names every option, body, and problem of the report."""
     document = (await client.get("/openapi.json")).json()
     report = document["paths"]["/v1/report"]["post"]
     assert {parameter["name"] for parameter in report["parameters"]} >= {"num_beams", "length_penalty", "sections"}
@@ -203,6 +228,31 @@ async def test_documentation(app: FastAPI, client: httpx.AsyncClient) -> None:
     assert documented == {"400", "401", "406", "408", "413", "415", "422", "429", "503", "504"}
     assert list(report["responses"]["422"]["content"]) == ["application/problem+json"]
     assert "HTTPValidationError" not in json.dumps(document)
+
+
+async def test_docs_need_no_other_host(client: httpx.AsyncClient) -> None:
+    """All that /docs loads comes from here, and its policy lets it load and run nothing else."""
+    page = await client.get("/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "http" not in page.text
+    assert "<script>" not in page.text
+    policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["connect-src"] == "'self'"
+    for path in re.findall('(?:src|href)="([^"]+)"', page.text):
+        asset = await client.get(f"/{path}")
+        assert asset.status_code == 200, path
+        assert asset.headers["content-type"].partition(";")[0] in ("text/javascript", "text/css", "image/png")
+    missing = await client.get("/docs/nothing.js")
+    assert (missing.status_code, missing.json()["type"]) == (404, "not-found")
+
+
+async def test_forwarded_addresses(tiny_checkpoint: Path) -> None:
+    """A typing error among the trusted proxies is an error at start."""
+    networks = load_settings(checkpoint=tiny_checkpoint, trusted_proxies="10.0.0.0/8, ::1").trusted_proxies
+    assert networks == ("10.0.0.0/8", "::1/128")
+    with pytest.raises(SettingsError, match=r"^XRAY_REPORT_TRUSTED_PROXIES: "):
+        load_settings(checkpoint=tiny_checkpoint, trusted_proxies="proxy.example")
 
 
 def test_table_of_problems() -> None:
