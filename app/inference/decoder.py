@@ -114,14 +114,15 @@ class _View:
     study soon share all but their last tokens, so that attention reads little more than one sequence instead of K.
     """
 
-    def __init__(self, lane: LaneStep, first: int, heads: int, dtype: torch.dtype) -> None:
+    def __init__(self, lane: LaneStep, first: int, heads: int, dtype: torch.dtype, used: int | None) -> None:
         self.studies, self.beams, _ = lane.ancestors.shape
         self.rows = slice(first, first + self.studies * self.beams)
         self.heads = heads
         cache, held = lane.state
         cross, given = lane.constants
         slots = self._take_places(lane, held)
-        used = int(held.flatten(0, 1).any(0).nonzero()[-1]) + 1
+        if used is None:
+            used = int(held.flatten(0, 1).any(0).nonzero()[-1]) + 1
         self.history = _additive(held[..., :used], dtype)
         self.given = _additive(given[:, None], dtype)
         layers, self.width = cache.shape[1], cache.shape[-1]
@@ -198,10 +199,11 @@ class PackedDecoder:
         held = self._embedding.new_zeros((studies, beams, length * beams), dtype=torch.bool)
         return [self._embedding.new_zeros(shape, dtype=self.dtype), held]
 
-    def step(self, lanes: Sequence[LaneStep]) -> list[Tensor]:
+    def step(self, lanes: Sequence[LaneStep], used: int | None = None) -> list[Tensor]:
+        """`used` bounds the places in use from above, for those who must not ask the device."""
         views: list[_View] = []
         for lane in lanes:
-            views.append(_View(lane, views[-1].rows.stop if views else 0, self.heads, self.dtype))
+            views.append(_View(lane, views[-1].rows.stop if views else 0, self.heads, self.dtype, used))
         tokens = _joined([lane.tokens.flatten() for lane in lanes])
         places = _joined([lane.positions.repeat_interleave(lane.tokens.shape[1]) for lane in lanes])
         x = (self._embedding[tokens] + self._positions[places]).to(self.dtype)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from app.inference.checkpoint import load_checkpoint
+from app.inference.cuda_graphs import GraphedDecoder
 from app.inference.decoder import ArchiveDecoder, LaneStep, PackedDecoder
 
 LENGTH = 12
@@ -61,3 +63,34 @@ def test_lanes_stepped_together_get_what_the_archive_gives_each(
             worst = max(worst, float((one - other)[spoken].abs().max()))
     assert worst < tolerance
     assert dtype == torch.float32 or worst > 0
+
+
+@torch.inference_mode()
+def test_recorded_steps_give_what_plain_ones_give(tiny_checkpoint: Path) -> None:
+    """Fixed inputs, lengths in blocks and places undone after recording: the logits stay the same.
+
+    The recorder here takes the steps again as a GPU would; recording itself needs one.
+    """
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    plain = PackedDecoder(checkpoint.module, torch.float32)
+    recordings = 0
+
+    def record(work: Callable[[], None]) -> Callable[[], None]:
+        nonlocal recordings
+        recordings += 1
+        work()
+        return work
+
+    recorded = GraphedDecoder(plain, record)
+    size = checkpoint.manifest["image_size"]
+    views = torch.rand(8, 1, size, size, generator=torch.Generator().manual_seed(0))
+    parts = [part.unflatten(0, (2, 4)) for part in checkpoint.module.encode(views)]
+    constants = plain.prepare(checkpoint.module.begin(*parts, torch.ones(2, 4, dtype=torch.bool))[1])
+    states = plain.allocate(2, 3, LENGTH), recorded.allocate(2, 3, LENGTH)
+    for step in lane_inputs(3, 2, len(checkpoint.tokenizer), 0):
+        (expected,), (found,) = (
+            decoder.step([LaneStep(*step, constants, state)])
+            for decoder, state in zip((plain, recorded), states, strict=True)
+        )
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert recordings == 1
