@@ -51,8 +51,8 @@ async def _run(run: str, given: argparse.Namespace) -> list[Row]:
     with _folder(small=run == "faults") as (folder, small), serving(folder) as server:
         good = await studies.with_expected(server.port, studies.good())
         peak = await capacity(server, good, min(10.0, given.seconds), rounds=3)
-        bench = Bench(server, good, studies.bad(), LOAD * peak, given.seconds)
-        print(f"{run}: capacity {peak:.2f} reports/s, load {bench.rate:.2f}/s", flush=True)
+        bench = Bench(server, good, studies.bad(), LOAD * peak.reports, given.seconds)
+        print(f"{run}: capacity {peak.reports:.2f} reports/s, load {bench.rate:.2f}/s", flush=True)
         if run == "overload":
             return overload_rows(await overload(server, good, peak, given.overload))
         if run == "soak":
@@ -72,7 +72,7 @@ async def _faults(bench: Bench, disk: Path | None) -> tuple[list[Phase], int]:
 
     async def run(name: str, fault: phases.Fault | None = None, turn: phases.Turn | None = None) -> Phase:
         # Whatever else runs on the machine, the load is a share of what the server can take now.
-        bench.rate = LOAD * await capacity(bench.server, bench.good, 5.0, rounds=1)
+        bench.rate = LOAD * (await capacity(bench.server, bench.good, 5.0, rounds=1)).reports
         return await bench.run(name, fault, turn)
 
     bench.seconds = max(bench.seconds, RECEIVE_DEADLINE_SECONDS + 4.0)

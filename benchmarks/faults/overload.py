@@ -12,8 +12,16 @@ from benchmarks.faults.client import Answer, Request, ask, new_id, poisson
 from benchmarks.faults.server import Server
 
 
-async def capacity(server: Server, good: list[Request], seconds: float, rounds: int, clients: int = 24) -> float:
-    """Reports a second with `clients` that ask again at once, the best of `rounds` of so many `seconds`."""
+@dataclass(frozen=True, slots=True, order=True)
+class Pace:
+    """Reports a second, and how many processors the server had the time of: less when others use the machine."""
+
+    reports: float
+    processors: float
+
+
+async def capacity(server: Server, good: list[Request], seconds: float, rounds: int, clients: int = 24) -> Pace:
+    """With `clients` that ask again at once, the best of `rounds` of so many `seconds`."""
 
     async def busy(until: float) -> int:
         done = 0
@@ -22,9 +30,10 @@ async def capacity(server: Server, good: list[Request], seconds: float, rounds: 
             done += answer.status == 200 and time.monotonic() < until
         return done
 
-    async def round_() -> float:
-        until = time.monotonic() + seconds
-        return sum(await asyncio.gather(*(busy(until) for _ in range(clients)))) / seconds
+    async def round_() -> Pace:
+        until, before = time.monotonic() + seconds, server.processor_seconds()
+        done = sum(await asyncio.gather(*(busy(until) for _ in range(clients))))
+        return Pace(done / seconds, (server.processor_seconds() - before) / seconds)
 
     return max([await round_() for _ in range(rounds)])
 
@@ -33,8 +42,9 @@ async def capacity(server: Server, good: list[Request], seconds: float, rounds: 
 class Overload:
     """What became of the newcomers, and of those who were refused and came back when told."""
 
-    peak: float
+    peak: Pace
     seconds: float
+    processors: float = 0.0
     sent: int = 0
     right: int = 0
     wrong: int = 0
@@ -56,7 +66,7 @@ class Overload:
         return statistics.quantiles(self.refused_seconds, n=100)[98] if len(self.refused_seconds) > 1 else 0.0
 
 
-async def overload(server: Server, good: list[Request], peak: float, seconds: float) -> Overload:
+async def overload(server: Server, good: list[Request], peak: Pace, seconds: float) -> Overload:
     """Newcomers at three times `peak` for `seconds`; whoever is refused obeys Retry-After once, with the same id."""
     result = Overload(peak, seconds)
     ends = time.monotonic() + seconds
@@ -85,5 +95,10 @@ async def overload(server: Server, good: list[Request], peak: float, seconds: fl
         result.came_back += 1
         result.succeeded += count(request, answer)
 
-    await poisson(3 * peak, seconds, arrive)
+    async def watch() -> None:
+        before = server.processor_seconds()
+        await asyncio.sleep(seconds)
+        result.processors = (server.processor_seconds() - before) / seconds
+
+    await asyncio.gather(watch(), poisson(3 * peak.reports, seconds, arrive))
     return result

@@ -61,6 +61,11 @@ class Server:
         """Resident mebibytes of the server and its workers."""
         return sum(map(_resident, (self.process.pid, *self.workers)))
 
+    def processor_seconds(self) -> float:
+        """Processor time the server has had so far, without its workers."""
+        user, system = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def open_files(self) -> int:
         """Open file descriptors of the server."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
