@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 
 from app.api.problems import TABLE
 from tests.app.conftest import client_of, running
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.anyio
 URL = "/v1/report"
@@ -89,6 +90,15 @@ async def test_every_problem_of_a_report_is_documented(document: dict[str, Any])
     documented = {int(status) for status in document["paths"][URL]["post"]["responses"]}
     elsewhere = {403, 404, 405, 499, 500}
     assert documented == {200} | {status for status, _ in TABLE.values()} - elsewhere
+
+
+async def test_errors_in_the_readme(document: dict[str, Any]) -> None:
+    """README lists the problems a report documents, and those of the frame, as the code has them."""
+    responses = document["paths"][URL]["post"]["responses"].values()
+    named = {name for response in responses for name in response["description"].split(", ")}
+    named |= {"not-found", "method-not-allowed", "internal-error"}
+    rows = [f"| {status} | `{name}` | {title} |" for name, (status, title) in TABLE.items() if name in named]
+    assert "\n".join(["| status | type | meaning |", "|---|---|---|", *rows, ""]) in (ROOT / "README.md").read_text()
 
 
 async def test_keys(app: FastAPI, tiny_checkpoint: Path, document: dict[str, Any]) -> None:
