@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     )
     precision: Literal["auto", "exact", "fast"] = Field(
         "auto",
-        description="exact is float32; fast runs in bfloat16 what is faster so, where the hardware has it; auto is exact.",
+        description="exact is float32; fast runs in bfloat16 what is faster so, where the hardware can; auto is exact.",
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
