@@ -48,7 +48,7 @@ class Overload:
     sent: int = 0
     right: int = 0
     wrong: int = 0
-    other: int = 0  # neither a report nor a 503 with Retry-After
+    other: list[int] = field(default_factory=list)  # statuses neither 200 nor 503 with Retry-After
     done_in_time: int = 0  # reports given while the load lasted
     refused_seconds: list[float] = field(default_factory=list)
     told_seconds: list[int] = field(default_factory=list)
@@ -85,7 +85,7 @@ async def overload(server: Server, good: list[Request], peak: Pace, seconds: flo
         if count(request, answer):
             return
         if answer.status != 503 or "retry-after" not in answer.headers:
-            result.other += 1
+            result.other.append(answer.status)
             return
         wait = int(answer.headers["retry-after"])
         result.refused_seconds.append(answer.seconds)
