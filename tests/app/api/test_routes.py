@@ -236,6 +236,7 @@ async def test_docs_need_no_other_host(client: httpx.AsyncClient) -> None:
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert "http" not in page.text
     assert "<script>" not in page.text
+    assert "unsafe" not in page.headers["content-security-policy"]
     policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == policy["connect-src"] == "'self'"
