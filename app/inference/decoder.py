@@ -123,8 +123,8 @@ class _View:
         slots = self._take_places(lane, held)
         if used is None:
             used = int(held.flatten(0, 1).any(0).nonzero()[-1]) + 1
-        self.history = _additive(held[..., :used], dtype)
-        self.given = _additive(given[:, None], dtype)
+        self.history = _additive(held[..., :used], dtype)[:, None]
+        self.given = given[:, None, None]
         layers, self.width = cache.shape[1], cache.shape[-1]
         self.table = cache.view(-1, 2 * self.width)
         blocks = torch.arange(self.studies * layers, device=slots.device).view(-1, layers, 1) * cache.shape[2]
@@ -166,8 +166,8 @@ class _View:
 
 
 def _additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """bool[N,K,M] as a mask to add, [N,1,K,M]."""
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))[:, None]
+    """A mask, True where something is seen, as one to add."""
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
 
 
 class PackedDecoder:
@@ -192,7 +192,7 @@ class PackedDecoder:
         return {"layers.0.self_qkv.weight", "layers.0.cross_kv.weight", "positions.weight"} <= names
 
     def prepare(self, constants: list[Tensor]) -> list[Tensor]:
-        return [constants[0].to(self.dtype), constants[1]]
+        return [constants[0].to(self.dtype), _additive(constants[1], self.dtype)]
 
     def allocate(self, studies: int, beams: int, length: int) -> list[Tensor]:
         shape = (studies, len(self._layers), length * beams, 2, self._embedding.shape[1])
