@@ -92,6 +92,7 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
             Examples(studies, texts, tokenizer, config, model, args.cache or args.out / "cache", pairing)
             for studies, texts in splits
         )
+        model.set_prior(train.labels)
         trainer = Trainer(config, model, tokenizer, train, val, args.out, processes)
         if resuming:
             trainer.resume(run_state.load_state(args.out, config, trainer.fingerprint))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -41,6 +43,13 @@ class ReportModel(nn.Module):
         # What the decoder must never say.
         self.register_buffer("forbidden", torch.tensor([PAD, BOS, UNK]), persistent=False)
 
+    def set_prior(self, labels: Tensor) -> None:
+        """Lets the finding bias be the log odds of labels f32[N,F], NaN where unlabelled, so that training need not
+        first unlearn that every finding is as likely as not. One study more of each kind keeps them finite."""
+        positive, negative = (labels == 1).sum(0), (labels == 0).sum(0)
+        with torch.no_grad():
+            self.finding_bias.copy_(((positive + 1) / (negative + 1)).log())
+
     @torch.jit.export
     def preprocess(self, image: Tensor) -> Tensor:
         """Greyscale f32[H,W] in 0..1 to f32[1,S,S]: aspect ratio kept, padded to a square, standardised.
@@ -64,10 +73,11 @@ class ReportModel(nn.Module):
     def encode(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Images f32[B,1,S,S], each on its own, to memory f32[B,P,D], finding logits f32[B,F], view logits f32[B,2].
 
-        A finding shows somewhere, not everywhere: its logit is a smooth maximum over positions.
+        A finding shows somewhere, not everywhere: its evidence is a smooth maximum over positions, 0 where none says
+        anything, and its logit that and the prior.
         """
         features = self.encoder(views)
-        evidence = torch.logsumexp(self.finding_head(features), 1)
+        evidence = torch.logsumexp(self.finding_head(features), 1) - math.log(features.shape[1])
         memory = self.memory_norm(self.memory_projection(features))
         return memory, evidence + self.finding_bias, self.view_head(features.mean(1))
 

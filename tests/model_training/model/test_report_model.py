@@ -101,3 +101,13 @@ def test_evidence_of_views_adds_up(tiny_model: ReportModel) -> None:
     twice, _ = tiny_model.begin(pair[0], pair[1], pair[2], torch.tensor([[True, True]]))
     bias = tiny_model.finding_bias
     torch.testing.assert_close(twice - bias, 2 * (once - bias))
+
+
+@torch.inference_mode()
+def test_a_picture_that_says_nothing_leaves_the_prior(tiny_model: ReportModel) -> None:
+    """Without evidence a finding is as likely as in the studies learnt from, whatever the number of views."""
+    model = copy.deepcopy(tiny_model)
+    model.finding_head.weight.zero_()
+    model.set_prior(torch.tensor([[1.0, torch.nan, 0.0]] * 2 + [[0.0, torch.nan, 0.0]] * 5))
+    _, findings, _ = model.encode(torch.rand(1, 1, 64, 64))
+    torch.testing.assert_close(findings.sigmoid()[0], torch.tensor([3 / 9, 1 / 2, 1 / 9]))
