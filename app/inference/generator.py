@@ -277,8 +277,8 @@ def fast_bfloat16(device: torch.device) -> bool:
 def make_decoder(module: torch.jit.ScriptModule, precision: str) -> Decoder:
     """The decoder that steps studies of all widths together, or the archive's own if it is not a Transformer.
 
-    Where all studies have one width, a narrow archive (192) steps 1.2 times as fast by itself; with 1 to 4 beams mixed the
-    packed decoder writes 1.4 (float32) to 1.9 times (bfloat16) as many reports.
+    Where all studies have one width, a narrow archive (192) steps 1.2 times as fast by itself; with 1 to 4 beams mixed
+    the packed decoder writes 1.4 (float32) to 1.9 times (bfloat16) as many reports.
     """
     if not PackedDecoder.supports(module):
         return ArchiveDecoder(module)
