@@ -69,23 +69,13 @@ def overload_rows(result: Overload) -> list[Row]:
 
 def soak_rows(result: Soak) -> list[Row]:
     """Mixed load for long."""
-    memory, files = result.memory, result.files
-    growth = result.third(2, memory) / result.third(1, memory)
-    opened = result.third(2, files) - result.third(1, files)
+    growth, opened = result.third(2) / result.third(1), result.files_after - result.files_before
     return [
         *phase_rows(result.phase),
         Row("soak: length", result.phase.seconds / 60, "min"),
-        Row(
-            "soak: memory, last third of that before", growth, "ratio", spread=_spread(memory), goal=1.03, at_most=True
-        ),
-        Row(
-            "soak: open files, last third less that before",
-            opened,
-            "files",
-            spread=_spread(files),
-            goal=0,
-            at_most=True,
-        ),
+        Row("soak: memory, last third of that before", growth, "ratio", goal=1.03, at_most=True),
+        Row("soak: memory", result.third(2), "MiB", spread=_spread(result.memory)),
+        Row("soak: open files, after less before", opened, "files", goal=0, at_most=True),
     ]
 
 

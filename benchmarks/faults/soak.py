@@ -14,22 +14,27 @@ from dataclasses import dataclass, field
 from benchmarks.faults.phases import Bench, Phase, some_are_bad, some_leave
 
 SAMPLE_SECONDS = 2.0
+SETTLE_SECONDS = 5.0
 KILL_EVERY = 30  # samples
 
 
 @dataclass(slots=True)
 class Soak:
-    """Samples of memory in mebibytes and of open files, in thirds of the time: the first warms, the others compare."""
+    """Samples of memory in mebibytes, in thirds of the time: the first warms, the others compare.
+
+    Files are counted while nobody is connected, before and after.
+    """
 
     phase: Phase
     memory: list[float] = field(default_factory=list)
-    files: list[int] = field(default_factory=list)
+    files_before: int = 0
+    files_after: int = 0
 
-    def third(self, number: int, samples: list[float] | list[int]) -> float:
-        """The median of the last third (2) or of that before (1)."""
-        size = len(samples) // 3
-        end = len(samples) - (2 - number) * size
-        return statistics.median(samples[end - size : end])
+    def third(self, number: int) -> float:
+        """The median memory of the last third (2) or of that before (1)."""
+        size = len(self.memory) // 3
+        end = len(self.memory) - (2 - number) * size
+        return statistics.median(self.memory[end - size : end])
 
 
 async def soak(bench: Bench) -> Soak:
@@ -44,11 +49,14 @@ async def soak(bench: Bench) -> Soak:
         while time.monotonic() < until:
             await asyncio.sleep(SAMPLE_SECONDS)
             samples.memory.append(bench.server.memory())
-            samples.files.append(bench.server.open_files())
             if len(samples.memory) % KILL_EVERY == 0 and (workers := bench.server.workers):
                 with suppress(ProcessLookupError):
                     os.kill(random.choice(workers), signal.SIGKILL)
                     phase.faults += 1
 
+    await asyncio.sleep(SETTLE_SECONDS)
+    samples.files_before = bench.server.open_files()
     samples.phase = await bench.run("soak", sample, mixed)
+    await asyncio.sleep(SETTLE_SECONDS)
+    samples.files_after = bench.server.open_files()
     return samples

@@ -32,7 +32,7 @@ def test_count() -> None:
 def test_thirds() -> None:
     """The last third is compared with the one before; the first warms."""
     soak = Soak(Phase("x", 1.0, 1.0, 0.0), memory=[9.0, 9.0, 9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
-    assert (soak.third(1, soak.memory), soak.third(2, soak.memory)) == (2.0, 5.0)
+    assert (soak.third(1), soak.third(2)) == (2.0, 5.0)
 
 
 @asynccontextmanager
