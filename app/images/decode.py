@@ -16,6 +16,8 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageChops
 
 MAX_PIXELS = 40_000_000
+# JPEG's own limit. PNG has none, and a picture of 40 million rows costs five times one of as many pixels.
+MAX_SIDE = 65_535
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -103,6 +105,8 @@ def _decode(data: bytes, kind: str, max_pixels: int, network_size: int | None) -
     width, height = image.size
     if width * height > max_pixels:
         raise ImageTooLargeError(f"the image has {width * height} pixels, more than {max_pixels}")
+    if max(width, height) > MAX_SIDE:
+        raise ImageTooLargeError(f"the image has a side of more than {MAX_SIDE} pixels")
     if kind == "PNG":
         # Pillow skips the checksums of pixel chunks when it decodes: a flipped bit would pass as anatomy.
         image.verify()

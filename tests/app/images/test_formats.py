@@ -93,7 +93,10 @@ REFUSED: dict[str, list[bytes]] = {
         jpeg(phantom())[:-30],
         png(phantom()).replace(b"IDAT", b"IDAT\1", 1),
     ],
-    "more pixels than `MAX_PIXELS`": [claiming(png(phantom()), 10_000, 10_000)],
+    "more pixels than `MAX_PIXELS`, or a side above 65,535": [
+        claiming(png(phantom()), 10_000, 10_000),
+        claiming(png(phantom()), 1, 65_536),
+    ],
     "GIF, TIFF, BMP, WebP, SVG, PDF, ZIP, text": [
         *map(saved, ("GIF", "TIFF", "BMP", "WEBP", "PDF")),
         b"<svg/>",
