@@ -99,6 +99,7 @@ def _load(service: Service) -> None:
         sha256=settings.checkpoint_sha256,
         device=settings.device,
         precision=settings.precision,
+        threads=settings.threads,
         max_rows=settings.max_rows,
         max_queue=settings.max_queue,
         observer=service.metrics,

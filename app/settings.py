@@ -50,6 +50,11 @@ class Settings(BaseSettings):
         "auto",
         description="exact is float32; fast runs in bfloat16 what is faster so, where the hardware can; auto is exact.",
     )
+    threads: int = Field(
+        default_factory=lambda: max(1, (os.cpu_count() or 1) - 1),
+        ge=1,
+        description="Processor threads for the network: one core is left to the rest of the service.",
+    )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     api_key_hashes: Annotated[frozenset[str], NoDecode] = Field(

@@ -174,6 +174,7 @@ class Engine:
 
     def _run(self) -> None:
         try:
+            torch.set_num_threads(torch.get_num_threads())  # OpenMP keeps the number thread by thread
             with torch.inference_mode():
                 while self._turn():
                     pass

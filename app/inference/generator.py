@@ -55,11 +55,16 @@ class Generator:
         *,
         device: str = "auto",
         precision: str = "auto",
+        threads: int | None = None,
         max_rows: int = 64,
         max_queue: int = 64,
         observer: Observer | None = None,
     ) -> None:
-        """Raises `UnsupportedDeviceError`, and `CheckpointError` when the self-test fails on the device."""
+        """`threads` for torch in this process; None leaves it as it is.
+
+        Raises `UnsupportedDeviceError`, and `CheckpointError` when the self-test fails on the device."""
+        if threads:
+            torch.set_num_threads(threads)
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self.manifest = checkpoint.manifest

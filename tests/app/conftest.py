@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 from fastapi import FastAPI
 
 from app.api.service import Phase, Service
@@ -28,6 +29,14 @@ def _clean_environment() -> Iterator[None]:
             if name.startswith("XRAY_REPORT_") and name != "XRAY_REPORT_DATA":
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _same_threads() -> Iterator[None]:
+    """An application sets torch's threads for its process, which is ours here."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from app.settings import Settings
 README = Path(__file__).parents[2] / "README.md"
 HEAD = "| variable | default | meaning |\n|---|---|---|\n"
 # Defaults that are found out at start.
-COMPUTED = {"checkpoint": "the one in `weights/`", "decode_workers": "cores, at most 4"}
+COMPUTED = {"checkpoint": "the one in `weights/`", "threads": "cores less one", "decode_workers": "cores, at most 4"}
 
 
 def default(name: str, field: FieldInfo) -> str:
