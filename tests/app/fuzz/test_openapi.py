@@ -20,7 +20,7 @@ def test_schemathesis(server: Server, tmp_path: Path, long: bool, capsys: pytest
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml")),
         *("run", f"http://127.0.0.1:{server.port}/openapi.json", "--checks", "all", "--continue-on-failure"),
-        *("--max-examples", "5000" if long else "60", "--phases", "coverage,fuzzing", "--seed", "1"),
+        *("--max-examples", "5000" if long else "20", "--phases", "coverage,fuzzing", "--seed", "1"),
         *("--report", "json", "--report-json-path", str(tmp_path / "report.json"), "--warnings", "off", "--no-color"),
     ]
     environment = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.app.fuzz.schemathesis_hooks", "PYTHONPATH": str(ROOT)}
