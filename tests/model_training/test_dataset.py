@@ -14,9 +14,10 @@ import torch
 
 from app.inference.tokenizer import BOS, PAD
 from model_training.config import Config, config_from
-from model_training.data import Study, StudyImage
+from model_training.data import Study, StudyImage, read_collection
 from model_training.data.indiana import REPORTS
 from model_training.dataset import labels_of, select_studies, training_text
+from model_training.labeller import label_report
 from model_training.train import add_arguments, prepare
 from model_training.training.processes import Processes
 from model_training.training.trainer import Trainer
@@ -133,3 +134,55 @@ def test_the_fingerprint_tells_studies_apart(prepared: Callable[..., Trainer], p
     before = trainer.train.fingerprint()
     trainer.train.tokens[0][1] += 1
     assert trainer.train.fingerprint() != before
+
+
+@pytest.fixture
+def paired(phantoms: Path, small_config: Config, tmp_path: Path) -> Callable[..., Trainer]:
+    """Prepares training on phantom images with labels alone, paired with the reports of the phantoms."""
+    lines = ["file,source,split,cardiomegaly,effusion,normal"]
+    for i, study in enumerate(read_collection(phantoms).studies[:12]):
+        shutil.copy(study.images[0].path, tmp_path / f"{i}.png")
+        lines.append(f"{i}.png,{'a' if i < 8 else 'b'},{'val' if i % 4 == 0 else 'train'},{i % 2},,0")
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+
+    def prepare_with(*overrides: str) -> Trainer:
+        (tmp_path / "config.toml").write_text(small_config.to_toml())
+        parser = ArgumentParser()
+        add_arguments(parser)
+        arguments = ["--data", str(tmp_path), "--config", str(tmp_path / "config.toml"), "--out", str(tmp_path / "run")]
+        settings = (f"data.reports={phantoms}", 'data.findings=["cardiomegaly", "effusion"]', *overrides)
+        return prepare(parser.parse_args([*arguments, *(word for s in settings for word in ("--set", s))]), Processes())
+
+    return prepare_with
+
+
+def test_images_with_labels_alone_are_given_reports_drawn_afresh(paired: Callable[..., Trainer]) -> None:
+    """Another every epoch and every repetition, the same for the same; validation keeps the one it has."""
+    trainer = paired()
+    draws = [trainer.train.batch([0], (1, epoch)).tokens.tolist() for epoch in range(12)]
+    assert draws == [trainer.train.batch([0], (1, epoch)).tokens.tolist() for epoch in range(12)]
+    again = [trainer.train.batch([len(trainer.train)], (1, epoch)).tokens.tolist() for epoch in range(12)]
+    assert len({str(drawn) for drawn in draws}) > 1
+    assert draws != again
+    assert trainer.val.batch([0]).tokens[0].tolist() == trainer.val.tokens[0]
+
+
+def test_drawn_reports_agree_with_the_label_and_leave_the_unlabelled_alone(paired: Callable[..., Trainer]) -> None:
+    """The heart is labelled, the effusion is not."""
+    trainer = paired()
+    for study, text in zip(trainer.train.studies, trainer.train.texts, strict=True):
+        mentions = label_report(" ".join(text.values()))
+        assert mentions.keys() <= {"cardiomegaly"}
+        assert ("cardiomegaly" in mentions and mentions["cardiomegaly"].status == "present") == (
+            dict(study.labels)["cardiomegaly"] is True
+        )
+    assert trainer.train.labels.isnan().tolist() == [[False, True]] * len(trainer.train)
+
+
+def test_reports_held_back_are_never_drawn(
+    paired: Callable[..., Trainer], phantoms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor are those of validation: 18 phantoms are for training, two of them held back here."""
+    held_back = uids(phantoms, "train")[:2]
+    paired(f"data.exclude={held_back}")
+    assert "weak pairing: 16 of 18 training reports" in capsys.readouterr().out
