@@ -19,6 +19,8 @@ from torch import Tensor
 _linear = torch.ops.mkldnn._linear_pointwise.default
 _linear_add = torch.ops.mkldnn._linear_pointwise.binary
 
+NARROW_HEAD = 64
+
 
 @dataclass(frozen=True, slots=True)
 class LaneStep:
@@ -150,16 +152,17 @@ class _View:
     def attend_to_history(self, layer: int, projected: Tensor) -> Tensor:
         """[rows,D] from the joint batch's queries, keys and values [R,3D]; keeps the latter where the search's
         ancestors will point to."""
-        query, key_value = projected[self.rows].split_with_sizes([self.width, 2 * self.width], 1)
+        projected = projected[self.rows].to(self.table.dtype)
+        query, key_value = projected.split_with_sizes([self.width, 2 * self.width], 1)
         self.table.index_copy_(0, self.places[layer], key_value)
         return self._attend(query, *self.cache[layer], self.history)
 
     def attend_to_images(self, layer: int, query: Tensor) -> Tensor:
         """[rows,D] from the joint batch's queries [R,D]."""
-        return self._attend(query[self.rows], *self.cross[layer], self.given)
+        return self._attend(query[self.rows].to(self.table.dtype), *self.cross[layer], self.given)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-        """Attention of all beams of a study over what they share: nothing is repeated per beam."""
+        """Attention of all beams of a study over what they share: nothing is repeated per beam. All of one type."""
         query = query.reshape(self.studies, self.beams, self.heads, -1).transpose(1, 2)
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return out.transpose(1, 2).reshape(self.studies * self.beams, -1)
@@ -179,6 +182,11 @@ class PackedDecoder:
         count = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("layers."))
         self.dtype = dtype
         self.heads = int(getattr(module.decoder.layers, "0").heads)
+        # On a CPU attention of narrow heads is faster in float32 than in bfloat16: 28 us against 45 at width 48.
+        narrow = (
+            weights["embedding.weight"].shape[1] // self.heads < NARROW_HEAD and module.forbidden.device.type == "cpu"
+        )
+        self.kept = torch.float32 if narrow else dtype
         self._layers = [_Layer(weights, f"layers.{i}.", dtype) for i in range(count)]
         self._embedding, self._positions = weights["embedding.weight"], weights["positions.weight"]
         self._norm = weights["norm.weight"], weights["norm.bias"]
@@ -192,27 +200,29 @@ class PackedDecoder:
         return {"layers.0.self_qkv.weight", "layers.0.cross_kv.weight", "positions.weight"} <= names
 
     def prepare(self, constants: list[Tensor]) -> list[Tensor]:
-        return [constants[0].to(self.dtype), _additive(constants[1], self.dtype)]
+        return [constants[0].to(self.kept), _additive(constants[1], self.kept)]
 
     def allocate(self, studies: int, beams: int, length: int) -> list[Tensor]:
         shape = (studies, len(self._layers), length * beams, 2, self._embedding.shape[1])
         held = self._embedding.new_zeros((studies, beams, length * beams), dtype=torch.bool)
-        return [self._embedding.new_zeros(shape, dtype=self.dtype), held]
+        return [self._embedding.new_zeros(shape, dtype=self.kept), held]
 
     def step(self, lanes: Sequence[LaneStep], used: int | None = None) -> list[Tensor]:
         """`used` bounds the places in use from above, for those who must not ask the device."""
         views: list[_View] = []
         for lane in lanes:
-            views.append(_View(lane, views[-1].rows.stop if views else 0, self.heads, self.dtype, used))
+            views.append(_View(lane, views[-1].rows.stop if views else 0, self.heads, self.kept, used))
         tokens = _joined([lane.tokens.flatten() for lane in lanes])
         places = _joined([lane.positions.repeat_interleave(lane.tokens.shape[1]) for lane in lanes])
         x = (self._embedding[tokens] + self._positions[places]).to(self.dtype)
         width = x.shape[1:]
         for i, layer in enumerate(self._layers):
             projected = layer.self_qkv(F.layer_norm(x, width, *layer.self_norm))
-            x = layer.self_out.add(_joined([view.attend_to_history(i, projected) for view in views]), x)
+            attended = _joined([view.attend_to_history(i, projected) for view in views])
+            x = layer.self_out.add(attended.to(self.dtype), x)
             query = layer.cross_q(F.layer_norm(x, width, *layer.cross_norm))
-            x = layer.cross_out.add(_joined([view.attend_to_images(i, query) for view in views]), x)
+            attended = _joined([view.attend_to_images(i, query) for view in views])
+            x = layer.cross_out.add(attended.to(self.dtype), x)
             x = layer.ff_out.add(layer.ff_in(F.layer_norm(x, width, *layer.ff_norm), "gelu"), x)
         logits = self._vocabulary(F.layer_norm(x.float(), width, *self._norm))
         logits.index_fill_(-1, self._forbidden, float("-inf"))
