@@ -17,10 +17,7 @@ from benchmarks.peers.reporter import BATCH_WAIT_SECONDS, MAX_BATCH, Job, Report
 class ReportDeployment:
     """One replica that owns the archive."""
 
-    def __init__(self, checkpoint: str, threads: int) -> None:
-        import torch
-
-        torch.set_num_threads(threads)  # Ray gives an actor one
+    def __init__(self, checkpoint: str) -> None:
         self.reporter = Reporter(Path(checkpoint))
 
     @serve.batch(max_batch_size=MAX_BATCH, batch_wait_timeout_s=BATCH_WAIT_SECONDS)
@@ -36,11 +33,9 @@ class ReportDeployment:
 
 
 if __name__ == "__main__":
-    import torch
-
     ray.init(include_dashboard=False, configure_logging=True, logging_level="ERROR", log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[2])})
-    serve.run(ReportDeployment.bind(sys.argv[1], torch.get_num_threads()), route_prefix="/report")
+    serve.run(ReportDeployment.bind(sys.argv[1]), route_prefix="/report")
     signal.sigwait([signal.SIGTERM, signal.SIGINT])
     serve.shutdown()
     ray.shutdown()
