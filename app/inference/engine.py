@@ -260,6 +260,7 @@ class Engine:
         """Encodes studies together; when that fails, one by one, so that a bad study fails alone."""
         try:
             encoded = self._encoder([study.views.result() for study in studies])
+            kept = self._decoder.prepare(encoded.constants)
         except Exception as error:
             if len(studies) > 1:
                 for study in studies:
@@ -268,7 +269,6 @@ class Engine:
                 logger.warning("a study could not be encoded: %s", type(error).__name__)
                 studies[0].fail(GenerationError("the study could not be encoded"))
             return
-        kept = self._decoder.prepare(encoded.constants)
         now = time.monotonic()
         seconds = now - studies[0].admitted_at
         self._observer.stage("encode", seconds)
@@ -281,8 +281,12 @@ class Engine:
             if not all(map(math.isfinite, study.finding_logits)):
                 study.fail(GenerationError("the network gave no number"))
                 continue
-            constants = [constant[i] for constant in kept]
-            self._lane_with_room(study.options.num_beams, constants).admit(study, constants)
+            try:
+                constants = [constant[i] for constant in kept]
+                self._lane_with_room(study.options.num_beams, constants).admit(study, constants)
+            except Exception as error:  # no memory for a larger lane
+                logger.warning("a study could not be admitted: %s", type(error).__name__)
+                study.fail(GenerationError("the report could not be generated"))
 
     def _lane_with_room(self, beams: int, constants: list[Tensor]) -> Lane:
         """The lane of this width; its tensors double when full, up to what the row budget can fill."""
@@ -306,18 +310,25 @@ class Engine:
                 for lane in lanes:
                     self._step([lane])
             else:
-                logger.warning("a step of %d studies failed: %s", len(lanes[0].studies), type(error).__name__)
-                for slot in range(len(lanes[0].studies) - 1, -1, -1):
-                    self._end(lanes[0], slot, "the report could not be generated")
+                self._fail_lane(lanes[0], error)
             return
         self._observer.step(sum(lane.rows for lane in lanes))
         for lane, lane_logits in zip(lanes, logits, strict=True):
-            finished, broken = lane.advance(lane_logits)
+            try:
+                finished, broken = lane.advance(lane_logits)
+            except Exception as error:
+                self._fail_lane(lane, error)
+                continue
             for slot in finished:
                 self._finish(lane.studies[slot], lane.search.sequences(slot))
             for slot in sorted(finished + broken, reverse=True):
                 self._end(lane, slot, "the network gave no number")
         self._observer.stage("step", time.monotonic() - started)
+
+    def _fail_lane(self, lane: Lane, error: Exception) -> None:
+        logger.warning("a step of %d studies failed: %s", len(lane.studies), type(error).__name__)
+        for slot in range(len(lane.studies) - 1, -1, -1):
+            self._end(lane, slot, "the report could not be generated")
 
     def _end(self, lane: Lane, slot: int, otherwise: str) -> None:
         """Frees a slot; if its study was not answered, it fails with what `otherwise` says."""

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from app.inference.beam_search import BeamLane
 from app.inference.checkpoint import load_checkpoint
 from app.inference.decoder import ArchiveDecoder
 from app.inference.encoder import StudyEncoder
@@ -221,6 +222,46 @@ def test_a_failing_step_answers_its_studies_and_the_engine_goes_on(slow: Slow, e
             future.result(10)
     slow.fail_step = None
     assert engine.submit(views(), LONG).result(10).sequences
+    engine.close()
+
+
+@pytest.mark.parametrize("where", ["prepare", "allocate"])
+def test_no_memory_beside_the_network_fails_its_study_alone(slow: Slow, where: str) -> None:
+    """Keeping a study's constants, or growing a lane for it, may fail as a step may."""
+    engine = make_engine(slow)
+    good = engine.submit(views(), LONG)
+    time.sleep(0.03)
+    with pytest.MonkeyPatch.context() as patch:
+
+        def no_memory(*_: object) -> None:
+            raise MemoryError
+
+        patch.setattr(ArchiveDecoder, where, no_memory)
+        bad = engine.submit(views(), DecodingOptions(num_beams=2, max_new_tokens=3))
+        with pytest.raises(GenerationError):
+            bad.result(10)
+    assert good.result(10).sequences
+    assert engine.submit(views(), DecodingOptions(num_beams=2, max_new_tokens=3)).result(10).sequences
+    engine.close()
+
+
+def test_a_search_that_raises_fails_its_lane_alone(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Choosing tokens may run out of memory, too."""
+    engine = make_engine(slow)
+    advance = BeamLane.advance
+
+    def only_wide(lane: BeamLane, logits: torch.Tensor) -> list[int]:
+        if lane.beams == 2:
+            raise MemoryError
+        return advance(lane, logits)
+
+    monkeypatch.setattr(BeamLane, "advance", only_wide)
+    bad = engine.submit(views(), DecodingOptions(num_beams=2, max_new_tokens=30))
+    good = engine.submit(views(), LONG)
+    with pytest.raises(GenerationError):
+        bad.result(10)
+    assert good.result(10).sequences
+    assert engine.alive
     engine.close()
 
 
