@@ -202,7 +202,7 @@ def goodput(port: int, requests: Iterator[Request], rates: Sequence[float], seco
 
 def run(rounds: int, short: bool) -> list[Row]:
     """Contestants take turns, each in a process of its own that ends before the next begins."""
-    steps, seconds = ((0.6, 0.9), 8.0) if short else ((0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0), 15.0)
+    steps, seconds = ((0.6, 0.9), 8.0) if short else ((0.45, 0.6, 0.7, 0.8, 0.9, 1.0), 12.0)
     contestants = CONTESTANTS[:4] if short else CONTESTANTS
     crowds: dict[str, list[float]] = {one.name: [] for one in contestants}
     goodputs: dict[str, list[float]] = {one.name: [] for one in contestants}
