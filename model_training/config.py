@@ -71,7 +71,7 @@ class ModelConfig:
     layers: int = 3
     heads: int = 4
     dropout: float = 0.1
-    condition_on_findings: bool = True
+    conditioning: Literal["nothing", "probabilities", "decisions"] = "probabilities"
     max_new_tokens: int = 128
 
 

@@ -80,9 +80,9 @@ def check_agreement(
     tokens[:, 0] = BOS
     with torch.inference_mode():
         views_eager = torch.stack([model.preprocess(image) for image in images])
-        token_logits, findings, view_logits = model(views_eager, mask, tokens)
+        token_logits, findings, view_logits, _ = model(views_eager, mask, tokens)
         encoded = module.encode(torch.stack([module.preprocess(image) for image in images]))
-        spread = [model.spread(part, mask) for part in encoded]
+        spread = [model.spread(part, mask) for part in encoded[:3]]
         findings_scripted, constants = module.begin(spread[0], spread[1], spread[2], mask)
         stepped = _step_plainly(module, tokens, constants)
     spoken = stepped.isfinite()

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from app.inference.options import DecodingOptions
 from app.inference.tokenizer import BOS, Tokenizer, TokenizerError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_ARCHIVE_BYTES = 2**31
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
@@ -94,8 +94,8 @@ class _Encode(nn.Module):
         super().__init__()
         self.module: Any = module
 
-    def forward(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        found: tuple[Tensor, Tensor, Tensor] = self.module.encode(views)
+    def forward(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        found: tuple[Tensor, Tensor, Tensor, Tensor, Tensor] = self.module.encode(views)
         return found
 
 
@@ -175,7 +175,7 @@ def run_self_test(module: torch.jit.ScriptModule, device: torch.device) -> dict[
     """Finding, view and first-token logits for the self-test's picture."""
     with torch.inference_mode():
         views = module.preprocess(self_test_image().to(device))[None]
-        memory, finding_logits, view_logits = module.encode(views)
+        memory, finding_logits, view_logits, _, _ = module.encode(views)
         mask = torch.ones(1, 1, dtype=torch.bool, device=device)
         findings, constants = module.begin(memory[None], finding_logits[None], view_logits[None], mask)
         place = torch.zeros(1, dtype=torch.long, device=device)

@@ -16,7 +16,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from typing import Protocol
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from app.inference.beam_search import Sequence
 from app.inference.decoder import Decoder
-from app.inference.encoder import MAX_IMAGES, StudyEncoder
+from app.inference.encoder import MAX_IMAGES, Encoding, StudyEncoder
 from app.inference.lane import Generation, Lane, Study
 from app.inference.options import MAX_BEAMS, DecodingOptions
 
@@ -87,8 +87,10 @@ class Engine:
         max_rows: int = 64,
         max_queue: int = 64,
         observer: Observer | None = None,
+        refuse: Callable[[Encoding], Exception | None] = lambda encoding: None,
     ) -> None:
-        """`max_rows` beams in flight over all studies, `max_queue` studies waiting."""
+        """`max_rows` beams in flight over all studies, `max_queue` studies waiting; `refuse` says of a study that was
+        encoded why no report is to be written of it."""
         if max_rows < MAX_BEAMS:
             raise ValueError(f"max_rows must be at least {MAX_BEAMS}")
         self.max_rows = max_rows
@@ -97,6 +99,7 @@ class Engine:
         self._decoder = decoder
         self._max_new_tokens = max_new_tokens
         self._observer: Observer = observer or _Silent()
+        self._refuse = refuse
         self._lanes: dict[int, Lane] = {}
         self._queue: deque[Study] = deque()
         self._wake = threading.Condition()
@@ -259,8 +262,8 @@ class Engine:
     def _encode(self, studies: list[Study]) -> None:
         """Encodes studies together; when that fails, one by one, so that a bad study fails alone."""
         try:
-            encoded = self._encoder([study.views.result() for study in studies])
-            kept = self._decoder.prepare(encoded.constants)
+            encoded, constants = self._encoder([study.views.result() for study in studies])
+            kept = self._decoder.prepare(constants)
         except Exception as error:
             if len(studies) > 1:
                 for study in studies:
@@ -275,15 +278,17 @@ class Engine:
         self._observer.encoded([study.tag for study in studies], seconds)
         for i, study in enumerate(studies):
             study.encoded_at = now
-            study.finding_logits = encoded.finding_logits[i].tolist()
-            study.view_logits = encoded.view_logits[i, : len(study.views.result())].tolist()
+            study.encoding = encoded[i]
             self._observer.admitted(study.waited)
-            if not all(map(math.isfinite, study.finding_logits)):
+            if not all(map(math.isfinite, study.encoding.finding_logits)):
                 study.fail(GenerationError("the network gave no number"))
                 continue
+            if refusal := self._refuse(study.encoding):
+                study.fail(refusal)
+                continue
             try:
-                constants = [constant[i] for constant in kept]
-                self._lane_with_room(study.options.num_beams, constants).admit(study, constants)
+                own = [constant[i] for constant in kept]
+                self._lane_with_room(study.options.num_beams, own).admit(study, own)
             except Exception as error:  # no memory for a larger lane
                 logger.warning("a study could not be admitted: %s", type(error).__name__)
                 study.fail(GenerationError("the report could not be generated"))

@@ -201,8 +201,8 @@ class Generator:
             warnings.append("The report was cut at max_new_tokens.")
         return Report(
             hypotheses=hypotheses,
-            findings=tuple(map(self._finding, self.manifest["findings"], generation.finding_logits)),
-            views=tuple(map(self._view, generation.view_logits)),
+            findings=tuple(map(self._finding, self.manifest["findings"], generation.encoding.finding_logits)),
+            views=tuple(map(self._view, generation.encoding.view_logits)),
             warnings=tuple(warnings),
             timing=Timing(
                 queue_ms=generation.queue_seconds * 1e3,

@@ -55,7 +55,7 @@ def word_attention(model: ReportModel, images: Sequence[StudyImage], ids: Sequen
     with Recorder(model.decoder) as weights:
         model(views, mask, tokens)
     mean = weights().mean(dim=(0, 1))
-    hint = 1 if model.condition_on_findings else 0
+    hint = 0 if model.conditioning == "nothing" else 1
     return mean[:, hint:].view(len(ids), len(images), -1), mean[:, :hint].sum(1)
 
 

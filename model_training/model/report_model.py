@@ -11,6 +11,15 @@ from torch import Tensor, nn
 from app.inference.tokenizer import BOS, PAD, UNK
 
 VIEW_NAMES = ("frontal", "lateral")
+CONDITIONING = ("nothing", "probabilities", "decisions")
+
+
+class NoIntake(nn.Module):
+    """Stands in the intake's place until one is fitted: has nothing to say of an image."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features f32[B,P,C] to f32[B,1] of zeros: no exporter of networks likes a tensor without elements."""
+        return features[:, :1, 0] * 0.0
 
 
 class ReportModel(nn.Module):
@@ -25,14 +34,19 @@ class ReportModel(nn.Module):
         channels: int,
         width: int,
         findings: int,
-        condition_on_findings: bool = True,
+        conditioning: str = "probabilities",
     ) -> None:
-        """`channels` is the encoder's output width, `width` the decoder's."""
+        """`channels` is the encoder's output width, `width` the decoder's.
+
+        `conditioning` is what the decoder is told of the findings: nothing, the probability of each, or the decision
+        taken on each (see `stances`).
+        """
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
         self.image_size = image_size
-        self.condition_on_findings = condition_on_findings
+        self.conditioning = conditioning
+        self.intake: nn.Module = NoIntake()
         self.finding_head = nn.Linear(channels, findings, bias=False)
         self.finding_bias = nn.Parameter(torch.zeros(findings))
         self.view_head = nn.Linear(channels, len(VIEW_NAMES))
@@ -40,6 +54,9 @@ class ReportModel(nn.Module):
         self.memory_norm = nn.LayerNorm(width)
         self.view_embedding = nn.Linear(len(VIEW_NAMES), width, bias=False)
         self.finding_embedding = nn.Linear(findings, width)
+        # Finding logits from which on a finding is stated, and below which it may be denied; `calibrate` fits them.
+        self.register_buffer("stated_from", torch.zeros(findings))
+        self.register_buffer("denied_below", torch.zeros(findings))
         # What the decoder must never say.
         self.register_buffer("forbidden", torch.tensor([PAD, BOS, UNK]), persistent=False)
 
@@ -70,16 +87,18 @@ class ReportModel(nn.Module):
         return F.pad(image, margins, value=float(image.min()))
 
     @torch.jit.export
-    def encode(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Images f32[B,1,S,S], each on its own, to memory f32[B,P,D], finding logits f32[B,F], view logits f32[B,2].
+    def encode(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Images f32[B,1,S,S], each on its own, to memory f32[B,P,D], finding logits f32[B,F], view logits f32[B,2],
+        evidence f32[B,P,F] position by position, and what the intake says f32[B,K].
 
-        A finding shows somewhere, not everywhere: its evidence is a smooth maximum over positions, 0 where none says
-        anything, and its logit that and the prior.
+        A finding shows somewhere, not everywhere: its logit is the prior and a smooth maximum of its evidence over
+        positions, 0 where none says anything.
         """
         features = self.encoder(views)
-        evidence = torch.logsumexp(self.finding_head(features), 1) - math.log(features.shape[1])
+        evidence = self.finding_head(features)
+        findings = torch.logsumexp(evidence, 1) - math.log(features.shape[1]) + self.finding_bias
         memory = self.memory_norm(self.memory_projection(features))
-        return memory, evidence + self.finding_bias, self.view_head(features.mean(1))
+        return memory, findings, self.view_head(features.mean(1)), evidence, self.intake(features)
 
     @torch.jit.export
     def begin(
@@ -91,23 +110,29 @@ class ReportModel(nn.Module):
         where a view is given. The order of the views makes no difference. Evidence adds up over views as independent
         log-likelihood ratios do, the prior counted once.
         """
-        findings, joined, mask = self.join_views(memory, finding_logits, view_logits, view_mask)
+        findings = self.join_findings(finding_logits, view_mask)
+        hint = findings.sigmoid() if self.conditioning == "probabilities" else self.stances(findings)
+        joined, mask = self.join_views(memory, view_logits, view_mask, hint)
         return findings, self.decoder.constants(joined, mask)
 
-    def join_views(
-        self, memory: Tensor, finding_logits: Tensor, view_logits: Tensor, view_mask: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Finding logits f32[N,F], the decoder's memory f32[N,M,D] and its mask bool[N,M]."""
+    def join_findings(self, finding_logits: Tensor, view_mask: Tensor) -> Tensor:
+        """Finding logits of each view f32[N,V,F] to those of the study f32[N,F]."""
         evidence = (finding_logits - self.finding_bias) * view_mask[..., None]
-        findings = evidence.sum(1) + self.finding_bias
+        return evidence.sum(1) + self.finding_bias
+
+    def stances(self, findings: Tensor) -> Tensor:
+        """What the report is to do with each finding, from logits f32[N,F]: 1 state it, -1 deny it, 0 pass it over."""
+        return (findings >= self.stated_from).float() - (findings < self.denied_below).float()
+
+    def join_views(self, memory: Tensor, view_logits: Tensor, view_mask: Tensor, hint: Tensor) -> tuple[Tensor, Tensor]:
+        """The decoder's memory f32[N,M,D] and its mask bool[N,M]; `hint` f32[N,F] is what it is told of findings."""
         joined = memory + self.view_embedding(view_logits.softmax(-1))[:, :, None]
         mask = view_mask[:, :, None].expand(-1, -1, memory.shape[2]).flatten(1)
         joined = joined.flatten(1, 2)
-        if self.condition_on_findings:
-            hint = self.finding_embedding(findings.sigmoid())[:, None]
-            joined = torch.cat([hint, joined], 1)
+        if self.conditioning != "nothing":
+            joined = torch.cat([self.finding_embedding(hint)[:, None], joined], 1)
             mask = F.pad(mask, [1, 0], value=1.0)
-        return findings, joined, mask
+        return joined, mask
 
     @torch.jit.export
     def allocate(self, studies: int, beams: int, length: int) -> list[Tensor]:
@@ -133,16 +158,26 @@ class ReportModel(nn.Module):
         logits = self.decoder.step(tokens, positions, ancestors, constants, state)
         return logits.index_fill(-1, self.forbidden, float("-inf"))
 
-    def forward(self, images: Tensor, view_mask: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, images: Tensor, view_mask: Tensor, tokens: Tensor, stances: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Teacher forcing: images f32[B,1,S,S] of all views given, mask bool[N,V] with B True, tokens i64[N,T].
 
-        Returns token logits f32[N,T,V], finding logits f32[N,F], view logits f32[B,2].
+        `stances` f32[N,F] are those the report was written by, for a decoder that is told decisions; without them it is
+        told its own. Returns token logits f32[N,T,V], finding logits f32[N,F], view logits f32[B,2], evidence
+        f32[B,P,F].
         """
-        memory, finding_logits, view_logits = self.encode(images)
+        memory, finding_logits, view_logits, evidence, _ = self.encode(images)
         joined = [self.spread(x, view_mask) for x in (memory, finding_logits, view_logits)]
-        findings, study_memory, mask = self.join_views(joined[0], joined[1], joined[2], view_mask)
-        logits = self.decoder(tokens, study_memory, mask)
-        return logits, findings, view_logits
+        findings = self.join_findings(joined[1], view_mask)
+        if self.conditioning == "probabilities":
+            hint = findings.sigmoid()
+        elif stances is not None:
+            hint = stances
+        else:
+            hint = self.stances(findings)
+        study_memory, mask = self.join_views(joined[0], joined[2], view_mask, hint)
+        return self.decoder(tokens, study_memory, mask), findings, view_logits, evidence
 
     def spread(self, x: Tensor, view_mask: Tensor) -> Tensor:
         """[B,...] of the views given to [N,V,...], zero where there is none."""

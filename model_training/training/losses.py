@@ -31,7 +31,7 @@ def loss_counts(batch: Batch) -> Tensor:
 
 def loss_sums(model: ReportModel, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
     """Summed losses f32[3] of each of `PARTS`."""
-    token_logits, finding_logits, view_logits = model(batch.images, batch.view_mask, batch.tokens[:, :-1])
+    token_logits, finding_logits, view_logits, _ = model(batch.images, batch.view_mask, batch.tokens[:, :-1])
     tokens = F.cross_entropy(
         token_logits.float().flatten(0, 1),
         targets_of(batch).flatten(),

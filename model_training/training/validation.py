@@ -71,7 +71,7 @@ def decoding_of(config: Config) -> DecodingOptions:
 def generate_tokens(model: ReportModel, batch: Batch, options: DecodingOptions) -> list[tuple[int, ...]]:
     """The best sequence of each study of a batch, in order: generated ids, eos kept."""
     studies = len(batch.view_mask)
-    spread = [model.spread(part, batch.view_mask) for part in model.encode(batch.images)]
+    spread = [model.spread(part, batch.view_mask) for part in model.encode(batch.images)[:3]]
     _, constants = model.begin(spread[0], spread[1], spread[2], batch.view_mask)
     state = model.allocate(studies, options.num_beams, options.max_new_tokens)
     lane = BeamLane(options.num_beams, studies, options.max_new_tokens, batch.images.device)

@@ -17,7 +17,7 @@ def constants_of(model: ReportModel, views: list[int]) -> list[torch.Tensor]:
     size = model.image_size
     mask = torch.arange(4) < torch.tensor(views)[:, None]
     images = torch.rand(sum(views), 1, size, size, generator=torch.Generator().manual_seed(3))
-    spread = [model.spread(part, mask) for part in model.encode(images)]
+    spread = [model.spread(part, mask) for part in model.encode(images)[:3]]
     return model.begin(spread[0], spread[1], spread[2], mask)[1]
 
 
@@ -95,7 +95,7 @@ def test_preprocessing_keeps_the_aspect_ratio_and_takes_out_exposure(
 def test_evidence_of_views_adds_up(tiny_model: ReportModel) -> None:
     """The same view twice doubles the evidence for a finding and counts the prior once."""
     image = torch.rand(1, 1, 64, 64)
-    memory, findings, views = tiny_model.encode(image)
+    memory, findings, views, *_ = tiny_model.encode(image)
     once, _ = tiny_model.begin(memory[None], findings[None], views[None], torch.tensor([[True]]))
     pair = [torch.cat([part, part])[None] for part in (memory, findings, views)]
     twice, _ = tiny_model.begin(pair[0], pair[1], pair[2], torch.tensor([[True, True]]))
@@ -109,5 +109,5 @@ def test_a_picture_that_says_nothing_leaves_the_prior(tiny_model: ReportModel) -
     model = copy.deepcopy(tiny_model)
     model.finding_head.weight.zero_()
     model.set_prior(torch.tensor([[1.0, torch.nan, 0.0]] * 2 + [[0.0, torch.nan, 0.0]] * 5))
-    _, findings, _ = model.encode(torch.rand(1, 1, 64, 64))
+    _, findings, *_ = model.encode(torch.rand(1, 1, 64, 64))
     torch.testing.assert_close(findings.sigmoid()[0], torch.tensor([3 / 9, 1 / 2, 1 / 9]))
