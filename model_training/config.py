@@ -41,6 +41,9 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "training.warm_up": (0, 1),
     "training.label_smoothing": (0, 0.9),
     "training.view_dropout": (0, 1),
+    "training.hiding": (0, 1),
+    "training.teacher_weight": (0, 1),
+    "model.feature_dropout": (0, 0.9),
     "training.source_balance": (0, 1),
     "training.class_balance": (0, 1),
     "training.ema_decay": (0, 1),
@@ -71,6 +74,7 @@ class ModelConfig:
     layers: int = 3
     heads: int = 4
     dropout: float = 0.1
+    feature_dropout: float = 0.0
     conditioning: Literal["nothing", "probabilities", "decisions"] = "probabilities"
     max_new_tokens: int = 128
 
@@ -115,7 +119,12 @@ class AugmentationConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """The optimisation. Losses are summed with these weights, the token loss with weight 1.
+    """The optimisation. Losses are summed with these weights, the token loss with weight 1; `place_weight` is that of
+    the boxes, where a collection has them.
+
+    `hiding` is the greatest share of an image's labels that weak pairing keeps back from its report
+    (`dataset.hide_labels`). `teachers` are folders of finished runs; their mean probability takes the place of a label
+    by `teacher_weight`, and entirely where there is none (Hinton et al. 2015, arXiv:1503.02531).
 
     `batch_size` counts the studies of one step over all processes; each process takes its part in `accumulation`
     pieces. The encoder learns at `encoder_rate_factor` × `learning_rate`, and not at all in the first `frozen_epochs`.
@@ -136,6 +145,10 @@ class TrainingConfig:
     label_smoothing: float = 0.05
     finding_weight: float = 1.0
     view_weight: float = 0.2
+    place_weight: float = 0.0
+    hiding: float = 0.0
+    teachers: tuple[str, ...] = ()
+    teacher_weight: float = 0.5
     view_dropout: float = 0.1
     clip_norm: float = 1.0
     source_balance: float = 0.0
@@ -190,6 +203,7 @@ class Config:
         values = self.as_dict()
         for section, key in (("model", "encoder_weights"), ("data", "reports")):
             values[section][key] = Path(values[section][key]).name
+        values["training"]["teachers"] = tuple(Path(folder).name for folder in self.training.teachers)
         return values
 
     def to_toml(self) -> str:

@@ -33,4 +33,5 @@ def build_model(config: Config, vocabulary: int, *, pretrained: bool = False) ->
         width=shape.width,
         findings=len(config.data.findings),
         conditioning=shape.conditioning,
+        feature_dropout=shape.feature_dropout,
     )

@@ -35,6 +35,7 @@ class ReportModel(nn.Module):
         width: int,
         findings: int,
         conditioning: str = "probabilities",
+        feature_dropout: float = 0.0,
     ) -> None:
         """`channels` is the encoder's output width, `width` the decoder's.
 
@@ -46,6 +47,7 @@ class ReportModel(nn.Module):
         self.decoder = decoder
         self.image_size = image_size
         self.conditioning = conditioning
+        self.feature_dropout = feature_dropout
         self.intake: nn.Module = NoIntake()
         self.finding_head = nn.Linear(channels, findings, bias=False)
         self.finding_bias = nn.Parameter(torch.zeros(findings))
@@ -95,7 +97,11 @@ class ReportModel(nn.Module):
         positions, 0 where none says anything.
         """
         features = self.encoder(views)
-        evidence = self.finding_head(features)
+        kept = features
+        if self.training:
+            # Whole channels are dropped: single positions of one say nearly the same.
+            kept = features * F.dropout(torch.ones_like(features[:, :1]), self.feature_dropout)
+        evidence = self.finding_head(kept)
         findings = torch.logsumexp(evidence, 1) - math.log(features.shape[1]) + self.finding_bias
         memory = self.memory_norm(self.memory_projection(features))
         return memory, findings, self.view_head(features.mean(1)), evidence, self.intake(features)

@@ -30,7 +30,7 @@ from model_training.training.losses import PARTS, loss_counts, loss_sums, object
 from model_training.training.optimiser import build_optimiser, rate_factor, set_rates
 from model_training.training.processes import Processes
 from model_training.training.sampling import epoch_order, study_weights
-from model_training.training.validation import on_device, validate
+from model_training.training.validation import validate
 
 LOG_STEPS = 10
 MEASURED = (*PARTS, "gradient_norm")  # in every step of training
@@ -188,7 +188,7 @@ class Trainer:
         sums = torch.zeros_like(counts)
         for piece in pieces:
             with self.autocast:
-                losses = loss_sums(self.model, on_device(piece, self.processes.device), self.training.label_smoothing)
+                losses = loss_sums(self.model, piece.on_device(self.processes.device), self.training.label_smoothing)
             objective(losses, counts, self.training).backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
             sums += losses.detach()
         self.processes.sum(sums)

@@ -10,7 +10,7 @@ from app.inference.tokenizer import BOS, PAD, UNK
 from model_training.config import AugmentationConfig, TrainingConfig
 from model_training.dataset import Batch
 from model_training.model.report_model import ReportModel
-from model_training.training.augmentation import AMOUNTS, augment
+from model_training.training.augmentation import AMOUNTS, augment, changes_of
 from model_training.training.ema import MovingAverage
 from model_training.training.history import best_epoch, exhausted
 from model_training.training.losses import loss_counts, loss_sums, objective
@@ -26,20 +26,22 @@ def batch_of(model: ReportModel, studies: list[int]) -> Batch:
     views = torch.tensor([[0, 1], [1, -100], [-100, -100]])[studies]
     labels = torch.tensor([[1.0, 0.0, 1.0], [0.0, float("nan"), 1.0], [float("nan")] * 3])[studies]
     tokens = torch.tensor([[BOS, 6, 7, 8, 2], [BOS, 9, UNK, 2, PAD], [BOS, PAD, PAD, PAD, PAD]])[studies]
-    return Batch(images[mask], mask, views[mask], labels, tokens)
+    stances = labels.nan_to_num(0.5) * 2 - 1
+    boxes = torch.tensor([[0.0, 1.0, -0.5, -0.5, 0.4, 0.9]]) if 0 in studies else torch.zeros(0, 6)
+    return Batch(images[mask], mask, views[mask], labels, tokens, stances, boxes)
 
 
 def test_losses_of_parts_add_up_to_those_of_the_whole(tiny_model: ReportModel) -> None:
     """So do their terms; unknown words, labels and views are none."""
     whole = batch_of(tiny_model, [0, 1, 2])
     parts = [batch_of(tiny_model, studies) for studies in ([0], [1, 2])]
-    assert loss_counts(whole).tolist() == [6, 5, 3]
+    assert loss_counts(whole).tolist() == [6, 5, 3, 1]
     assert torch.equal(sum(map(loss_counts, parts)), loss_counts(whole))
     with torch.inference_mode():
         sums = loss_sums(tiny_model, whole)
         torch.testing.assert_close(sum(loss_sums(tiny_model, part) for part in parts), sums, rtol=1e-5, atol=1e-5)
-    training = TrainingConfig(finding_weight=2.0, view_weight=0.5)
-    expected = sums[0] / 6 + 2 * sums[1] / 5 + 0.5 * sums[2] / 3
+    training = TrainingConfig(finding_weight=2.0, view_weight=0.5, place_weight=3.0)
+    expected = sums[0] / 6 + 2 * sums[1] / 5 + 0.5 * sums[2] / 3 + 3 * sums[3]
     torch.testing.assert_close(objective(sums, loss_counts(whole), training), expected)
 
 
@@ -85,7 +87,9 @@ def test_augmentation_without_draws_changes_nothing() -> None:
     """All amounts at zero are the image itself."""
     images = torch.randn(2, 1, 32, 32)
     limits = AugmentationConfig(rotation=10, shift=0.1, scale=0.2, brightness=1, contrast=0.5)
-    torch.testing.assert_close(augment(images, np.zeros((2, AMOUNTS)), limits), images, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        augment(images, changes_of(np.zeros((2, AMOUNTS)), limits)), images, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_augmentation_never_mirrors_and_pads_with_the_darkest() -> None:
@@ -94,7 +98,7 @@ def test_augmentation_never_mirrors_and_pads_with_the_darkest() -> None:
     image = torch.full((1, 1, 64, 64), -1.5)
     image[..., 16:28, 12:24] = 2.0
     draws = np.random.default_rng(0).uniform(-1, 1, (50, AMOUNTS))
-    out = augment(image.expand(50, -1, -1, -1), draws, limits)
+    out = augment(image.expand(50, -1, -1, -1), changes_of(draws, limits))
     assert not torch.equal(out[0], out[1])
     assert float(out.min()) == pytest.approx(-1.5)
     assert float(out.max()) <= 2.0 + 1e-5
