@@ -84,7 +84,8 @@ class DataConfig:
     """Which findings, sections and words the model learns, and the ids of studies that training never sees.
 
     `exclude` may name `@indiana`, the studies of the Indiana collection that are held back as the real-world check.
-    `reports` is the folder of a collection whose training reports are weakly paired with images that have labels only.
+    `sources` keeps to those of a collection that was gathered from several; none named: all. `reports` is the folder of
+    a collection whose training reports are weakly paired with images that have labels only.
     """
 
     findings: tuple[str, ...] = ()
@@ -92,6 +93,7 @@ class DataConfig:
     min_count: int = 1
     max_views: int = 4
     exclude: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     reports: str = ""
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from torch import Tensor
 from app.images.decode import decode_image
 from app.inference.generator import to_unit_range
 from app.inference.tokenizer import BOS, EOS, PAD, Tokenizer
-from model_training.config import Config
+from model_training.config import Config, DataConfig
 from model_training.data.study import Study, StudyImage
 from model_training.data.weak_pairing import WeakPairing
 from model_training.labeller import label_mesh, label_report
@@ -69,12 +69,24 @@ class Batch:
         )
 
 
-def select_studies(studies: Sequence[Study], exclude: Collection[str]) -> tuple[list[Study], dict[str, int]]:
-    """The studies to learn from, and how many are left out for what reason: held back by id, or without an image."""
-    held_back = set(exclude)
-    kept = [study for study in studies if study.id not in held_back and study.images]
-    excluded = sum(study.id in held_back for study in studies)
-    return kept, {"held back by data.exclude": excluded, "without an image": len(studies) - len(kept) - excluded}
+def select_studies(studies: Sequence[Study], data: DataConfig) -> tuple[list[Study], dict[str, int]]:
+    """The studies to learn from, and how many are left out for what reason: held back by id, of another source than
+    those named, or without an image."""
+    kept: list[Study] = []
+    excluded = data.excluded
+    left_out = {"held back by data.exclude": 0, "without an image": 0}
+    if data.sources:
+        left_out["of another source"] = 0
+    for study in studies:
+        if study.id in excluded:
+            left_out["held back by data.exclude"] += 1
+        elif data.sources and study.source not in data.sources:
+            left_out["of another source"] += 1
+        elif not study.images:
+            left_out["without an image"] += 1
+        else:
+            kept.append(study)
+    return kept, left_out
 
 
 def sections_of(study: Study) -> dict[str, str]:
@@ -194,7 +206,7 @@ class Examples:
         self.augmentation = config.augmentation
         self._augmented = any(config.as_dict()["augmentation"].values())
         self._hiding = config.training.hiding if config.data.reports else 0.0
-        self.images = cache_images(self.studies, model, cache)
+        self.images: npt.NDArray[np.float16] | Tensor = cache_images(self.studies, model, cache)
         self.first = np.cumsum([0, *(len(study.images) for study in self.studies)])
         self.views = [
             [VIEW_NAMES.index(image.view) if image.view else IGNORED for image in study.images]
@@ -211,6 +223,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.studies)
+
+    def keep_on(self, device: torch.device) -> None:
+        """Moves the images to a GPU, if half of its free memory holds them, and spares sending them every epoch."""
+        if device.type == "cuda" and self.images.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
+            self.images = torch.as_tensor(np.asarray(self.images), device=device)
 
     def fingerprint(self) -> str:
         """Equal for the same studies with the same words, labels and numbers of images, wherever their files lie."""
@@ -242,7 +259,7 @@ class Examples:
             views += [self.views[i][k] for k in order]
         words, stances = zip(*(self._words(index, seed) for index in indices), strict=True)
         tokens = torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, words)), batch_first=True, padding_value=PAD)
-        images = torch.from_numpy(self.images[rows].astype(np.float32))[:, None]
+        images = torch.as_tensor(self.images[rows])[:, None].float()
         boxes = [[float(n), *box] for n, row in enumerate(rows) for box in self.boxes[row]]
         return Batch(
             images,

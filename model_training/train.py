@@ -122,7 +122,7 @@ def _read_split(
 ) -> tuple[list[Study], list[dict[str, str]]]:
     """The studies of a split to learn from and their texts, counted aloud."""
     everyone = collection.split(split)
-    chosen, left_out = select_studies(everyone, config.data.excluded)
+    chosen, left_out = select_studies(everyone, config.data)
     seed = config.training.seed
     texts = [pairing.draw(study, seed) if pairing else training_text(study, config) for study in chosen]
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())

@@ -71,6 +71,8 @@ class Trainer:
         if len(train) // self.steps_per_epoch < pieces:
             raise ConfigError(f"training.batch_size: a step has too few studies for {pieces} pieces")
         self.model = model.to(processes.device)
+        for examples in (train, val):
+            examples.keep_on(processes.device)
         self.average = MovingAverage(self.model, self.training.ema_decay)
         processes.synchronise_batch_norm(self.model)
         self.optimiser = build_optimiser(self.model, self.training)

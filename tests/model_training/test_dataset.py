@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from app.inference.tokenizer import BOS, PAD
-from model_training.config import Config, config_from
+from model_training.config import Config, DataConfig, config_from
 from model_training.data import Study, StudyImage, read_collection
 from model_training.data.indiana import REPORTS
 from model_training.dataset import Batch, labels_of, select_studies, training_text
@@ -111,9 +111,18 @@ def test_studies_without_images_are_left_out_and_counted() -> None:
     """A study held back is counted as that, with or without an image."""
     image = (StudyImage(Path("1.png")),)
     studies = [Study("1", image), Study("2", ()), Study("3", image), Study("4", ())]
-    kept, left_out = select_studies(studies, ["3", "4"])
+    kept, left_out = select_studies(studies, DataConfig(exclude=("3", "4")))
     assert [study.id for study in kept] == ["1"]
     assert left_out == {"held back by data.exclude": 2, "without an image": 1}
+
+
+def test_one_source_of_several_can_be_learnt_from() -> None:
+    """The others are counted as left out."""
+    image = (StudyImage(Path("1.png")),)
+    studies = [Study("1", image, source="a"), Study("2", image, source="b"), Study("3", image)]
+    kept, left_out = select_studies(studies, DataConfig(sources=("a",)))
+    assert [study.id for study in kept] == ["1"]
+    assert left_out["of another source"] == 2
 
 
 def test_what_is_random_does_not_depend_on_the_batch(prepared: Callable[..., Trainer]) -> None:
