@@ -19,11 +19,12 @@ from torch import Tensor
 
 from app.images.decode import decode_image
 from app.inference.generator import to_unit_range
+from app.inference.labeller import label_report
 from app.inference.tokenizer import BOS, EOS, PAD, Tokenizer
 from model_training.config import Config, DataConfig
 from model_training.data.study import Study, StudyImage
 from model_training.data.weak_pairing import WeakPairing
-from model_training.labeller import label_mesh, label_report
+from model_training.mesh import label_mesh
 from model_training.model.report_model import VIEW_NAMES, ReportModel
 from model_training.progress import Progress
 from model_training.training.augmentation import AMOUNTS, Changes, augment, changes_of

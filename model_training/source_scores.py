@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from app.inference.findings import IMAGE_LABELS, POSITIVE
+from app.inference.labeller import label_report
 from model_training import abstention, agreement, r2gen
 from model_training.agreement import FloatArray
 from model_training.bootstrap import estimate
@@ -24,9 +26,7 @@ from model_training.data.deidentification import holds_mark
 from model_training.data.priors import mentions_prior
 from model_training.data.study import Study
 from model_training.finding_scores import Calibration, HeadOutput, auroc, score_findings, summarise
-from model_training.findings import IMAGE_LABELS, POSITIVE
 from model_training.generation import Written, derangement
-from model_training.labeller import label_report
 from model_training.text_scores import MODEL, SHUFFLED
 
 GROUPS: tuple[str, ...] = tuple(dict.fromkeys(IMAGE_LABELS.values()))

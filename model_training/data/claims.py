@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from app.inference.findings import IMAGE_LABELS, Mention
+from app.inference.labeller import label_sentence
 from model_training.data.placing import is_placed, without_place
-from model_training.findings import IMAGE_LABELS, Mention
-from model_training.labeller import label_sentence
 
 # What says more than any label: bones, surgery, the patient, other examinations, advice.
 _BEYOND = re.compile(

@@ -12,6 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from app.images.decode import decode_image
+from app.inference.findings import POSITIVE
+from app.inference.labeller import label_report
 from app.inference.tokenizer import EOS, SPECIAL_TOKENS, Tokenizer, join_words, words
 from app.report import Hypothesis
 from model_training import metrics, r2gen
@@ -19,11 +21,10 @@ from model_training.abstention import report_losses
 from model_training.agreement import Labels, label_counts
 from model_training.data.study import StudyImage
 from model_training.dataset import labels_of, sections_of
-from model_training.findings import POSITIVE
 from model_training.gallery.attention import word_attention
 from model_training.gallery.differences import agreement
 from model_training.generation import Written
-from model_training.labeller import label_mesh, label_report
+from model_training.mesh import label_mesh
 from model_training.model.report_model import ReportModel
 from model_training.text_scores import is_normal
 

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from app.inference.tokenizer import BOS, PAD, UNK
+from model_training.model.clip import ClipTower
+from model_training.model.encoders import Encoder
 
 VIEW_NAMES = ("frontal", "lateral")
 CONDITIONING = ("nothing", "probabilities", "decisions")
@@ -27,7 +29,7 @@ class ReportModel(nn.Module):
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: Encoder | ClipTower,
         decoder: nn.Module,
         *,
         image_size: int,
@@ -46,6 +48,8 @@ class ReportModel(nn.Module):
         self.encoder = encoder
         self.decoder = decoder
         self.image_size = image_size
+        self.stride = float(encoder.stride)  # of the encoder's positions, in pixels
+        self.first_centre = float(encoder.first_centre)
         self.conditioning = conditioning
         self.feature_dropout = feature_dropout
         self.intake: nn.Module = NoIntake()
@@ -76,17 +80,32 @@ class ReportModel(nn.Module):
         The standardisation is per image (zero mean, unit deviation inside the picture), which takes exposure and
         windowing out; the padding is the darkest value.
         """
-        height, width = image.shape[0], image.shape[1]
-        longest = max(height, width)
-        rows = max(1, (height * self.image_size + longest // 2) // longest)
-        columns = max(1, (width * self.image_size + longest // 2) // longest)
+        top, left, rows, columns = self.place(image.shape[0], image.shape[1])
         image = F.interpolate(image[None, None], [rows, columns], mode="bilinear", align_corners=False, antialias=True)[
             0
         ]
         image = (image - image.mean()) / (image.std(correction=0) + 1e-3)
-        top, left = (self.image_size - rows) // 2, (self.image_size - columns) // 2
         margins = [left, self.image_size - columns - left, top, self.image_size - rows - top]
         return F.pad(image, margins, value=float(image.min()))
+
+    def place(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Where an image [H,W] lies in the square the network sees: top, left, rows and columns."""
+        longest = max(height, width)
+        rows = max(1, (height * self.image_size + longest // 2) // longest)
+        columns = max(1, (width * self.image_size + longest // 2) // longest)
+        return (self.image_size - rows) // 2, (self.image_size - columns) // 2, rows, columns
+
+    @torch.jit.export
+    def region(self, height: int, width: int, side: int) -> list[float]:
+        """What `side` × `side` positions cover of an image [H,W]: left, top, right and bottom as fractions of it.
+
+        Beyond 0 and 1 lie the padding and, where the encoder centres positions on the first pixel of their cells, half
+        a cell to the left and above.
+        """
+        top, left, rows, columns = self.place(height, width)
+        first = self.first_centre - self.stride / 2
+        last = first + self.stride * side
+        return [(first - left) / columns, (first - top) / rows, (last - left) / columns, (last - top) / rows]
 
     @torch.jit.export
     def encode(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -163,6 +182,15 @@ class ReportModel(nn.Module):
         """
         logits = self.decoder.step(tokens, positions, ancestors, constants, state)
         return logits.index_fill(-1, self.forbidden, float("-inf"))
+
+    @torch.jit.export
+    def attention(self, tokens: Tensor, constants: list[Tensor]) -> Tensor:
+        """Where the decoder looks after each of `tokens` i64[N,T], bos first: f32[N,T,M] over its memory, the mean over
+        layers and heads; the sum over M is 1.
+
+        M counts what it is told of the findings, if anything, as one place before those of the views.
+        """
+        return self.decoder.attention(tokens, constants)
 
     def forward(
         self, images: Tensor, view_mask: Tensor, tokens: Tensor, stances: Tensor | None = None

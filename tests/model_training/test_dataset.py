@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from app.inference.labeller import label_report
 from app.inference.tokenizer import BOS, PAD
 from model_training.config import Config, DataConfig, config_from
 from model_training.data import Study, StudyImage, read_collection
 from model_training.data.indiana import REPORTS
 from model_training.dataset import Batch, labels_of, select_studies, training_text
-from model_training.labeller import label_report
 from model_training.train import add_arguments, prepare
 from model_training.training.processes import Processes
 from model_training.training.trainer import Trainer

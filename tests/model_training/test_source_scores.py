@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from app.inference.findings import IMAGE_LABELS
 from model_training import abstention
 from model_training.data.study import Study
 from model_training.finding_scores import Calibration, HeadOutput
-from model_training.findings import IMAGE_LABELS
 from model_training.source_scores import best_constant, head_row, score_abstaining, score_sources, score_texts, signs
 from tests.model_training.reports import report, written
 
