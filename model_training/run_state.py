@@ -1,6 +1,7 @@
 """A training run on disk: one folder, saved and loaded in one place.
 
 training.pt      the best epoch: configuration, tokenizer, averaged weights; what `export` reads
+calibration.json what `calibrate` fitted, for `export`
 state.pt         everything to go on from after an interruption; gone once the run is finished
 config.toml      the configuration as it was used
 run.json         when, with which command and which commit of the code the run was started and resumed; its outcome
@@ -25,6 +26,7 @@ from model_training.model.report_model import ReportModel
 
 FILE = "training.pt"
 STATE = "state.pt"
+CALIBRATION = "calibration.json"
 CONFIG = "config.toml"
 RECORD = "run.json"
 HISTORY = "history.jsonl"
@@ -51,6 +53,15 @@ def load_run(folder: Path) -> tuple[ReportModel, Tokenizer, Config]:
     model = build_model(config, len(tokenizer))
     model.load_state_dict(state["model"])
     return model, tokenizer, config
+
+
+def read_calibration(folder: Path) -> dict[str, Any] | None:
+    """What `calibrate` has fitted for a run; None where it was not run."""
+    try:
+        fitted: dict[str, Any] = json.loads((folder / CALIBRATION).read_text())
+    except FileNotFoundError:
+        return None
+    return fitted
 
 
 def save_state(folder: Path, state: Mapping[str, Any]) -> None:
@@ -83,7 +94,7 @@ def load_state(folder: Path, config: Config, fingerprint: str) -> dict[str, Any]
 
 def clear_run(folder: Path) -> None:
     """Removes what a run leaves, except cached images and what others put there."""
-    for name in (FILE, STATE, CONFIG, RECORD, HISTORY, CURVES):
+    for name in (FILE, STATE, CALIBRATION, CONFIG, RECORD, HISTORY, CURVES):
         (folder / name).unlink(missing_ok=True)
     for events in (folder / TENSORBOARD).glob("events.out.tfevents.*"):
         events.unlink()

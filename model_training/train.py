@@ -21,7 +21,7 @@ from model_training.data.weak_pairing import WeakPairing
 from model_training.dataset import Examples, select_studies, training_text
 from model_training.export import git_commit
 from model_training.model.build import build_model
-from model_training.teachers import taught
+from model_training.predictions import taught
 from model_training.training.interruption import InterruptedRunError
 from model_training.training.processes import Processes, joined_processes
 from model_training.training.trainer import DivergedError, Trainer

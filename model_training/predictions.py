@@ -1,4 +1,4 @@
-"""Distillation: what finished runs make of the images a new one learns from (Hinton et al. 2015, arXiv:1503.02531)."""
+"""What finished runs say of images: for their calibration, and as the teachers of new runs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ BATCH = 32
 
 
 def taught(examples: Examples, config: Config, cache: Path) -> Tensor:
-    """Targets f32[N,F]: the labels moved towards the mean probability of the teachers by `teacher_weight`, and that
-    probability where nothing is labelled.
+    """Targets f32[N,F] for distillation (Hinton et al. 2015, arXiv:1503.02531): the labels moved towards the mean
+    probability of the teachers by `teacher_weight`, and that probability where nothing is labelled.
 
     Raises OSError when a teacher's run is not there and ValueError when it knows other findings.
     """
