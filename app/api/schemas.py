@@ -157,7 +157,7 @@ class ReportResponse(BaseModel):
                     }
                 ],
                 "options": {"num_beams": 3, "length_penalty": 1.0, "sections": ["findings", "impression"]},
-                "warnings": ["The report does not mention nodule, but the finding head calls it present (61%)."],
+                "warnings": ["The report does not mention what the finding head calls present: nodule 61%."],
                 "heatmaps": EXAMPLE,
                 "timing": {
                     "decode_ms": 21.0,

@@ -36,8 +36,8 @@ def named_findings(sentence: str, names: tuple[str, ...]) -> tuple[Named, ...]:
 
 
 def contradictions(sentences: Iterable[Sentence], findings: Sequence[Finding]) -> list[str]:
-    """A line for each finding that the text states and the head calls absent, denies or passes over and the head calls
-    present.
+    """A line for each finding that the text states and the head calls absent, and for each that it denies and the head
+    calls present; one more for those that the head calls present and the text passes over.
 
     A finding that is doubted is mentioned and contradicts nothing; one that is stated in one sentence and denied in
     another is stated.
@@ -45,20 +45,36 @@ def contradictions(sentences: Iterable[Sentence], findings: Sequence[Finding]) -
     names = tuple(finding.name for finding in findings)
     said = [(s.section, *named) for s in sentences for named in named_findings(s.text, names)]
     affirmed = {mention.finding for _, mention, _ in said if mention.status in POSITIVE}
-    lines = []
+    stated: dict[tuple[str, tuple[int, ...]], dict[str, None]] = {}
     for section, mention, about in said:
         if mention.status == "present" and not any(findings[i].present for i in about):
-            one = len(about) == 1
-            stated = plain(names[about[0]]) if one else mention.finding
-            sure = ", ".join(("" if one else f"{plain(names[i])} ") + f"{findings[i].probability:.0%}" for i in about)
-            lines.append(f"The {section} section states {stated}, but the finding head calls it absent ({sure}).")
+            name = plain(names[about[0]]) if len(about) == 1 else mention.finding
+            stated.setdefault((name, about), {})[section] = None
+    lines = []
+    for (name, about), sections in stated.items():
+        sure = ", ".join(map(_percent, (findings[i] for i in about))) if len(about) > 1 else _share(findings[about[0]])
+        where = f"{' and '.join(sections)} section{'s state' if len(sections) > 1 else ' states'}"
+        lines.append(f"The {where} {name}, but the finding head calls it absent ({sure}).")
+    passed_over: list[str] = []
     for i, finding in enumerate(findings):
         if finding.present and IMAGE_LABELS.get(finding.name, finding.name) not in affirmed:
-            sections = [section for section, _, about in said if i in about]
-            text = f"The {sections[0]} section denies" if sections else "The report does not mention"
-            sure = f"{finding.probability:.0%}"
-            lines.append(f"{text} {plain(finding.name)}, but the finding head calls it present ({sure}).")
-    return list(dict.fromkeys(lines))
+            denying = [section for section, _, about in said if i in about]
+            if not denying:
+                passed_over.append(_percent(finding))
+            else:
+                denied = f"The {denying[0]} section denies {plain(finding.name)}"
+                lines.append(f"{denied}, but the finding head calls it present ({_share(finding)}).")
+    if passed_over:
+        lines.append(f"The report does not mention what the finding head calls present: {', '.join(passed_over)}.")
+    return lines
+
+
+def _share(finding: Finding) -> str:
+    return f"{finding.probability:.0%}"
+
+
+def _percent(finding: Finding) -> str:
+    return f"{plain(finding.name)} {finding.probability:.0%}"
 
 
 def plain(name: str) -> str:

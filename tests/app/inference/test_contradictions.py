@@ -32,37 +32,41 @@ def lines(findings_section: str, *present: str, impression: str = "") -> list[st
     [
         ("No pneumothorax.", [], []),
         ("There is a pneumothorax.", ["pneumothorax"], []),
-        ("There is a pleural effusion.", [], ["The findings section states effusion, but * absent (12%)."]),
-        ("No effusion.", ["effusion"], ["The findings section denies effusion, but * present (75%)."]),
-        ("Clear lungs.", ["hernia"], ["The report does not mention hernia, but * present (75%)."]),
+        ("There is a pleural effusion.", [], ["The findings section states effusion, but * it absent (12%)."]),
+        ("No effusion.", ["effusion"], ["The findings section denies effusion, but * it present (75%)."]),
+        ("Clear lungs.", ["hernia"], ["The report does not mention what * present: hernia 75%."]),
         ("Possible pneumonia.", [], []),
         ("Possible pneumonia.", ["pneumonia"], []),
-        ("Pleural thickening.", [], ["The findings section states pleural thickening, but * absent (12%)."]),
+        ("Pleural thickening.", [], ["The findings section states pleural thickening, but * it absent (12%)."]),
         ("Left rib fracture.", [], []),
         # One finding to the labeller, three to the head: a sentence is about those whose words it uses.
         ("Airspace opacity.", ["infiltration"], []),
-        ("Pneumonia.", ["infiltration"], ["The findings section states pneumonia, but * absent (12%)."]),
-        ("No pneumonia.", ["infiltration"], ["The report does not mention infiltration, but * present (75%)."]),
+        ("Pneumonia.", ["infiltration"], ["The findings section states pneumonia, but * it absent (12%)."]),
+        ("No pneumonia.", ["infiltration"], ["The report does not mention what * present: infiltration 75%."]),
         ("No consolidation. Patchy opacity.", ["consolidation"], []),
         (
             "Airspace opacity.",
             [],
             [
-                "The findings section states airspace opacity, but * absent"
+                "The findings section states airspace opacity, but * it absent"
                 " (infiltration 12%, pneumonia 12%, consolidation 12%)."
             ],
         ),
-        ("Nodule. A nodule.", [], ["The findings section states nodule, but * absent (12%)."]),
+        ("Nodule. A nodule.", [], ["The findings section states nodule, but * it absent (12%)."]),
     ],
 )
 def test_text_and_head_are_held_against_each_other(text: str, present: list[str], said: list[str]) -> None:
     """Stated and absent, denied or passed over and present are lines; doubts, and what the head does not know, none."""
-    assert lines(text, *present) == [line.replace("*", "the finding head calls it") for line in said]
+    assert lines(text, *present) == [line.replace("*", "the finding head calls") for line in said]
 
 
 def test_a_line_names_its_section() -> None:
-    """Where the reader finds the sentence."""
+    """Where the reader finds the sentence, or all of them."""
     assert lines("Clear lungs.", impression="Cardiomegaly.")[0].startswith("The impression section states cardiomegaly")
+    both = lines("Cardiomegaly is seen.", impression="Cardiomegaly.")
+    assert both == [
+        "The findings and impression sections state cardiomegaly, but the finding head calls it absent (12%)."
+    ]
 
 
 def test_a_head_may_speak_the_labellers_own_names() -> None:
