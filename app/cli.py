@@ -183,7 +183,8 @@ def predict(settings: Settings, paths: Sequence[Path], options: Mapping[str, str
         size = generator.manifest["image_size"]
         images = [decode_image(p.read_bytes(), max_pixels=settings.max_pixels, network_size=size) for p in paths]
         decoded = time.monotonic()
-        report = generator.submit([image.pixels for image in images], chosen.decoding).result()
+        pixels = [image.pixels for image in images]
+        report = generator.submit(pixels, chosen.decoding, heatmaps="heatmaps" in chosen.include).result()
         seconds = {"decode_seconds": decoded - started, "total_seconds": time.monotonic() - started}
         answer = ReportResponse.of(report, images, chosen, generator, **seconds)
     except Problem as error:

@@ -94,7 +94,13 @@ async def _report(
                 decode_seconds = time.monotonic() - started
                 service.metrics.stage("decode", decode_seconds)
                 pixels = [image.pixels for image in images]
-                future = generator.submit(pixels, options.decoding, started + seconds, request_context.get())
+                future = generator.submit(
+                    pixels,
+                    options.decoding,
+                    started + seconds,
+                    request_context.get(),
+                    heatmaps="heatmaps" in options.include,
+                )
             report = await asyncio.wrap_future(future)
         except EngineStoppedError as error:
             raise service.unavailable() from error

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from app.inference.abstention import RULE
 from app.inference.options import DecodingOptions
 from app.inference.tokenizer import BOS, Tokenizer, TokenizerError
 
@@ -36,6 +37,7 @@ _MEMBER = re.compile(
     r"(version|byteorder|data\.pkl|constants\.pkl|\.data/(serialization_id|version)|\.format_version|\.storage_alignment"
     r"|(data|constants)/\d+|code/[\w./]+\.py(\.debug_pkl)?|extra/(manifest|tokenizer)\.json)"
 )
+_METHODS = ("preprocess", "region", "encode", "begin", "allocate", "decode_step", "attention")
 _REQUIRED: Mapping[str, type | tuple[type, ...]] = {
     "schema_version": int,
     "name": str,
@@ -266,6 +268,11 @@ def _read_manifest(content: str | bytes) -> dict[str, Any]:
     for finding in manifest["findings"]:
         if not {"name", "temperature", "threshold"} <= set(finding):
             raise CheckpointError(f"{MANIFEST}: a finding lacks name, temperature or threshold")
+    rule = manifest.get("abstain")
+    if rule is not None and not (isinstance(rule, dict) and rule.keys() == {"rule", "balance", "below"}):
+        raise CheckpointError(f"{MANIFEST}: abstain is not made of rule, balance and below")
+    if rule is not None and rule["rule"] != RULE:
+        raise CheckpointError(f"{MANIFEST}: abstain: this program knows the rule {RULE!r}")
     try:
         DecodingOptions(**manifest["default_options"])
     except (TypeError, ValueError) as error:
@@ -274,6 +281,8 @@ def _read_manifest(content: str | bytes) -> dict[str, Any]:
 
 
 def _check_consistent(module: torch.jit.ScriptModule, manifest: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+    if lacking := [name for name in _METHODS if not hasattr(module, name)]:
+        raise CheckpointError(f"the archive lacks {', '.join(lacking)}")
     if len(tokenizer) != manifest["vocabulary_size"]:
         raise CheckpointError(
             f"vocabulary size: {len(tokenizer)} in {TOKENIZER}, {manifest['vocabulary_size']} in {MANIFEST}"

@@ -32,6 +32,17 @@ IMAGE_LABELS: dict[str, str] = {
     "pleural_thickening": "scarring",
     "hernia": "hiatal hernia",
 }
+# Words that are one such label's alone, where several share a finding or it is narrower than that; lower-case.
+LABEL_WORDS: dict[str, str] = {
+    "infiltration": "infiltrat",
+    "pneumonia": "pneumonia",
+    "consolidation": "consolidat",
+    "mass": r"\bmass(?:es)?\b",
+    "nodule": "nodul",
+    "emphysema": "emphysem|copd|bulla|bleb",
+    "fibrosis": "fibro",
+    "pleural_thickening": "thicken",
+}
 
 
 @dataclass(frozen=True, slots=True)

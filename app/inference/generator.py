@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,24 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from app.inference.abstention import doubts
 from app.inference.beam_search import Sequence as TokenSequence
 from app.inference.checkpoint import Checkpoint, compare_self_test, load_checkpoint, run_self_test
+from app.inference.contradictions import contradictions
 from app.inference.decoder import ArchiveDecoder, Decoder, PackedDecoder
 from app.inference.encoder import OpenVinoEncode, StudyEncoder, make_encode
-from app.inference.engine import Engine, Observer
+from app.inference.engine import Engine, GenerationError, Observer
+from app.inference.heatmaps import make_heatmaps
 from app.inference.lane import Generation
 from app.inference.options import DecodingOptions, InvalidOptionError
+from app.inference.sentences import sentences_of
 from app.inference.tokenizer import EOS
 from app.report import Finding, Hypothesis, Report, Timing, ViewGuess
 
+logger = logging.getLogger(__name__)
+
 Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32]
+Shapes = Sequence[tuple[int, ...]]
 
 PREPROCESS_THREADS = 2
 
@@ -79,6 +86,7 @@ class Generator:
         if self.device.type != "cpu":
             compare_self_test(run_self_test(self._module, self.device), self.manifest["self_test"], tolerance=1e-2)
         self._preprocessing = ThreadPoolExecutor(PREPROCESS_THREADS, thread_name_prefix="preprocess")
+        self._answering = ThreadPoolExecutor(1, thread_name_prefix="answer")
         encode = make_encode(self._module, self.precision, self.device)
         decoder = make_decoder(self._module, self.precision)
         if isinstance(decoder, ArchiveDecoder) and not isinstance(encode, OpenVinoEncode):
@@ -140,19 +148,27 @@ class Generator:
         for views, beams in 2 * ((1, 1), (2, self.default_options.num_beams), (self.limits.max_views, 4)):
             if len(started) >= self.limits.max_queue:
                 started.pop(0).result()
-            started.append(self.submit([image] * views, DecodingOptions(num_beams=beams, max_new_tokens=tokens)))
+            options = DecodingOptions(num_beams=beams, max_new_tokens=tokens)
+            started.append(self.submit([image] * views, options, heatmaps=True))
         for future in started:
             future.result()
         self._warm = True
 
     def submit(
-        self, images: Sequence[Image], options: DecodingOptions, deadline: float | None = None, tag: object = None
+        self,
+        images: Sequence[Image],
+        options: DecodingOptions,
+        deadline: float | None = None,
+        tag: object = None,
+        *,
+        heatmaps: bool = False,
     ) -> Future[Report]:
         """Queues one study of greyscale images [H,W]; uint8 and uint16 span their range, float32 is 0..1.
 
-        `deadline` is a `time.monotonic` time; the observer learns by `tag` who was encoded together. Cancelling the
-        future frees its place. Raises `EngineFullError`, `EngineStoppedError`, `InvalidOptionError` beyond the model's
-        limits, and ValueError for a study without images or with too many.
+        `deadline` is a `time.monotonic` time; the observer learns by `tag` who was encoded together; with `heatmaps`
+        the report says where the model looked. Cancelling the future frees its place. Raises `EngineFullError`,
+        `EngineStoppedError`, `InvalidOptionError` beyond the model's limits, and ValueError for a study without images
+        or with too many.
         """
         if not 1 <= len(images) <= self.limits.max_views:
             raise ValueError(f"a study has 1 to {self.limits.max_views} images, not {len(images)}")
@@ -162,7 +178,9 @@ class Generator:
         views: Future[Tensor] = Future()
         generation = self._engine.submit(views, options, deadline, tag)
         answer: Future[Report] = Future()
-        generation.add_done_callback(partial(self._answer, answer, options))
+        shapes = [image.shape for image in images] if heatmaps else []
+        # The engine has better things to do than reading what it wrote.
+        generation.add_done_callback(lambda done: self._answering.submit(self._answer, answer, shapes, done))
         answer.add_done_callback(lambda done: generation.cancel() if done.cancelled() else None)
         self._preprocessing.submit(self._preprocess, images, views, generation)
         return answer
@@ -171,6 +189,7 @@ class Generator:
         """Takes no more studies, finishes what is in flight within `drain_seconds`, fails the rest."""
         self._engine.close(drain_seconds)
         self._preprocessing.shutdown()
+        self._answering.shutdown()
 
     def _preprocess(self, images: Sequence[Image], views: Future[Tensor], generation: Future[Generation]) -> None:
         if generation.done():
@@ -183,32 +202,47 @@ class Generator:
         except Exception as error:
             views.set_exception(error)
 
-    def _answer(self, answer: Future[Report], options: DecodingOptions, generation: Future[Generation]) -> None:
+    def _answer(self, answer: Future[Report], shapes: Shapes, generation: Future[Generation]) -> None:
         with suppress(InvalidStateError):  # the client left meanwhile
             if generation.cancelled():
                 answer.cancel()
             elif error := generation.exception():
                 answer.set_exception(error)
-            else:
-                answer.set_result(self._report(generation.result()))
+            elif not answer.cancelled():
+                try:
+                    report = self._report(generation.result(), shapes)
+                except Exception as error:
+                    logger.warning("a report could not be put together: %s", type(error).__name__)
+                    answer.set_exception(GenerationError("the report could not be put together"))
+                else:
+                    answer.set_result(report)
 
-    def _report(self, generation: Generation) -> Report:
+    @torch.inference_mode()
+    def _report(self, generation: Generation, shapes: Shapes) -> Report:
+        """The report of a study, with heatmaps over its images if their `shapes` are given."""
         hypotheses = tuple(self._hypothesis(sequence) for sequence in generation.sequences)
+        encoding = generation.encoding
+        findings = tuple(map(self._finding, self.manifest["findings"], encoding.finding_logits))
+        sentences = sentences_of(hypotheses[0].token_texts, self.section_names)
         warnings = []
         if not hypotheses[0].text:
             warnings.append("The model wrote an empty report.")
         if hypotheses[0].finish_reason == "length":
             warnings.append("The report was cut at max_new_tokens.")
+        warnings += doubts(findings, self.manifest.get("abstain"))
+        warnings += contradictions(sentences, findings)
+        ids = generation.sequences[0].ids
         return Report(
             hypotheses=hypotheses,
-            findings=tuple(map(self._finding, self.manifest["findings"], generation.encoding.finding_logits)),
-            views=tuple(map(self._view, generation.encoding.view_logits)),
+            findings=findings,
+            views=tuple(map(self._view, encoding.view_logits)),
             warnings=tuple(warnings),
             timing=Timing(
                 queue_ms=generation.queue_seconds * 1e3,
                 encode_ms=generation.encode_seconds * 1e3,
                 generate_ms=generation.generate_seconds * 1e3,
             ),
+            heatmaps=make_heatmaps(self._module, encoding, shapes, findings, ids, sentences) if shapes else None,
         )
 
     def _hypothesis(self, sequence: TokenSequence) -> Hypothesis:
