@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from app.inference.abstention import expected_gain
+import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from app.inference.abstention import expected_gain
 from model_training.agreement import FloatArray, f1
 from model_training.calibration import RiskCoverage, risk_coverage
 from model_training.finding_scores import Calibration, HeadOutput
@@ -26,8 +27,8 @@ def report_losses(counts: FloatArray) -> FloatArray:
     return np.asarray(1 - np.nan_to_num(f1(counts.sum(axis=1)), nan=1.0), dtype=np.float64)
 
 
-def expected_gains(probabilities: FloatArray, stated: FloatArray, balance: float) -> FloatArray:
-    """The expected gain [studies] of reports that state the findings bool[studies, findings], by the rule that serves."""
+def expected_gains(probabilities: FloatArray, stated: npt.NDArray[np.bool_], balance: float) -> FloatArray:
+    """The expected gain [studies] of reports that state these findings [studies, findings], by the rule that serves."""
     rows = zip(probabilities.tolist(), stated.tolist(), strict=True)
     return np.array([expected_gain(row, said, balance) for row, said in rows], dtype=np.float64)
 

@@ -31,8 +31,7 @@ DENIAL_ERROR = 0.05
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """Of a finding head: the temperature of each finding; the probabilities from which on findings are stated and below
-    which they may be denied; and of the rule for uncertain reports the balance and the bar (`app.inference.abstention`).
-    """
+    which they may be denied; balance and bar of the rule for uncertain reports (`app.inference.abstention`)."""
 
     temperatures: dict[str, float]
     threshold: float

@@ -41,7 +41,7 @@ from model_training.text_scores import BLANK, MODEL, SHUFFLED, Prepared, Scored,
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is evaluated on what: `train` feeds the baselines, `val` shows how the calibration fits where it was fitted."""
+    """What is evaluated on what: `train` feeds the baselines, `val` shows how the calibration fits its own studies."""
 
     generator: Generator
     options: DecodingOptions

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from app.inference.abstention import RULE
 from torch import Tensor
 
+from app.inference.abstention import RULE
 from app.inference.checkpoint import CheckpointError, save_checkpoint, script
 from app.inference.options import DecodingOptions
 from app.inference.tokenizer import BOS, Tokenizer
@@ -37,9 +37,9 @@ def export_model(
     """
     model.eval()
     findings = [decision(name, calibration) for name in config.data.findings]
-    with torch.no_grad():
-        for buffer, key in ((model.stated_from, "threshold"), (model.denied_below, "denied_below")):
-            buffer.copy_(torch.tensor([f["temperature"] * logit(f[key]) for f in findings]))
+    model.set_decisions(
+        *([f["temperature"] * logit(f[key]) for f in findings] for key in ("threshold", "denied_below"))
+    )
     module = script(model)
     check_agreement(model, module, len(tokenizer), config.data.max_views)
     manifest = {

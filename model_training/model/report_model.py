@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -72,6 +73,11 @@ class ReportModel(nn.Module):
         positive, negative = (labels == 1).sum(0), (labels == 0).sum(0)
         with torch.no_grad():
             self.finding_bias.copy_(((positive + 1) / (negative + 1)).log())
+
+    def set_decisions(self, stated_from: Sequence[float], denied_below: Sequence[float]) -> None:
+        """The logits of each finding from which on it is stated, and below which it may be denied."""
+        self.stated_from = torch.tensor(stated_from)
+        self.denied_below = torch.tensor(denied_below)
 
     @torch.jit.export
     def preprocess(self, image: Tensor) -> Tensor:
