@@ -17,7 +17,7 @@ from app.inference.options import DecodingOptions
 from app.inference.tokenizer import BOS, Tokenizer
 from model_training.config import Config
 from model_training.model.report_model import VIEW_NAMES, ReportModel
-from model_training.run_state import load_run
+from model_training.run_state import load_intake, load_run
 
 UNCALIBRATED = {"temperature": 1.0, "threshold": 0.5}
 
@@ -31,11 +31,14 @@ def export_model(
     metrics: Mapping[str, Any] | None = None,
     calibration: Mapping[str, Mapping[str, float]] | None = None,
     uncertain_below: float | None = None,
+    intake: Mapping[str, Any] | None = None,
 ) -> str:
-    """Writes the archive and its SHA-256 beside it. Returns the SHA-256.
+    """Writes the archive and its SHA-256 beside it. Returns the SHA-256. `intake` is what `fit_intake` found.
 
     Raises `CheckpointError` when the scripted model does not agree with the eager one, or would not load.
     """
+    if intake:
+        model.attach_intake(intake["head"], intake["view_head"])
     model.eval()
     module = script(model)
     check_agreement(model, module, len(tokenizer), config.data.max_views)
@@ -55,6 +58,8 @@ def export_model(
         ],
         # Of the log-probability that the finding head gives its own likeliest answer over all findings; null: unknown.
         "uncertain_below": uncertain_below,
+        # What the network's intake says and from which logit on it counts; null: it says nothing.
+        "intake": {k: v for k, v in intake.items() if k not in ("head", "view_head")} if intake else None,
         "default_options": DecodingOptions(
             num_beams=config.decoding.num_beams,
             length_penalty=config.decoding.length_penalty,
@@ -141,6 +146,7 @@ def run(args: argparse.Namespace) -> int:
             metrics=evaluation.get("metrics"),
             calibration=evaluation.get("calibration"),
             uncertain_below=evaluation.get("uncertain below"),
+            intake=load_intake(args.run),
         )
     except (OSError, CheckpointError) as error:
         print(f"error: {error}")

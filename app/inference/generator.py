@@ -17,10 +17,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from app.inference.acceptance import Acceptance, Mode, sigmoid
 from app.inference.beam_search import Sequence as TokenSequence
 from app.inference.checkpoint import Checkpoint, compare_self_test, load_checkpoint, run_self_test
 from app.inference.decoder import ArchiveDecoder, Decoder, PackedDecoder
-from app.inference.encoder import OpenVinoEncode, StudyEncoder, make_encode
+from app.inference.encoder import Encoding, OpenVinoEncode, StudyEncoder, make_encode
 from app.inference.engine import Engine, Observer
 from app.inference.lane import Generation
 from app.inference.options import DecodingOptions, InvalidOptionError
@@ -59,8 +60,10 @@ class Generator:
         max_rows: int = 64,
         max_queue: int = 64,
         observer: Observer | None = None,
+        acceptance: Mode = "refuse",
     ) -> None:
-        """`threads` for torch in this process; None leaves it as it is.
+        """`threads` for torch in this process; None leaves it as it is. `acceptance` is what becomes of a study with an
+        image that is no chest radiograph.
 
         Raises `UnsupportedDeviceError`, and `CheckpointError` when the self-test fails on the device."""
         if threads:
@@ -84,6 +87,8 @@ class Generator:
         if isinstance(decoder, ArchiveDecoder) and not isinstance(encode, OpenVinoEncode):
             self.precision = "exact"  # nothing runs faster than that here
         self._encoder = StudyEncoder(self._module, encode, max_views=self.limits.max_views, device=self.device)
+        self._acceptance = Acceptance(self.manifest, acceptance)
+        self._warm = self._warming = False
         self._engine = Engine(
             self._encoder,
             decoder,
@@ -91,8 +96,8 @@ class Generator:
             max_rows=max_rows,
             max_queue=max_queue,
             observer=observer,
+            refuse=self._refusal,
         )
-        self._warm = False
 
     @classmethod
     def load(cls, path: Path, *, sha256: str | None = None, **settings: Any) -> Generator:
@@ -130,7 +135,15 @@ class Generator:
 
     def warm_up(self) -> None:
         """Encodes batches of every size and runs studies of one and several views and widths, so that the first request
-        finds everything compiled."""
+        finds everything compiled. Until it is done no study is refused: its own are no radiographs."""
+        self._warming = True
+        try:
+            self._run_own_studies()
+        finally:
+            self._warming = False
+        self._warm = True
+
+    def _run_own_studies(self) -> None:
         with torch.inference_mode():
             self._encoder.warm_up(self.manifest["image_size"])
         image = np.zeros((64, 80), np.uint8)
@@ -143,7 +156,9 @@ class Generator:
             started.append(self.submit([image] * views, DecodingOptions(num_beams=beams, max_new_tokens=tokens)))
         for future in started:
             future.result()
-        self._warm = True
+
+    def _refusal(self, encoding: Encoding) -> Exception | None:
+        return None if self._warming else self._acceptance.refusal(encoding)
 
     def submit(
         self, images: Sequence[Image], options: DecodingOptions, deadline: float | None = None, tag: object = None
@@ -194,7 +209,7 @@ class Generator:
 
     def _report(self, generation: Generation) -> Report:
         hypotheses = tuple(self._hypothesis(sequence) for sequence in generation.sequences)
-        warnings = []
+        warnings = self._acceptance.warnings(generation.encoding)
         if not hypotheses[0].text:
             warnings.append("The model wrote an empty report.")
         if hypotheses[0].finish_reason == "length":
@@ -240,11 +255,6 @@ def to_unit_range(image: Image) -> Tensor:
     if pixels.dtype == torch.float32:
         return pixels
     return pixels.float() / torch.iinfo(pixels.dtype).max
-
-
-def sigmoid(logit: float) -> float:
-    """1 / (1 + exp(-logit)), without overflow."""
-    return 0.5 * (1.0 + math.tanh(0.5 * logit))
 
 
 def choose_device(name: str) -> torch.device:

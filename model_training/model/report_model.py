@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from app.inference.tokenizer import BOS, PAD, UNK
+from model_training.model.intake import IntakeHead, NoIntake
 
 VIEW_NAMES = ("frontal", "lateral")
 CONDITIONING = ("nothing", "probabilities", "decisions")
-
-
-class NoIntake(nn.Module):
-    """Stands in the intake's place until one is fitted: has nothing to say of an image."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features f32[B,P,C] to f32[B,1] of zeros: no exporter of networks likes a tensor without elements."""
-        return features[:, :1, 0] * 0.0
 
 
 class ReportModel(nn.Module):
@@ -66,6 +60,12 @@ class ReportModel(nn.Module):
         positive, negative = (labels == 1).sum(0), (labels == 0).sum(0)
         with torch.no_grad():
             self.finding_bias.copy_(((positive + 1) / (negative + 1)).log())
+
+    def attach_intake(self, head: Mapping[str, Tensor], view_head: Mapping[str, Tensor]) -> None:
+        """Takes the state dicts of an `IntakeHead` and of the view head fitted with it."""
+        self.intake = IntakeHead(self.view_head.in_features)
+        self.intake.load_state_dict(head)
+        self.view_head.load_state_dict(view_head)
 
     @torch.jit.export
     def preprocess(self, image: Tensor) -> Tensor:
