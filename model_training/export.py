@@ -38,7 +38,7 @@ def export_model(
     Raises `CheckpointError` when the scripted model does not agree with the eager one, or would not load.
     """
     if intake:
-        model.attach_intake(intake["head"], intake["view_head"])
+        model.attach_intake(intake["head"], intake["view_head"], laterals=intake["laterals"])
     model.eval()
     module = script(model)
     check_agreement(model, module, len(tokenizer), config.data.max_views)

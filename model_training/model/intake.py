@@ -7,9 +7,12 @@ from torch import Tensor, nn
 from app.inference.acceptance import OUTPUTS
 
 
-def summary(features: Tensor) -> Tensor:
-    """What the intake looks at, f32[B,C]: the mean of features f32[B,P,C] over positions."""
-    return features.mean(1)
+class Summary(nn.Module):
+    """What an intake looks at."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features f32[B,P,C] to their mean over positions f32[B,C]."""
+        return features.mean(1)
 
 
 class NoIntake(nn.Module):
@@ -26,9 +29,10 @@ class IntakeHead(nn.Module):
     def __init__(self, channels: int) -> None:
         """`channels` is the encoder's output width."""
         super().__init__()
+        self.summary = Summary()
         self.read = nn.Linear(channels, len(OUTPUTS))
 
     def forward(self, features: Tensor) -> Tensor:
         """Features f32[B,P,C] to the logits `OUTPUTS` f32[B,K]."""
-        said: Tensor = self.read(summary(features))
+        said: Tensor = self.read(self.summary(features))
         return said

@@ -61,11 +61,17 @@ class ReportModel(nn.Module):
         with torch.no_grad():
             self.finding_bias.copy_(((positive + 1) / (negative + 1)).log())
 
-    def attach_intake(self, head: Mapping[str, Tensor], view_head: Mapping[str, Tensor]) -> None:
-        """Takes the state dicts of an `IntakeHead` and of the view head fitted with it."""
+    def attach_intake(self, head: Mapping[str, Tensor], view_head: Mapping[str, Tensor], *, laterals: bool) -> None:
+        """Takes the state dicts of an `IntakeHead` and of the view head fitted with it.
+
+        Without `laterals` in training what the decoder is told of a lateral view is noise: it is told nothing new.
+        """
         self.intake = IntakeHead(self.view_head.in_features)
         self.intake.load_state_dict(head)
         self.view_head.load_state_dict(view_head)
+        if not laterals:
+            with torch.no_grad():
+                self.view_embedding.weight[:, 1] = self.view_embedding.weight[:, 0]
 
     @torch.jit.export
     def preprocess(self, image: Tensor) -> Tensor:
