@@ -27,6 +27,9 @@ PENALTY, VIEW_PENALTY = 1e-2, 1e-1
 # some of which nobody would recognise.
 WRONG, WRONG_IF_SPOILT = 0.002, 0.02
 
+# Log odds below which no film is called turned: few are sent so.
+TURNED_FROM = 1.0
+
 
 def fit_intake(train: Sequence[Group], val: Sequence[Group]) -> dict[str, Any]:
     """Fits on the groups `train`, chooses thresholds on `val`.
@@ -81,7 +84,7 @@ def choose_thresholds(said: Sequence[tuple[Group, Tensor]]) -> dict[str, float]:
     accepted = min(reached, (reached + float(strange.quantile(1 - WRONG))) / 2)
     inverted = max(float(logits[:, 1].quantile(1 - wrong)) for logits, wrong in upright)
     turned = max(float(turn_margin(logits).quantile(1 - wrong)) for logits, wrong in upright)
-    return {"chest": accepted, "inverted": max(0.0, inverted), "turned": max(0.0, turned)}
+    return {"chest": accepted, "inverted": max(0.0, inverted), "turned": max(TURNED_FROM, turned)}
 
 
 def measure(said: Sequence[tuple[Group, Tensor]], thresholds: Mapping[str, float]) -> dict[str, Any]:
@@ -118,7 +121,9 @@ def run(args: argparse.Namespace) -> int:
         model, _, _ = load_run(args.run)
         collection = read_collection(args.data, args.layout)
         amounts = Amounts(args.films, args.phantoms, args.negatives)
-        train, val = (make_groups(model, collection.studies, amounts, split, args.seed) for split in ("train", "val"))
+        fewer = Amounts(args.films, -(-args.phantoms // 2), -(-args.negatives // 2))
+        train = make_groups(model, collection.studies, amounts, "train", args.seed)
+        val = make_groups(model, collection.studies, fewer, "val", args.seed)
         fitted = fit_intake(train, val)
         save_intake(args.run, fitted)
     except (OSError, ValueError, DecodeError) as error:

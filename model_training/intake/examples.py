@@ -145,11 +145,12 @@ def _film_groups(
     rngs = [np.random.default_rng((*place, 1, i)) for i in range(len(films))]
     name = f"{view} films of {source}" if source else f"{view} films"
     yield Group(name, 1.0, encode(films), real=True, view=view)
-    spoilt = (spoil(rng, crop(rng, film, 0.2), invert=0) for rng, film in zip(rngs, films, strict=True))
+    spoilt = [spoil(rng, crop(rng, film, 0.2), invert=0) for rng, film in zip(rngs, films, strict=True)]
     yield Group(f"{name}, spoilt", 0.5, encode(spoilt), view=view)
-    yield Group(f"{name}, inverted", 0.3, encode(1 - film for film in films), inverted=True)
+    either = [(film, worse)[i % 2] for i, (film, worse) in enumerate(zip(films, spoilt, strict=True))]
+    yield Group(f"{name}, inverted", 0.4, encode(1 - film for film in either), inverted=True)
     for turns in _TURNS[1:]:
-        yield Group(f"{name}, turned {90 * turns}", 0.2, encode(np.rot90(film, turns) for film in films), turns=turns)
+        yield Group(f"{name}, turned {90 * turns}", 0.2, encode(np.rot90(film, turns) for film in either), turns=turns)
 
 
 def _phantom_groups(encode: _Encoder, studies: int, films: Sequence[Array], place: tuple[int, ...]) -> Iterator[Group]:
