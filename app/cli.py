@@ -174,6 +174,7 @@ def predict(settings: Settings, paths: Sequence[Path], options: Mapping[str, str
             sha256=settings.checkpoint_sha256,
             device=settings.device,
             precision=settings.precision,
+            acceptance=settings.acceptance,
         )
     except (CheckpointError, UnsupportedDeviceError) as error:
         raise CommandError(str(error)) from error

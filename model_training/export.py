@@ -30,11 +30,16 @@ def export_model(
     *,
     metrics: Mapping[str, Any] | None = None,
     calibration: Mapping[str, Any] | None = None,
+    intake: Mapping[str, Any] | None = None,
 ) -> str:
-    """Writes the archive and its SHA-256 beside it. Returns the SHA-256. `calibration` is what `calibrate` fitted.
+    """Writes the archive and its SHA-256 beside it. Returns the SHA-256.
+
+    `calibration` is what `calibrate` fitted, `intake` what `fit_intake` found.
 
     Raises `CheckpointError` when the scripted model does not agree with the eager one, or would not load.
     """
+    if intake:
+        model.attach_intake(intake["head"], intake["view_head"], laterals=intake["laterals"])
     model.eval()
     findings = [decision(name, calibration) for name in config.data.findings]
     model.set_decisions(
@@ -56,6 +61,8 @@ def export_model(
         "findings": findings,
         "abstain": calibration
         and {"rule": RULE, "balance": calibration["balance"], "below": calibration["uncertain_below"]},
+        # What the network's intake says and from which logit on it counts; null: it says nothing.
+        "intake": {k: v for k, v in intake.items() if k not in ("head", "view_head")} if intake else None,
         "default_options": DecodingOptions(
             num_beams=config.decoding.num_beams,
             length_penalty=config.decoding.length_penalty,
@@ -157,6 +164,7 @@ def run(args: argparse.Namespace) -> int:
             args.out,
             metrics=evaluation.get("metrics"),
             calibration=run_state.read_calibration(args.run),
+            intake=run_state.load_intake(args.run),
         )
     except (OSError, CheckpointError) as error:
         print(f"error: {error}")

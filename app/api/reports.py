@@ -37,6 +37,7 @@ _PROBLEMS = problem_responses(
     "unsupported-media-type",
     "invalid-options",
     "corrupt-image",
+    "not-a-chest-xray",
     "rate-limited",
     "overloaded",
     "model-not-ready",

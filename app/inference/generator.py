@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from app.inference.abstention import doubts
+from app.inference.acceptance import Acceptance, Mode, sigmoid
 from app.inference.beam_search import Sequence as TokenSequence
 from app.inference.checkpoint import Checkpoint, compare_self_test, load_checkpoint, run_self_test
 from app.inference.contradictions import contradictions
 from app.inference.decoder import ArchiveDecoder, Decoder, PackedDecoder
-from app.inference.encoder import OpenVinoEncode, StudyEncoder, make_encode
+from app.inference.encoder import Encoding, OpenVinoEncode, StudyEncoder, make_encode
 from app.inference.engine import Engine, GenerationError, Observer
 from app.inference.heatmaps import make_heatmaps
 from app.inference.lane import Generation
@@ -66,8 +67,10 @@ class Generator:
         max_rows: int = 64,
         max_queue: int = 64,
         observer: Observer | None = None,
+        acceptance: Mode = "refuse",
     ) -> None:
-        """`threads` for torch in this process; None leaves it as it is.
+        """`threads` for torch in this process; None leaves it as it is. `acceptance` is what becomes of a study with an
+        image that is no chest radiograph.
 
         Raises `UnsupportedDeviceError`, and `CheckpointError` when the self-test fails on the device."""
         if threads:
@@ -92,6 +95,8 @@ class Generator:
         if isinstance(decoder, ArchiveDecoder) and not isinstance(encode, OpenVinoEncode):
             self.precision = "exact"  # nothing runs faster than that here
         self._encoder = StudyEncoder(self._module, encode, max_views=self.limits.max_views, device=self.device)
+        self._acceptance = Acceptance(self.manifest, acceptance)
+        self._warm = self._warming = False
         self._engine = Engine(
             self._encoder,
             decoder,
@@ -99,8 +104,8 @@ class Generator:
             max_rows=max_rows,
             max_queue=max_queue,
             observer=observer,
+            refuse=self._refusal,
         )
-        self._warm = False
 
     @classmethod
     def load(cls, path: Path, *, sha256: str | None = None, **settings: Any) -> Generator:
@@ -138,7 +143,15 @@ class Generator:
 
     def warm_up(self) -> None:
         """Encodes batches of every size and runs studies of one and several views and widths, so that the first request
-        finds everything compiled."""
+        finds everything compiled. Until it is done no study is refused: its own are no radiographs."""
+        self._warming = True
+        try:
+            self._run_own_studies()
+        finally:
+            self._warming = False
+        self._warm = True
+
+    def _run_own_studies(self) -> None:
         with torch.inference_mode():
             self._encoder.warm_up(self.manifest["image_size"])
         image = np.zeros((64, 80), np.uint8)
@@ -152,7 +165,9 @@ class Generator:
             started.append(self.submit([image] * views, options, heatmaps=True))
         for future in started:
             future.result()
-        self._warm = True
+
+    def _refusal(self, encoding: Encoding) -> Exception | None:
+        return None if self._warming else self._acceptance.refusal(encoding)
 
     def submit(
         self,
@@ -224,7 +239,7 @@ class Generator:
         encoding = generation.encoding
         findings = tuple(map(self._finding, self.manifest["findings"], encoding.finding_logits))
         sentences = sentences_of(hypotheses[0].token_texts, self.section_names)
-        warnings = []
+        warnings = self._acceptance.warnings(encoding)
         if not hypotheses[0].text:
             warnings.append("The model wrote an empty report.")
         if hypotheses[0].finish_reason == "length":
@@ -274,11 +289,6 @@ def to_unit_range(image: Image) -> Tensor:
     if pixels.dtype == torch.float32:
         return pixels
     return pixels.float() / torch.iinfo(pixels.dtype).max
-
-
-def sigmoid(logit: float) -> float:
-    """1 / (1 + exp(-logit)), without overflow."""
-    return 0.5 * (1.0 + math.tanh(0.5 * logit))
 
 
 def choose_device(name: str) -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,17 +12,10 @@ from torch import Tensor, nn
 from app.inference.tokenizer import BOS, PAD, UNK
 from model_training.model.clip import ClipTower
 from model_training.model.encoders import Encoder
+from model_training.model.intake import IntakeHead, NoIntake
 
 VIEW_NAMES = ("frontal", "lateral")
 CONDITIONING = ("nothing", "probabilities", "decisions")
-
-
-class NoIntake(nn.Module):
-    """Stands in the intake's place until one is fitted: has nothing to say of an image."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features f32[B,P,C] to f32[B,1] of zeros: no exporter of networks likes a tensor without elements."""
-        return features[:, :1, 0] * 0.0
 
 
 class ReportModel(nn.Module):
@@ -78,6 +71,18 @@ class ReportModel(nn.Module):
         """The logits of each finding from which on it is stated, and below which it may be denied."""
         self.stated_from = torch.tensor(stated_from)
         self.denied_below = torch.tensor(denied_below)
+
+    def attach_intake(self, head: Mapping[str, Tensor], view_head: Mapping[str, Tensor], *, laterals: bool) -> None:
+        """Takes the state dicts of an `IntakeHead` and of the view head fitted with it.
+
+        Without `laterals` in training what the decoder is told of a lateral view is noise: it is told nothing new.
+        """
+        self.intake = IntakeHead(self.view_head.in_features)
+        self.intake.load_state_dict(head)
+        self.view_head.load_state_dict(view_head)
+        if not laterals:
+            with torch.no_grad():
+                self.view_embedding.weight[:, 1] = self.view_embedding.weight[:, 0]
 
     @torch.jit.export
     def preprocess(self, image: Tensor) -> Tensor:
