@@ -48,16 +48,17 @@ def loss_sums(model: ReportModel, batch: Batch, label_smoothing: float = 0.0) ->
         finding_logits.float(), batch.labels.nan_to_num(), weight=given, reduction="sum"
     )
     views = F.cross_entropy(view_logits.float(), batch.views, ignore_index=IGNORED, reduction="sum")
-    return torch.stack([tokens, findings, views, place_loss(evidence.float(), batch)])
+    return torch.stack([tokens, findings, views, place_loss(model, evidence.float(), batch)])
 
 
-def place_loss(evidence: Tensor, batch: Batch) -> Tensor:
+def place_loss(model: ReportModel, evidence: Tensor, batch: Batch) -> Tensor:
     """How much of the evidence f32[B,P,F] for each boxed finding lies outside its box, as -log of the share inside,
     summed over the boxes. The share is that of the softmax over positions, which is what the logit is made of.
     """
     rows, findings = batch.boxes[:, 0].long(), batch.boxes[:, 1].long()
     side = math.isqrt(evidence.shape[1])
-    centres = (torch.arange(side, device=evidence.device) * 2 + 1) / side - 1
+    centres = model.first_centre + model.stride * torch.arange(side, device=evidence.device)
+    centres = centres * 2 / model.image_size - 1
     down, across = torch.meshgrid(centres, centres, indexing="ij")
     places = torch.stack([across, down, torch.ones_like(down)]).flatten(1)  # [3,P], in reading order
     changes = batch.changes

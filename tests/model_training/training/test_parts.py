@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from model_training.model.report_model import ReportModel
 from model_training.training.augmentation import AMOUNTS, augment, changes_of
 from model_training.training.ema import MovingAverage
 from model_training.training.history import best_epoch, exhausted
-from model_training.training.losses import loss_counts, loss_sums, objective
+from model_training.training.losses import loss_counts, loss_sums, objective, place_loss
 from model_training.training.optimiser import rate_factor
 from model_training.training.sampling import epoch_order, study_weights
 
@@ -131,3 +133,22 @@ def test_studies_with_a_rare_finding_are_repeated() -> None:
     labels = np.array([[1, 0]] * 8 + [[1, 1]] * 2 + [[np.nan, np.nan]])
     weights = study_weights([None] * 11, labels, source_balance=0.0, class_balance=0.5)
     assert weights == pytest.approx([1.0] * 8 + [5**0.5] * 2 + [1.0])
+
+
+def test_evidence_inside_the_box_costs_nothing_and_outside_much(tiny_model: ReportModel) -> None:
+    """Where the image is moved, the box moves along; one that is moved out of the picture says nothing."""
+    side = tiny_model.image_size // int(tiny_model.stride)
+    evidence = torch.zeros(1, side * side, 3)
+    evidence[0, -1, 1] = 20.0  # the last position, at the bottom right
+    corner = torch.tensor([[0.0, 1.0, -0.2, -0.2, 0.2, 0.2]])  # around the last position's middle
+    limits = AugmentationConfig(shift=0.5)
+    batch = batch_of(tiny_model, [1])
+
+    def cost(boxes: torch.Tensor, across: float = 0.0) -> float:
+        changes = changes_of(np.array([[0.0, across, across, 0.0, 0.0, 0.0]]), limits)
+        return float(place_loss(tiny_model, evidence, replace(batch, boxes=boxes, changes=changes)))
+
+    assert cost(corner) == pytest.approx(0.0, abs=1e-3)
+    assert cost(corner, 1.0) > 5  # the image moved up and to the left, the box with it, the evidence not
+    assert cost(corner, 4.0) == 0.0
+    assert float(place_loss(tiny_model, evidence, replace(batch, boxes=corner[:0]))) == 0.0
