@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from app import report
 from app.api import docs, health, model, openapi, reports
-from app.api.middleware import LingeringClose, RequestMiddleware
+from app.api.middleware import CloseUnread, RequestMiddleware
 from app.api.problems import install_problems
 from app.api.service import Phase, Service
 from app.images.pool import DecodePool
@@ -56,7 +56,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         from app.tracing import TracingMiddleware
 
         app.add_middleware(TracingMiddleware, tracing=tracing)
-    app.add_middleware(LingeringClose)
+    app.add_middleware(CloseUnread)
     install_problems(app)
     for part in (reports, model, health, docs):
         app.include_router(part.router)
