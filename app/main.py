@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 
 from app import report
 from app.api import docs, health, model, openapi, reports
+from app.api.door import Door
 from app.api.middleware import CloseUnread, RequestMiddleware
 from app.api.problems import install_problems
 from app.api.service import Phase, Service
@@ -51,6 +53,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.service = service
+    app.add_middleware(Door, service=service, path=openapi.REPORT_PATH, route=reports.router.routes[0])
     app.add_middleware(RequestMiddleware, metrics=service.metrics)
     if tracing:
         from app.tracing import TracingMiddleware
@@ -120,6 +123,9 @@ async def _warm_up(service: Service) -> None:
     try:
         if service.generator is not None:
             await asyncio.to_thread(service.generator.warm_up)
+        # What was made so far stays. Every full collection would go through it again: 150 ms in which no thread runs.
+        gc.collect()
+        gc.freeze()
     except Exception:
         logger.exception("warming up failed")
         service.fail()
