@@ -1,4 +1,4 @@
-"""Turns report requests away at the door while the service is full: before they are routed, and nothing of them is read.
+"""Turns report requests away while the service is full: before they are routed, and nothing of them is read.
 
 Under overload this is what most requests get, and what the interpreter spends on them it takes from the engine.
 """

@@ -59,7 +59,9 @@ async def ask(port: int, request: Request, request_id: str = "") -> Answer:
             try:
                 writer.write(request.encoded(request_id))
                 lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-                headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+                headers = {
+                    name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
+                }
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 return Answer(int(lines[0].split()[1]), time.perf_counter() - started, headers, body)
             finally:
