@@ -258,6 +258,7 @@ class Engine:
             for slot in range(len(lane.studies) - 1, -1, -1):
                 if self._gone(lane.studies[slot], now):
                     lane.release(slot)
+        self._observer.active(self.active_rows)
 
     def _encode(self, studies: list[Study]) -> None:
         """Encodes studies together; when that fails, one by one, so that a bad study fails alone."""
