@@ -34,6 +34,12 @@ _PAIRED = (
     "findings and wording; it cannot teach where a finding lies, how large it is, or what no label names."
 )
 
+_RETRAIN = (
+    "Whoever has the images of the Indiana collection can train on real pairs, which also teach sides, places and sizes: "
+    "get it from Open-i, then `python -m model_training train --data DATA --config iu-xray --out runs/iu`; the README's "
+    "chapter on training has the further steps, up to the served checkpoint."
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `python -m model_training card`."""
@@ -75,8 +81,11 @@ def card(checkpoint: Checkpoint, words: Config, path: Path) -> str:
         "A finding is called present from the threshold on; its probability is the sigmoid of the logit over the "
         "temperature. Both were fitted on validation.",
         table({f["name"]: f for f in manifest["findings"]}, ("temperature", "threshold", "denied_below")),
+        *(["## Failures", _items(words.card.failures)] if words.card.failures else []),
+        *(["## Not to be used for", _items(words.card.excluded_use)] if words.card.excluded_use else []),
         "## Limits",
         _items(words.card.limits),
+        *(["## On the paired collection", _RETRAIN] if config_from(manifest["config"]).data.reports else []),
     ]
     return "\n\n".join(part if part.startswith(("|", "- ")) else _wrapped(part) for part in parts if part) + "\n"
 

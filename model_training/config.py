@@ -178,7 +178,8 @@ class DecodingConfig:
 
 @dataclass(frozen=True, slots=True)
 class CardConfig:
-    """What the checkpoint and its card say; `notes` are the paragraphs behind the card's figures."""
+    """What the checkpoint and its card say; `notes` are the paragraphs behind the card's figures, `failures` examples
+    of what it gets wrong, `excluded_use` what it must not be used for."""
 
     name: str = "unnamed"
     version: str = "0"
@@ -186,6 +187,8 @@ class CardConfig:
     training_data: tuple[str, ...] = ()
     made_by: str = ""
     notes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+    excluded_use: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
 
 
