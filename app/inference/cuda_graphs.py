@@ -1,86 +1,84 @@
-"""The packed decoder's steps recorded as CUDA graphs: on a GPU small steps are bound by launching their kernels.
+"""A lane's step, network and search together, recorded as a CUDA graph: on a GPU small steps are bound by launching
+their kernels, some 150 of them.
 
-A graph is of fixed tensors: one is recorded for every lane's tables, number of studies, and length in blocks.
+A graph is of fixed tensors and sizes. It works on the lane's own tables, from the first slot on: one is recorded for
+each lane, number of slots (powers of two) and length (in blocks). Slots that are free or over are stepped in vain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 
 import torch
-from torch import Tensor
 
-from app.inference.decoder import LaneStep, PackedDecoder
+from app.inference.decoder import PackedDecoder
+from app.inference.lane import Lane
 
-BLOCK = 16  # steps; a graph reads the cache up to the end of the block its longest beam is in
+BLOCK = 32  # steps; a graph reads the cache up to the end of the block its longest beam is in
+STEPS = 4  # a turn: asking who is over stops the device, and a step in vain costs less
 
 # Records work on fixed tensors; what is returned does it again.
 Recorder = Callable[[Callable[[], None]], Callable[[], None]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Recorded:
-    inputs: LaneStep
-    logits: Tensor
-    replay: Callable[[], None]
-
-
-class GraphedDecoder:
-    """`PackedDecoder` by replay, lane by lane."""
+class LaneGraphs:
+    """Steps lanes by replay."""
 
     def __init__(self, decoder: PackedDecoder, record: Recorder | None = None) -> None:
         """`record` is for tests on machines without a GPU."""
         self._decoder = decoder
-        self._record = record or record_cuda_graph
-        self._recorded: dict[tuple[int, ...], _Recorded] = {}
-        self.prepare, self.allocate = decoder.prepare, decoder.allocate
+        self._record = record or CudaRecorder()
+        self._recorded: dict[tuple[Lane, int, int], Callable[[], None]] = {}
 
-    def step(self, lanes: Sequence[LaneStep]) -> list[Tensor]:
-        """Logits f32[N,K,V] of each lane, valid until its next step; states are written in place."""
-        return [self._step(lane) for lane in lanes]
-
-    def _step(self, lane: LaneStep) -> Tensor:
-        length = -(-lane.ancestors.shape[2] // BLOCK) * BLOCK
-        tensors = (*lane.constants, *lane.state)
-        key = (*lane.tokens.shape, length, *(tensor.data_ptr() for tensor in tensors))
-        recorded = self._recorded.get(key)
-        if recorded is None:
-            recorded = self._recorded[key] = self._prepared(lane, length)
-        recorded.inputs.tokens.copy_(lane.tokens)
-        recorded.inputs.positions.copy_(lane.positions)
-        recorded.inputs.ancestors[..., : lane.ancestors.shape[2]].copy_(lane.ancestors)
-        recorded.replay()
-        return recorded.logits
-
-    def _prepared(self, lane: LaneStep, length: int) -> _Recorded:
-        """Recording takes steps of its own; what they did to the places is undone."""
-        studies, beams, _ = lane.ancestors.shape
-        ancestors = lane.ancestors.new_zeros(studies, beams, length)
-        inputs = LaneStep(lane.tokens.clone(), lane.positions.clone(), ancestors, lane.constants, lane.state)
-        held = lane.state[1]
-        before = held.clone()
-        used = min(length * beams, held.shape[2])
-        logits = torch.empty_like(self._decoder.step([inputs], used)[0])
-
-        def work() -> None:
-            logits.copy_(self._decoder.step([inputs], used)[0])
-
-        replay = self._record(work)
-        held.copy_(before)
-        return _Recorded(inputs, logits, replay)
-
-
-def record_cuda_graph(work: Callable[[], None]) -> Callable[[], None]:
-    """Runs the work on a side stream first, as recording asks for, then records it."""
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
+    def step(self, lane: Lane) -> None:
+        """One step of all studies of a lane; who is over is in its search."""
+        slots = min(lane.capacity, 1 << (len(lane.studies) - 1).bit_length())
+        blocks = -(-lane.search.longest // BLOCK)
+        work = partial(self._work, lane, slots, blocks * BLOCK * lane.search.beams)
+        if lane.search.plain:
+            key = lane, slots, blocks
+            if key not in self._recorded:
+                self._recorded[key] = self._prepared(lane, work)
+            self._recorded[key]()
+        else:
             work()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    replay: Callable[[], None] = graph.replay
-    return replay
+        lane.search.steps += 1
+
+    def _work(self, lane: Lane, slots: int, used: int) -> None:
+        inputs = lane.inputs(slots)
+        (logits,) = self._decoder.step([inputs], min(used, inputs.state[1].shape[2]))
+        lane.search.choose(logits)
+
+    def _prepared(self, lane: Lane, work: Callable[[], None]) -> Callable[[], None]:
+        """Recording takes steps of its own, which are undone."""
+        before = [table.clone() for table in lane.tables]
+        replay = self._record(work)
+        for table, kept in zip(lane.tables, before, strict=True):
+            table.copy_(kept)
+        return replay
+
+
+class CudaRecorder:
+    """Records on a stream of its own, all graphs in one pool of memory: they run one after another."""
+
+    def __init__(self) -> None:
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+        self._pool = torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]  # the same
+
+    def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Runs the work first, as recording asks for: libraries prepare themselves at their first calls."""
+        self._stream.wait_stream(torch.cuda.current_stream())
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.stream(self._stream):
+            for _ in range(2):
+                work()
+            # Other threads, which prepare images, go on meanwhile.
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                work()
+            finally:
+                graph.capture_end()
+        torch.cuda.current_stream().wait_stream(self._stream)
+        replay: Callable[[], None] = graph.replay
+        return replay

@@ -46,12 +46,13 @@ class StudyEncoder:
         mask = torch.zeros(len(studies), self.max_views, dtype=torch.bool)
         for row, views in zip(mask, studies, strict=True):
             row[: len(views)] = True
-        mask = mask.to(self.device)
+        places = mask.flatten().nonzero()[:, 0].to(self.device, non_blocking=True)
+        mask = mask.to(self.device, non_blocking=True)
         parts = [torch.cat(part) for part in zip(*map(self._filled, torch.split(images, MAX_IMAGES)), strict=True)]
         spread = []
         for part in parts:
             room = part.new_zeros(mask.shape + part.shape[1:])
-            room[mask] = part
+            room.flatten(0, 1).index_copy_(0, places, part)
             spread.append(room)
         memory, finding_logits, view_logits = spread
         findings, constants = self._module.begin(memory, finding_logits, view_logits, mask)

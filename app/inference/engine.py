@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from app.inference.beam_search import Sequence
+from app.inference.cuda_graphs import STEPS, LaneGraphs
 from app.inference.decoder import Decoder
 from app.inference.encoder import MAX_IMAGES, StudyEncoder
 from app.inference.lane import Generation, Lane, Study
@@ -87,14 +88,17 @@ class Engine:
         max_rows: int = 64,
         max_queue: int = 64,
         observer: Observer | None = None,
+        graphs: LaneGraphs | None = None,
     ) -> None:
-        """`max_rows` beams in flight over all studies, `max_queue` studies waiting."""
+        """`max_rows` beams in flight over all studies, `max_queue` studies waiting. With `graphs` lanes are stepped by
+        these, each by itself."""
         if max_rows < MAX_BEAMS:
             raise ValueError(f"max_rows must be at least {MAX_BEAMS}")
         self.max_rows = max_rows
         self.max_queue = max_queue
         self._encoder = encoder
         self._decoder = decoder
+        self._graphs = graphs
         self._max_new_tokens = max_new_tokens
         self._observer: Observer = observer or _Silent()
         self._lanes: dict[int, Lane] = {}
@@ -261,6 +265,7 @@ class Engine:
         try:
             encoded = self._encoder([study.views.result() for study in studies])
             kept = self._decoder.prepare(encoded.constants)
+            finding_logits, view_logits = encoded.finding_logits.tolist(), encoded.view_logits.tolist()
         except Exception as error:
             if len(studies) > 1:
                 for study in studies:
@@ -275,8 +280,8 @@ class Engine:
         self._observer.encoded([study.tag for study in studies], seconds)
         for i, study in enumerate(studies):
             study.encoded_at = now
-            study.finding_logits = encoded.finding_logits[i].tolist()
-            study.view_logits = encoded.view_logits[i, : len(study.views.result())].tolist()
+            study.finding_logits = finding_logits[i]
+            study.view_logits = view_logits[i][: len(study.views.result())]
             self._observer.admitted(study.waited)
             if not all(map(math.isfinite, study.finding_logits)):
                 study.fail(GenerationError("the network gave no number"))
@@ -293,7 +298,8 @@ class Engine:
         lane = self._lanes.get(beams)
         if lane is not None and len(lane.studies) < lane.capacity:
             return lane
-        capacity = min(self.max_rows // beams, 2 * lane.capacity if lane else 4)
+        first = self.max_rows if self._graphs else 4  # what is recorded stays where it is
+        capacity = min(self.max_rows // beams, 2 * lane.capacity if lane else first)
         grown = Lane(self._decoder, beams, capacity, self._max_new_tokens, constants)
         if lane is not None:
             grown.adopt(lane)
@@ -301,10 +307,14 @@ class Engine:
         return grown
 
     def _step(self, lanes: list[Lane]) -> None:
-        """One beam step for all lanes; when that fails, lane by lane, so that a bad one fails alone."""
+        """A step for all lanes; when that fails, lane by lane, so that a bad one fails alone."""
         started = time.monotonic()
         try:
-            logits = self._decoder.step([lane.inputs() for lane in lanes])
+            if self._graphs is None:
+                logits = self._decoder.step([lane.inputs() for lane in lanes])
+                advances = [partial(lane.advance, own) for lane, own in zip(lanes, logits, strict=True)]
+            else:
+                advances = [partial(self._replay, lane) for lane in lanes]
         except Exception as error:
             if len(lanes) > 1:
                 for lane in lanes:
@@ -313,17 +323,29 @@ class Engine:
                 self._fail_lane(lanes[0], error)
             return
         self._observer.step(sum(lane.rows for lane in lanes))
-        for lane, lane_logits in zip(lanes, logits, strict=True):
+        for lane, advance in zip(lanes, advances, strict=True):
             try:
-                finished, broken = lane.advance(lane_logits)
+                advance()
             except Exception as error:
                 self._fail_lane(lane, error)
-                continue
-            for slot in finished:
-                self._finish(lane.studies[slot], lane.search.sequences(slot))
-            for slot in sorted(finished + broken, reverse=True):
-                self._end(lane, slot, "the network gave no number")
+            else:
+                self._harvest(lane)
         self._observer.stage("step", time.monotonic() - started)
+
+    def _replay(self, lane: Lane) -> None:
+        assert self._graphs  # noqa: S101 (narrows the type)
+        for _ in range(STEPS):
+            self._graphs.step(lane)
+
+    def _harvest(self, lane: Lane) -> None:
+        over, broken = lane.search.outcome()
+        for slot in over:
+            if slot not in broken:
+                self._finish(lane.studies[slot], lane.search.sequences(slot))
+        for slot in sorted({*over, *broken}, reverse=True):
+            if slot in broken:
+                lane.clean(slot)
+            self._end(lane, slot, "the network gave no number")
 
     def _fail_lane(self, lane: Lane, error: Exception) -> None:
         logger.warning("a step of %d studies failed: %s", len(lane.studies), type(error).__name__)

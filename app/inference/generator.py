@@ -19,6 +19,7 @@ from torch import Tensor
 
 from app.inference.beam_search import Sequence as TokenSequence
 from app.inference.checkpoint import Checkpoint, compare_self_test, load_checkpoint, run_self_test
+from app.inference.cuda_graphs import LaneGraphs
 from app.inference.decoder import ArchiveDecoder, Decoder, PackedDecoder
 from app.inference.encoder import OpenVinoEncode, StudyEncoder, make_encode
 from app.inference.engine import Engine, Observer
@@ -59,8 +60,10 @@ class Generator:
         max_rows: int = 64,
         max_queue: int = 64,
         observer: Observer | None = None,
+        cuda_graphs: bool = True,
     ) -> None:
-        """`threads` for torch in this process; None leaves it as it is.
+        """`threads` for torch in this process; None leaves it as it is. `cuda_graphs` False launches every kernel by
+        itself, for comparison.
 
         Raises `UnsupportedDeviceError`, and `CheckpointError` when the self-test fails on the device."""
         if threads:
@@ -83,6 +86,8 @@ class Generator:
         decoder = make_decoder(self._module, self.precision)
         if isinstance(decoder, ArchiveDecoder) and not isinstance(encode, OpenVinoEncode):
             self.precision = "exact"  # nothing runs faster than that here
+        recordable = cuda_graphs and self.device.type == "cuda" and isinstance(decoder, PackedDecoder)
+        self._graphs = LaneGraphs(decoder) if recordable else None
         self._encoder = StudyEncoder(self._module, encode, max_views=self.limits.max_views, device=self.device)
         self._engine = Engine(
             self._encoder,
@@ -91,6 +96,7 @@ class Generator:
             max_rows=max_rows,
             max_queue=max_queue,
             observer=observer,
+            graphs=self._graphs,
         )
         self._warm = False
 
@@ -143,7 +149,19 @@ class Generator:
             started.append(self.submit([image] * views, DecodingOptions(num_beams=beams, max_new_tokens=tokens)))
         for future in started:
             future.result()
+        if self._graphs:
+            self._record(image)
         self._warm = True
+
+    def _record(self, image: Image) -> None:
+        """Records the default width's steps of all lengths, for 1, 2, 4 … studies; other widths when they come."""
+        longest = self.limits.max_new_tokens
+        options = DecodingOptions(self.default_options.num_beams, min_new_tokens=longest, max_new_tokens=longest)
+        studies = 1
+        while studies <= min(self.limits.max_queue, self.limits.max_rows // options.num_beams):
+            for future in [self.submit([image], options) for _ in range(studies)]:
+                future.result()
+            studies *= 2
 
     def submit(
         self, images: Sequence[Image], options: DecodingOptions, deadline: float | None = None, tag: object = None

@@ -6,7 +6,6 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from app.inference.beam_search import BeamLane, Sequence
@@ -111,15 +110,23 @@ class Lane:
         self.studies[slot] = self.studies[last]
         self.studies.pop()
 
-    def inputs(self) -> LaneStep:
-        """The next step's input."""
-        n = len(self.studies)
-        tokens, positions, ancestors = self.search.inputs()
+    def clean(self, slot: int) -> None:
+        """Forgets a slot's state: a cache that holds what is not a number would give it to the next study."""
+        for table in self._state:
+            table[slot] = 0
+
+    def inputs(self, slots: int | None = None) -> LaneStep:
+        """The next step's input; of the first `slots` slots rather than of those taken."""
+        n = slots or len(self.studies)
+        tokens, positions, ancestors = self.search.inputs(slots)
         return LaneStep(tokens, positions, ancestors, [c[:n] for c in self._constants], [s[:n] for s in self._state])
 
-    def advance(self, logits: Tensor) -> tuple[list[int], list[int]]:
-        """One step of the search with `logits` f32[N,K,V]: slots that are finished, and slots without a number."""
-        broken = torch.isnan(logits).flatten(1).any(1)
-        finished = self.search.advance(logits)
-        bad = broken.nonzero()[:, 0].tolist()
-        return [slot for slot in finished if slot not in bad], bad
+    def advance(self, logits: Tensor) -> None:
+        """One step of the search with `logits` f32[N,K,V]; what came of it is `search.outcome`."""
+        self.search.choose(logits)
+        self.search.steps += 1
+
+    @property
+    def tables(self) -> list[Tensor]:
+        """What a step writes, but for keys and values: places of the cache taken in vain are free again."""
+        return [*self.search.tables, *self._state[1:]]

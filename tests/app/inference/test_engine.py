@@ -248,14 +248,14 @@ def test_no_memory_beside_the_network_fails_its_study_alone(slow: Slow, where: s
 def test_a_search_that_raises_fails_its_lane_alone(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
     """Choosing tokens may run out of memory, too."""
     engine = make_engine(slow)
-    advance = BeamLane.advance
+    choose = BeamLane.choose
 
-    def only_wide(lane: BeamLane, logits: torch.Tensor) -> list[int]:
+    def only_wide(lane: BeamLane, logits: torch.Tensor) -> None:
         if lane.beams == 2:
             raise MemoryError
-        return advance(lane, logits)
+        choose(lane, logits)
 
-    monkeypatch.setattr(BeamLane, "advance", only_wide)
+    monkeypatch.setattr(BeamLane, "choose", only_wide)
     bad = engine.submit(views(), DecodingOptions(num_beams=2, max_new_tokens=30))
     good = engine.submit(views(), LONG)
     with pytest.raises(GenerationError):
