@@ -79,15 +79,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write(name: str, rows: Sequence[Row]) -> Path:
-    """Writes `results/<name>.json`."""
-    FOLDER.mkdir(exist_ok=True)
+def write(name: str, rows: Sequence[Row], folder: Path = FOLDER) -> Path:
+    """Writes `<name>.json` into the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     content = {
         "machine": machine(),
         "versions": versions(),
         "rows": [asdict(row) | {"met": row.met} for row in rows],
     }
-    path = FOLDER / f"{name}.json"
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
 

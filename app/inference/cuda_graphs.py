@@ -25,10 +25,8 @@ Recorder = Callable[[Callable[[], None]], Callable[[], None]]
 class LaneGraphs:
     """Steps lanes by replay."""
 
-    def __init__(self, decoder: PackedDecoder, record: Recorder | None = None) -> None:
-        """`record` is for tests on machines without a GPU."""
-        self._decoder = decoder
-        self._record = record or CudaRecorder()
+    def __init__(self, decoder: PackedDecoder, record: Recorder) -> None:
+        self._decoder, self._record = decoder, record
         self._recorded: dict[tuple[Lane, int, int], Callable[[], None]] = {}
 
     def step(self, lane: Lane) -> None:
@@ -62,16 +60,17 @@ class LaneGraphs:
 class CudaRecorder:
     """Records on a stream of its own, all graphs in one pool of memory: they run one after another."""
 
-    def __init__(self) -> None:
-        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it unannotated
         self._pool = torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]  # the same
 
     def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
         """Runs the work first, as recording asks for: libraries prepare themselves at their first calls."""
-        self._stream.wait_stream(torch.cuda.current_stream())
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.stream(self._stream):
-            for _ in range(2):
+            for _ in range(3):
                 work()
             # Other threads, which prepare images, go on meanwhile.
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
@@ -79,6 +78,6 @@ class CudaRecorder:
                 work()
             finally:
                 graph.capture_end()
-        torch.cuda.current_stream().wait_stream(self._stream)
+        torch.cuda.current_stream(self._device).wait_stream(self._stream)
         replay: Callable[[], None] = graph.replay
         return replay

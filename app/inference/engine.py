@@ -27,7 +27,7 @@ from torch import Tensor
 from app.inference.beam_search import Sequence
 from app.inference.cuda_graphs import STEPS, LaneGraphs
 from app.inference.decoder import Decoder
-from app.inference.encoder import MAX_IMAGES, StudyEncoder
+from app.inference.encoder import StudyEncoder
 from app.inference.lane import Generation, Lane, Study
 from app.inference.options import MAX_BEAMS, DecodingOptions
 
@@ -226,7 +226,7 @@ class Engine:
         No more images at once than are encoded together: whoever is in flight waits for them.
         """
         now = time.monotonic()
-        free, images = self.max_rows - self.active_rows, MAX_IMAGES
+        free, images = self.max_rows - self.active_rows, self._encoder.max_images
         taken: list[Study] = []
         waiting: deque[Study] = deque()
         for study in self._queue:

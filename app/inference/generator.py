@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from app.inference.beam_search import Sequence as TokenSequence
-from app.inference.checkpoint import Checkpoint, compare_self_test, load_checkpoint, run_self_test
-from app.inference.cuda_graphs import LaneGraphs
+from app.inference.checkpoint import Checkpoint, compare_self_test, disable_fusers, load_checkpoint, run_self_test
+from app.inference.cuda_graphs import CudaRecorder, LaneGraphs
 from app.inference.decoder import ArchiveDecoder, Decoder, PackedDecoder
 from app.inference.encoder import OpenVinoEncode, StudyEncoder, make_encode
 from app.inference.engine import Engine, Observer
@@ -80,14 +80,16 @@ class Generator:
         self._tokenizer = checkpoint.tokenizer
         self._module = checkpoint.module.to(self.device)
         if self.device.type != "cpu":
+            settle(self.device)
             compare_self_test(run_self_test(self._module, self.device), self.manifest["self_test"], tolerance=1e-2)
         self._preprocessing = ThreadPoolExecutor(PREPROCESS_THREADS, thread_name_prefix="preprocess")
         encode = make_encode(self._module, self.precision, self.device)
         decoder = make_decoder(self._module, self.precision)
         if isinstance(decoder, ArchiveDecoder) and not isinstance(encode, OpenVinoEncode):
             self.precision = "exact"  # nothing runs faster than that here
-        recordable = cuda_graphs and self.device.type == "cuda" and isinstance(decoder, PackedDecoder)
-        self._graphs = LaneGraphs(decoder) if recordable else None
+        self._graphs: LaneGraphs | None = None
+        if cuda_graphs and self.device.type == "cuda" and isinstance(decoder, PackedDecoder):
+            self._graphs = LaneGraphs(decoder, CudaRecorder(self.device))
         self._encoder = StudyEncoder(self._module, encode, max_views=self.limits.max_views, device=self.device)
         self._engine = Engine(
             self._encoder,
@@ -278,6 +280,14 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UnsupportedDeviceError(f"device {name!r}: only cpu and cuda are supported")
     return device
+
+
+def settle(device: torch.device) -> None:
+    """What a GPU needs of the whole process: float32 that is float32, and nothing compiled anew for every shape."""
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.enable_cudnn_sdp(False)
+        disable_fusers()
 
 
 def choose_precision(name: str, device: torch.device) -> str:
