@@ -63,7 +63,7 @@ class CudaRecorder:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it unannotated
-        self._pool = torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]  # the same
+        self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
         """Runs the work first, as recording asks for: libraries prepare themselves at their first calls."""
