@@ -122,7 +122,7 @@ class _View:
         self.rows = slice(first, first + self.studies * self.beams)
         self.heads = heads
         cache, held = lane.state
-        cross, given = lane.constants
+        cross, given, reach = lane.constants
         if used is None and held.is_cuda:
             used = held.shape[2]  # asking the device costs more than reading all
         slots, now = self._take_places(lane, held, used)
@@ -130,13 +130,15 @@ class _View:
         if used is None:
             used = int(now.flatten(0, 1).any(0).nonzero()[-1]) + 1
         self.history = _additive(now[..., :used], dtype)[:, None]
-        self.given = given[:, None, None]
+        # Studies of fewer views than the model takes have memory in the first places only.
+        seen = given.shape[1] if given.is_cuda else int(reach.max())
+        self.given = given[:, None, None, :seen]
         layers, self.width = cache.shape[1], cache.shape[-1]
         self.table = cache.view(-1, 2 * self.width)
         blocks = torch.arange(self.studies * layers, device=slots.device).view(-1, layers, 1) * cache.shape[2]
         self.places = (blocks + slots[:, None]).transpose(0, 1).flatten(1)
         self.cache = self._by_head(cache[:, :, :used])
-        self.cross = self._by_head(cross.transpose(2, 3))
+        self.cross = self._by_head(cross[:, :, :, :seen].transpose(2, 3))
 
     def _take_places(self, lane: LaneStep, held: Tensor, used: int | None) -> tuple[Tensor, Tensor]:
         """Places i64[N,K] for this step's keys and values, and what each beam then descends from, bool[N,K,M]."""
@@ -211,7 +213,8 @@ class PackedDecoder:
         if given.is_cuda:
             missing = -given.shape[1] % ALIGNED
             keys_values, given = F.pad(keys_values, [0, 0, 0, missing]), F.pad(given, [0, missing])
-        return [keys_values, _additive(given, self.kept)]
+        reach = (given * torch.arange(1, given.shape[1] + 1, device=given.device)).amax(1)
+        return [keys_values, _additive(given, self.kept), reach]
 
     def allocate(self, studies: int, beams: int, length: int) -> list[Tensor]:
         places = -(-length * beams // ALIGNED) * ALIGNED
