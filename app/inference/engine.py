@@ -1,8 +1,8 @@
 """The engine: one thread owns the device and advances every study in flight, one beam step a turn.
 
-A turn (`_turn`): wait for work ▸ take waiting studies that fit the free rows ▸ drop who was cancelled or is late ▸
-encode the new ones together ▸ one beam step for every lane ▸ hand out what finished. Studies join and leave between two
-steps; nobody waits for a batch-mate.
+A turn (`_turn`): wait for work ▸ take waiting studies that fit the free rows ▸ drop who was cancelled or is late ▸ let
+the new ones be encoded together, beside what follows ▸ give encoded ones their slots ▸ one beam step for every lane ▸
+hand out what finished. Studies join and leave between two steps; nobody waits for a batch-mate.
 
 A lane holds the studies of one beam width in slots 0 to N-1 of shared tensors. The decoder steps all lanes at once, the
 search chooses each lane's tokens; a freed slot is filled by the last study. Whatever raises fails the studies concerned
@@ -16,10 +16,8 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
 from concurrent.futures import Future
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -28,7 +26,9 @@ from app.inference.beam_search import Sequence
 from app.inference.cuda_graphs import STEPS, LaneGraphs
 from app.inference.decoder import Decoder
 from app.inference.encoder import StudyEncoder
+from app.inference.encoding import EncodedStudies, Encoding
 from app.inference.lane import Generation, Lane, Study
+from app.inference.observer import Observer, Silent
 from app.inference.options import MAX_BEAMS, DecodingOptions
 
 logger = logging.getLogger(__name__)
@@ -52,28 +52,6 @@ class DeadlineExceededError(Exception):
 
 class GenerationError(Exception):
     """This study could not be generated; others are not concerned."""
-
-
-class Observer(Protocol):
-    """Whoever counts what the engine does. Called on the engine's thread: must be quick and must not raise."""
-
-    def queued(self, depth: int) -> None: ...
-    def admitted(self, wait_seconds: float) -> None: ...
-    def step(self, rows: int) -> None: ...
-    def active(self, rows: int) -> None: ...
-    def generated(self, tokens: int) -> None: ...
-    def stage(self, name: str, seconds: float) -> None: ...
-    def encoded(self, tags: list[object], seconds: float) -> None: ...
-
-
-class _Silent:
-    def queued(self, depth: int) -> None: ...
-    def admitted(self, wait_seconds: float) -> None: ...
-    def step(self, rows: int) -> None: ...
-    def active(self, rows: int) -> None: ...
-    def generated(self, tokens: int) -> None: ...
-    def stage(self, name: str, seconds: float) -> None: ...
-    def encoded(self, tags: list[object], seconds: float) -> None: ...
 
 
 class Engine:
@@ -100,10 +78,11 @@ class Engine:
         self._decoder = decoder
         self._graphs = graphs
         self._max_new_tokens = max_new_tokens
-        self._observer: Observer = observer or _Silent()
+        self._observer: Observer = observer or Silent()
         self._lanes: dict[int, Lane] = {}
         self._queue: deque[Study] = deque()
         self._wake = threading.Condition()
+        self._encoding = Encoding(encoder, decoder, self._notify)
         self._stopping = False
         self._drain_until = math.inf
         self._seconds_per_study = 1.0
@@ -129,8 +108,8 @@ class Engine:
 
     @property
     def turn_seconds(self) -> float:
-        """How long the turn at work has lasted; 0 while idle. A turn is one step: many seconds of it mean trouble."""
-        return max(0.0, time.monotonic() - self._turn_began)
+        """How long the turn or the encoding at work has lasted; 0 while idle: many seconds of it mean trouble."""
+        return max(0.0, time.monotonic() - min(self._turn_began, self._encoding.began))
 
     def submit(
         self, views: Future[Tensor], options: DecodingOptions, deadline: float | None = None, tag: object = None
@@ -186,22 +165,25 @@ class Engine:
             logger.exception("the engine failed")
         finally:
             self._stopping = True
+            self._encoding.close()
             self._fail_all(EngineStoppedError("the engine stopped"))
 
     def _turn(self) -> bool:
         self._turn_began = math.inf
         with self._wake:
             while not self._has_work() and time.monotonic() < self._drain_until:
-                if self._stopping and not self._queue:
+                if self._stopping and not self._queue and not self._encoding.studies:
                     return False
                 self._wake.wait(self._patience())
             if time.monotonic() >= self._drain_until:
                 return False
-            admitted = self._take()
+            taken = self._take()
             self._turn_began = time.monotonic()
         self._drop_gone()
-        if admitted:
-            self._encode(admitted)
+        if taken:
+            self._encoding.start(taken)
+        if self._encoding.ready:
+            self._admit(self._encoding.take())
         if lanes := [lane for lane in self._lanes.values() if lane.studies]:
             self._step(lanes)
         self._observer.active(self.active_rows)
@@ -209,9 +191,10 @@ class Engine:
 
     def _has_work(self) -> bool:
         now = time.monotonic()
-        return any(lane.studies for lane in self._lanes.values()) or any(
-            study.views.done() or self._gone(study, now) for study in self._queue
-        )
+        if self._encoding.ready or any(lane.studies for lane in self._lanes.values()):
+            return True
+        idle = not self._encoding.studies
+        return any((idle and study.views.done()) or self._gone(study, now) for study in self._queue)
 
     def _patience(self) -> float | None:
         """Seconds until the next deadline of a study whose images are still being prepared."""
@@ -223,10 +206,11 @@ class Engine:
     def _take(self) -> list[Study]:
         """Studies that fit the free rows, first come first served among those whose images are ready.
 
-        No more images at once than are encoded together: whoever is in flight waits for them.
+        One batch at a time, of no more images than are encoded together.
         """
         now = time.monotonic()
-        free, images = self.max_rows - self.active_rows, self._encoder.max_images
+        free = self.max_rows - self.active_rows
+        images = 0 if self._encoding.studies else self._encoder.max_images
         taken: list[Study] = []
         waiting: deque[Study] = deque()
         for study in self._queue:
@@ -260,34 +244,27 @@ class Engine:
                 if self._gone(lane.studies[slot], now):
                     lane.release(slot)
 
-    def _encode(self, studies: list[Study]) -> None:
-        """Encodes studies together; when that fails, one by one, so that a bad study fails alone."""
-        try:
-            encoded = self._encoder([study.views.result() for study in studies])
-            kept = self._decoder.prepare(encoded.constants)
-            finding_logits, view_logits = encoded.finding_logits.tolist(), encoded.view_logits.tolist()
-        except Exception as error:
-            if len(studies) > 1:
-                for study in studies:
-                    self._encode([study])
-            else:
-                logger.warning("a study could not be encoded: %s", type(error).__name__)
-                studies[0].fail(GenerationError("the study could not be encoded"))
+    def _admit(self, found: EncodedStudies | Study | None) -> None:
+        """Gives encoded studies their slots."""
+        if isinstance(found, Study):
+            found.fail(GenerationError("the study could not be encoded"))
+        if not isinstance(found, EncodedStudies):
+            logger.warning("%s could not be encoded", "a study" if found else "studies together")
             return
-        now = time.monotonic()
-        seconds = now - studies[0].admitted_at
-        self._observer.stage("encode", seconds)
-        self._observer.encoded([study.tag for study in studies], seconds)
-        for i, study in enumerate(studies):
-            study.encoded_at = now
-            study.finding_logits = finding_logits[i]
-            study.view_logits = view_logits[i][: len(study.views.result())]
+        self._observer.stage("encode", found.seconds)
+        self._observer.encoded([study.tag for study in found.studies], found.seconds)
+        for i, study in enumerate(found.studies):
+            if self._gone(study, time.monotonic()):
+                continue
+            study.encoded_at = found.finished_at
+            study.finding_logits = found.finding_logits[i]
+            study.view_logits = found.view_logits[i][: len(study.views.result())]
             self._observer.admitted(study.waited)
             if not all(map(math.isfinite, study.finding_logits)):
                 study.fail(GenerationError("the network gave no number"))
                 continue
             try:
-                constants = [constant[i] for constant in kept]
+                constants = [constant[i] for constant in found.constants]
                 self._lane_with_room(study.options.num_beams, constants).admit(study, constants)
             except Exception as error:  # no memory for a larger lane
                 logger.warning("a study could not be admitted: %s", type(error).__name__)
@@ -369,7 +346,8 @@ class Engine:
 
     def _fail_all(self, error: Exception) -> None:
         with self._wake:
-            studies: Iterable[Study] = [*self._queue, *(s for lane in self._lanes.values() for s in lane.studies)]
+            flying = (study for lane in self._lanes.values() for study in lane.studies)
+            studies = [*self._queue, *self._encoding.studies, *flying]
             self._queue.clear()
             self._lanes.clear()
         for study in studies:

@@ -22,8 +22,9 @@ from app.inference.checkpoint import Checkpoint, compare_self_test, disable_fuse
 from app.inference.cuda_graphs import CudaRecorder, LaneGraphs
 from app.inference.decoder import ArchiveDecoder, Decoder, PackedDecoder
 from app.inference.encoder import OpenVinoEncode, StudyEncoder, make_encode
-from app.inference.engine import Engine, Observer
+from app.inference.engine import Engine
 from app.inference.lane import Generation
+from app.inference.observer import Observer
 from app.inference.options import DecodingOptions, InvalidOptionError
 from app.inference.tokenizer import EOS
 from app.report import Finding, Hypothesis, Report, Timing, ViewGuess

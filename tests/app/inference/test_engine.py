@@ -84,11 +84,14 @@ class Slow:
         self.module, self.seconds = module, seconds
         self.fail_encode = self.fail_step = self.nan = None
         self.steps = 0
+        self.encoding: threading.Event | None = None  # encoding waits for it
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.module, name)
 
     def encode(self, views: torch.Tensor) -> Any:
+        if self.encoding:
+            self.encoding.wait(10)
         if self.fail_encode and bool((views > 90).any()):
             raise self.fail_encode
         return self.module.encode(views)
@@ -188,6 +191,19 @@ def test_a_study_that_cannot_be_encoded_fails_alone(slow: Slow) -> None:
     assert futures[0].result(10).sequences
     assert futures[2].result(10).sequences
     engine.close()
+
+
+def test_nobody_in_flight_waits_for_others_to_be_encoded(engine: Engine, slow: Slow) -> None:
+    """Encoding goes on beside the steps; the engine says how long it has been at it."""
+    flying = engine.submit(views(), LONG)
+    time.sleep(0.05)
+    slow.encoding = threading.Event()
+    held = engine.submit(views(), LONG)
+    assert flying.result(10).sequences
+    assert not held.done()
+    assert engine.turn_seconds > 0.05
+    slow.encoding.set()
+    assert held.result(10).sequences
 
 
 def test_images_that_fail_to_prepare_fail_their_study_alone(engine: Engine) -> None:
