@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from app.inference.checkpoint import load_checkpoint
 from app.inference.cuda_graphs import STEPS, LaneGraphs
@@ -134,3 +136,27 @@ def test_a_step_that_fails_on_its_way_can_be_taken_again(
                 decoder.step([LaneStep(*step, constants, states[1])])
         (found,) = decoder.step([LaneStep(*step, constants, states[1])])
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_what_is_recorded_asks_nothing_of_a_gpu(tiny_checkpoint: Path, dtype: torch.dtype, beams: int) -> None:
+    """Tensors without data on a GPU that is not there: a question about values, or a second device, would raise."""
+    real = load_checkpoint(tiny_checkpoint).module
+    with FakeTensorMode():
+        weights = {name: torch.empty(p.shape, device="cuda") for name, p in real.decoder.named_parameters()}
+        transformer = SimpleNamespace(named_parameters=weights.items, layers=real.decoder.layers)
+        module = SimpleNamespace(decoder=transformer, forbidden=torch.empty(3, dtype=torch.long, device="cuda"))
+        decoder = PackedDecoder(module, dtype)  # type: ignore[arg-type]  # stands in for a module
+        layers, width = len(list(real.decoder.layers.children())), weights["embedding.weight"].shape[1]
+        keys_values = torch.empty(3, layers, 2, 17, width, device="cuda")
+        constants = decoder.prepare([keys_values, torch.empty(3, 17, dtype=torch.bool, device="cuda")])
+        lane = Lane(decoder, beams, 8, 40, [constant[0] for constant in constants])
+        graphs = LaneGraphs(decoder, lambda work: (work(), work)[1])  # type: ignore[func-returns-value]
+        for i in range(3):
+            options = DecodingOptions(num_beams=beams, min_new_tokens=3, max_new_tokens=40)
+            lane.admit(Study(Future(), options, None, i, Future(), 0.0), [constant[i] for constant in constants])
+        graphs.step(lane)
+        lane.release(0)
+        graphs.step(lane)
