@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu --out FOLDER`: what a GPU makes of it, in about two minutes.
+"""`python -m benchmarks.gpu --out FOLDER`: what a GPU makes of it, meant for two minutes.
 
 One report end to end and reports a second of the shipped checkpoint, then encoding and decoding beside their peers,
 ours with CUDA graphs and kernel by kernel. Every contestant has a process of its own: one that fails stands in the

@@ -1,5 +1,5 @@
 """A lane's step, network and search together, recorded as a CUDA graph: on a GPU small steps are bound by launching
-their kernels, some 150 of them.
+their kernels.
 
 A graph is of fixed tensors and sizes. It works on the lane's own tables, from the first slot on: one is recorded for
 each lane, number of slots (powers of two) and length (in blocks). Slots that are free or over are stepped in vain.
