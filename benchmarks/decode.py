@@ -207,9 +207,10 @@ class Search:
                     self.graphs.step(lane)
             else:
                 lane.advance(self.decoder.step([lane.inputs()])[0])
-            for slot in lane.search.outcome()[0]:
+            over, _ = lane.search.outcome()
+            for slot in over:
                 lane.search.sequences(slot)
-                lane.release(slot)
+            lane.release(over)
 
 
 def bare_products(shape: dict[str, int], device: torch.device) -> list[PackedLinear]:

@@ -7,6 +7,7 @@ its greedy search), applied to each study as if it were alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +34,7 @@ class BeamLane:
     """Studies searched with the same number of beams K, in slots 0 to N-1 without holes.
 
     Removing a study moves the last one into its slot, so that the active part of every tensor is a prefix: `remove`
-    tells the caller which slot moved, for the caller's own tensors.
+    tells the caller which slot moved, for the caller's own tensors. On a GPU many are best removed at once (`keep`).
     """
 
     def __init__(self, beams: int, capacity: int, max_tokens: int, device: torch.device) -> None:
@@ -117,14 +118,14 @@ class BeamLane:
     def remove(self, slot: int) -> int:
         """Frees a slot. Returns the slot whose study moved into it (the last; `slot` itself when it was the last)."""
         last = self.size - 1
-        if slot != last:
-            for tensor in self.tables:
-                tensor[slot] = tensor[last]
-            self.options[slot], self._begun[slot] = self.options[last], self._begun[last]
-        self.options.pop()
-        self._begun.pop()
-        self.size = last
+        self.keep([last if kept == slot else kept for kept in range(last)])
         return last
+
+    def keep(self, slots: list[int]) -> None:
+        """Keeps the studies of these slots, which move to the first ones in this order, and frees all others."""
+        move(self.tables, slots)
+        self.options, self._begun = [self.options[slot] for slot in slots], [self._begun[slot] for slot in slots]
+        self.size = len(slots)
 
     def inputs(self, slots: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """The next decoder input: tokens i64[N,K], positions i64[N], ancestors i64[N,K,T], T > max(positions).
@@ -283,6 +284,17 @@ class BeamLane:
         if self._any(too_short):
             scores[..., EOS].masked_fill_(too_short[:, None], float("-inf"))
         return scores
+
+
+def move(tables: Iterable[Tensor], slots: list[int]) -> None:
+    """Moves rows `slots` of each table to rows 0, 1, 2 …"""
+    moves = [(to, slot) for to, slot in enumerate(slots) if to != slot]
+    if not moves:
+        return
+    to, origin = torch.tensor(moves).T
+    for table in tables:
+        to, origin = to.to(table.device, non_blocking=True), origin.to(table.device, non_blocking=True)
+        table[to] = table[origin]
 
 
 def _looks_back(options: DecodingOptions) -> bool:

@@ -240,9 +240,8 @@ class Engine:
     def _drop_gone(self) -> None:
         now = time.monotonic()
         for lane in self._lanes.values():
-            for slot in range(len(lane.studies) - 1, -1, -1):
-                if self._gone(lane.studies[slot], now):
-                    lane.release(slot)
+            if gone := [slot for slot, study in enumerate(lane.studies) if self._gone(study, now)]:
+                lane.release(gone)
 
     def _admit(self, found: EncodedStudies | Study | None) -> None:
         """Gives encoded studies their slots."""
@@ -319,20 +318,20 @@ class Engine:
         for slot in over:
             if slot not in broken:
                 self._finish(lane.studies[slot], lane.search.sequences(slot))
-        for slot in sorted({*over, *broken}, reverse=True):
-            if slot in broken:
-                lane.clean(slot)
-            self._end(lane, slot, "the network gave no number")
+        for slot in broken:
+            lane.clean(slot)
+        self._end(lane, {*over, *broken}, "the network gave no number")
 
     def _fail_lane(self, lane: Lane, error: Exception) -> None:
         logger.warning("a step of %d studies failed: %s", len(lane.studies), type(error).__name__)
-        for slot in range(len(lane.studies) - 1, -1, -1):
-            self._end(lane, slot, "the report could not be generated")
+        self._end(lane, set(range(len(lane.studies))), "the report could not be generated")
 
-    def _end(self, lane: Lane, slot: int, otherwise: str) -> None:
-        """Frees a slot; if its study was not answered, it fails with what `otherwise` says."""
-        lane.studies[slot].fail(GenerationError(otherwise))
-        lane.release(slot)
+    def _end(self, lane: Lane, slots: set[int], otherwise: str) -> None:
+        """Frees slots; studies that were not answered fail with what `otherwise` says."""
+        if slots:
+            for slot in slots:
+                lane.studies[slot].fail(GenerationError(otherwise))
+            lane.release(slots)
 
     def _finish(self, study: Study, sequences: list[Sequence]) -> None:
         now = time.monotonic()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from app.inference.beam_search import BeamLane, Sequence
+from app.inference.beam_search import BeamLane, Sequence, move
 from app.inference.decoder import Decoder, LaneStep
 from app.inference.options import DecodingOptions
 
@@ -101,14 +102,15 @@ class Lane:
             table[slot] = row
         self.studies.append(study)
 
-    def release(self, slot: int) -> None:
-        """Frees a slot; the last study moves into it, in every tensor."""
-        last = self.search.remove(slot)
-        for table in self._constants + self._state:
-            if slot != last:
-                table[slot] = table[last]
-        self.studies[slot] = self.studies[last]
-        self.studies.pop()
+    def release(self, slots: Iterable[int]) -> None:
+        """Frees slots; the last studies move into them, in every tensor."""
+        kept = list(range(len(self.studies)))
+        for slot in sorted(slots, reverse=True):
+            kept[slot] = kept[-1]
+            kept.pop()
+        self.search.keep(kept)
+        move(self._constants + self._state, kept)
+        self.studies = [self.studies[slot] for slot in kept]
 
     def clean(self, slot: int) -> None:
         """Forgets a slot's state: a cache that holds what is not a number would give it to the next study."""

@@ -110,7 +110,7 @@ def test_recorded_steps_write_what_plain_ones_write(tiny_checkpoint: Path) -> No
             assert not broken
             for slot in over:
                 sequences[lane.studies[slot].tag] = lane.search.sequences(slot)
-                lane.release(slot)
+            lane.release(over)
         found.append([sequences[i] for i in range(len(options))])
     assert [[s.ids for s in study] for study in found[0]] == [[s.ids for s in study] for study in found[1]]
     assert len({len(study[0].ids) for study in found[0]}) > 1
@@ -158,5 +158,5 @@ def test_what_is_recorded_asks_nothing_of_a_gpu(tiny_checkpoint: Path, dtype: to
             options = DecodingOptions(num_beams=beams, min_new_tokens=3, max_new_tokens=40)
             lane.admit(Study(Future(), options, None, i, Future(), 0.0), [constant[i] for constant in constants])
         graphs.step(lane)
-        lane.release(0)
+        lane.release([0])
         graphs.step(lane)
