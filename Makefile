@@ -51,6 +51,8 @@ train-reference: setup
 	@if [ ! -f $(REFERENCE)/training.pt ] || [ -f $(REFERENCE)/state.pt ]; then \
 	  $(BIN)/python -m model_training train --data $(XRAY_REPORT_DATA)/radiographs --config reference --out $(REFERENCE) \
 	    --set data.reports=$(XRAY_REPORT_DATA)/iu_xray --set model.encoder_weights=$(XRAY_REPORT_DATA)/pretrained/mobilenet_v2_imagenet.pt; fi
+	@if [ ! $(REFERENCE)/intake.pt -nt $(REFERENCE)/training.pt ]; then \
+	  $(BIN)/python -m model_training intake --run $(REFERENCE) --data $(XRAY_REPORT_DATA)/radiographs; fi
 	$(BIN)/python -m model_training export --run $(REFERENCE) --out $(REFERENCE)/xray-report-reference.pt
 	$(BIN)/python -m model_training evaluate $(REFERENCE)/xray-report-reference.pt --data $(XRAY_REPORT_DATA)/radiographs --out $(REFERENCE)/evaluation
 	$(BIN)/python -m model_training export --run $(REFERENCE) --out $(REFERENCE)/xray-report-reference.pt --evaluation $(REFERENCE)/evaluation/evaluation.json

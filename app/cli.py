@@ -174,6 +174,7 @@ def predict(settings: Settings, paths: Sequence[Path], options: Mapping[str, str
             sha256=settings.checkpoint_sha256,
             device=settings.device,
             precision=settings.precision,
+            acceptance=settings.acceptance,
         )
     except (CheckpointError, UnsupportedDeviceError) as error:
         raise CommandError(str(error)) from error
@@ -183,7 +184,8 @@ def predict(settings: Settings, paths: Sequence[Path], options: Mapping[str, str
         size = generator.manifest["image_size"]
         images = [decode_image(p.read_bytes(), max_pixels=settings.max_pixels, network_size=size) for p in paths]
         decoded = time.monotonic()
-        report = generator.submit([image.pixels for image in images], chosen.decoding).result()
+        pixels = [image.pixels for image in images]
+        report = generator.submit(pixels, chosen.decoding, heatmaps="heatmaps" in chosen.include).result()
         seconds = {"decode_seconds": decoded - started, "total_seconds": time.monotonic() - started}
         answer = ReportResponse.of(report, images, chosen, generator, **seconds)
     except Problem as error:

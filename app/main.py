@@ -103,6 +103,7 @@ def _load(service: Service) -> None:
         max_rows=settings.max_rows,
         max_queue=settings.max_queue,
         observer=service.metrics,
+        acceptance=settings.acceptance,
     )
     service.decoder = DecodePool(
         settings.decode_workers,

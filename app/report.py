@@ -9,6 +9,7 @@ from typing import Literal
 DISCLAIMER = "Research use only. Not for clinical use."
 
 FinishReason = Literal["eos", "length"]
+HeatmapSource = Literal["evidence", "attention"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,50 @@ class ViewGuess:
 
 
 @dataclass(frozen=True, slots=True)
+class Heatmap:
+    """Where the model looked in one image, `image` by its place in the study.
+
+    `levels` are rows of 0 to 255, and a share of `scale` · level / 255 of what was looked for lies at each; `box` is
+    what the grid covers of the image: left, top, right, bottom as fractions of it, which may lie beyond 0 and 1.
+    """
+
+    image: int
+    levels: tuple[tuple[int, ...], ...]
+    scale: float
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FindingHeatmaps:
+    """Where the evidence for a finding lies, image by image: the shares of each image sum to 1."""
+
+    name: str
+    maps: tuple[Heatmap, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceHeatmaps:
+    """Where the model looked for a sentence: at the evidence for the `findings` it names, or by attention.
+
+    Attention sums to 1 over all images together with what the decoder is told of the findings.
+    """
+
+    section: str
+    text: str
+    source: HeatmapSource
+    findings: tuple[str, ...]
+    maps: tuple[Heatmap, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Heatmaps:
+    """Heatmaps of every finding, and of every sentence of the best hypothesis."""
+
+    findings: tuple[FindingHeatmaps, ...]
+    sentences: tuple[SentenceHeatmaps, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Timing:
     """Milliseconds spent by one study in each stage of the engine."""
 
@@ -56,10 +101,12 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the model says of one study: hypotheses best first, findings, one view guess an image."""
+    """What the model says of one study: hypotheses best first, findings, one view guess an image; heatmaps where they
+    were asked for."""
 
     hypotheses: tuple[Hypothesis, ...]
     findings: tuple[Finding, ...]
     views: tuple[ViewGuess, ...]
     warnings: tuple[str, ...]
     timing: Timing
+    heatmaps: Heatmaps | None = None

@@ -68,6 +68,11 @@ class Settings(BaseSettings):
     )
     rate_limit_burst: int = Field(10, ge=1, description="How many of them may come at once.")
 
+    acceptance: Literal["refuse", "warn", "off"] = Field(
+        "refuse",
+        description="An image that is no chest X-ray: refuse the study, warn, or off; for checkpoints that can tell.",
+    )
+
     max_body_bytes: int = Field(64 * _MEBIBYTE, ge=1024, description="Bytes of one request.")
     max_image_bytes: int = Field(32 * _MEBIBYTE, ge=1024, description="Bytes of one image file.")
     max_images: int = Field(4, ge=1, description="Images of one study; the checkpoint may allow fewer.")
@@ -101,7 +106,7 @@ class Settings(BaseSettings):
         "info", description="debug, info, warning or error."
     )
 
-    @field_validator("log_level", mode="before")
+    @field_validator("log_level", "acceptance", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value

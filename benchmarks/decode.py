@@ -27,10 +27,11 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 
 from app.inference.checkpoint import script
-from app.inference.cuda_graphs import STEPS, CudaRecorder, LaneGraphs
+from app.inference.cuda_graphs import CudaRecorder
 from app.inference.decoder import ArchiveDecoder, Decoder, PackedDecoder, PackedLinear
 from app.inference.generator import choose_device, fast_bfloat16, make_decoder, settle
 from app.inference.lane import Lane, Study
+from app.inference.lane_graphs import STEPS, LaneGraphs
 from app.inference.options import DecodingOptions
 from app.inference.tokenizer import BOS, EOS, PAD
 from benchmarks.results import Row, rates, ratio

@@ -10,6 +10,8 @@ COMMANDS = {
     "phantom": ("model_training.data.phantom", "make a collection of synthetic radiographs and reports"),
     "describe": ("model_training.describe", "print what a collection holds, split by split"),
     "train": ("model_training.train", "train a model on a collection"),
+    "calibrate": ("model_training.calibrate", "fit how sure a run's finding head may be, on validation"),
+    "intake": ("model_training.intake", "fit what refuses images that are no chest radiographs"),
     "export": ("model_training.export", "write the checkpoint that the service loads"),
     "evaluate": ("model_training.evaluate", "generate reports for a split and score them"),
     "compare": ("model_training.compare", "print several evaluations in one table"),

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from app.inference.abstention import expected_gain
 from model_training.agreement import FloatArray, f1
 from model_training.calibration import RiskCoverage, risk_coverage
 from model_training.finding_scores import Calibration, HeadOutput
 from model_training.generation import Written
 
-COVERAGE = 0.8  # share of validation studies that the shipped bar lets pass
+COVERAGE = 0.8  # share of validation studies that the bar of a checkpoint lets pass
+BALANCE = 0.5  # where a checkpoint has no rule
 COVERAGES = (1.0, 0.9, 0.75, 0.5, 0.25)
-BY_SCORE, BY_HEAD, DECISIONS = "reports by score", "reports by finding confidence", "finding decisions by confidence"
+BY_SCORE, BY_HEAD, DECISIONS = "reports by score", "reports by expected gain", "finding decisions by confidence"
 
 
 def report_losses(counts: FloatArray) -> FloatArray:
@@ -23,31 +27,30 @@ def report_losses(counts: FloatArray) -> FloatArray:
     return np.asarray(1 - np.nan_to_num(f1(counts.sum(axis=1)), nan=1.0), dtype=np.float64)
 
 
-def sureness(output: HeadOutput, calibration: Calibration) -> FloatArray:
-    """Log-probability [studies] that the calibrated head gives its own likeliest answer over all findings."""
+def expected_gains(probabilities: FloatArray, stated: npt.NDArray[np.bool_], balance: float) -> FloatArray:
+    """The expected gain [studies] of reports that state these findings [studies, findings], by the rule that serves."""
+    rows = zip(probabilities.tolist(), stated.tolist(), strict=True)
+    return np.array([expected_gain(row, said, balance) for row, said in rows], dtype=np.float64)
+
+
+def sureness(output: HeadOutput, calibration: Calibration, rule: Mapping[str, Any] | None) -> FloatArray:
+    """The expected gain [studies] of what the calibrated head states, with the balance of a manifest's rule."""
     probabilities = output.probabilities(calibration.temperatures)
-    return np.asarray(np.log(np.maximum(probabilities, 1 - probabilities)).sum(axis=1), dtype=np.float64)
-
-
-def fit_bar(output: HeadOutput, calibration: Calibration) -> float:
-    """The sureness below which a report is to be called uncertain; give it the validation split. NaN for none."""
-    sure = sureness(output, calibration)
-    return float(np.quantile(sure, 1 - COVERAGE)) if len(sure) else float("nan")
+    return expected_gains(probabilities, probabilities >= calibration.thresholds, rule["balance"] if rule else BALANCE)
 
 
 def curves(
-    written: Sequence[Written], losses: FloatArray, output: HeadOutput, calibration: Calibration
+    written: Sequence[Written], losses: FloatArray, sure: FloatArray, output: HeadOutput, calibration: Calibration
 ) -> dict[str, RiskCoverage]:
     """Risk-coverage curves by signal, for losses of the reports [studies], NaN where one has no reference.
 
-    Reports are ranked by their score (log-probability a token) or by the log-probability the calibrated head gives its
-    own likeliest answer over all findings; single decisions of the head by their distance to the threshold.
+    Reports are ranked by their score (log-probability a token) or by their `sureness`; single decisions of the head by
+    their distance to the threshold.
     """
     found: dict[str, RiskCoverage] = {}
     scored = ~np.isnan(losses)
     if scored.any():
         scores = np.array([one.report.hypotheses[0].score for one in written])
-        sure = sureness(output, calibration)
         found[BY_SCORE] = risk_coverage(scores[scored], losses[scored])
         found[BY_HEAD] = risk_coverage(sure[scored], losses[scored])
     known = ~np.isnan(output.targets)

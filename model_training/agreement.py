@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from model_training.findings import FINDINGS, POSITIVE, Mention
+from app.inference.findings import FINDINGS, POSITIVE, Mention
 
 Labels = Mapping[str, Mention]
 FloatArray = NDArray[np.float64]

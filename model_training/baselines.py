@@ -8,10 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from app.inference.labeller import label_report
 from model_training import metrics, r2gen
 from model_training.agreement import Labels
 from model_training.data import Study, read_collection
-from model_training.labeller import label_mesh, label_report
+from model_training.mesh import label_mesh
 from model_training.metrics import MissingExtraError, StudyScores
 
 CONSTANT, FREQUENT, RANDOM, TAGS = (

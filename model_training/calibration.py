@@ -40,10 +40,11 @@ def expected_calibration_error(probabilities: FloatArray, targets: FloatArray, b
     return np.asarray(np.where(count > 0, np.sum(in_bins, axis=0) / np.maximum(count, 1), np.nan), dtype=np.float64)
 
 
-def fit_temperatures(logits: FloatArray, targets: FloatArray) -> FloatArray:
+def fit_temperatures(logits: FloatArray, targets: FloatArray, weights: FloatArray | None = None) -> FloatArray:
     """The temperature of each finding [findings], within 1%, that minimises cross-entropy (Guo et al., ICML 2017).
 
-    Fit on validation, then use `sigmoid(logits / temperature)`. A standard normal prior on the logarithm keeps
+    Fit on validation, then use `sigmoid(logits / temperature)`. Studies count by `weights` [studies] relative to each
+    other, all the same without. A standard normal prior on the logarithm keeps
     temperatures near 1 where a few studies that happen to be told apart without error would call for certainty. They
     stay within e^-3 and e^3; a finding labelled with one class only, or not at all, keeps 1.
     """
@@ -52,7 +53,10 @@ def fit_temperatures(logits: FloatArray, targets: FloatArray) -> FloatArray:
     fittable = (positives > 0) & (positives < known.sum(axis=0))
     # How far each logit lies on the wrong side; the cross-entropy is log(1 + exp(wrong / temperature)).
     wrong = np.where(known, np.where(targets == 1, -1.0, 1.0) * logits, -np.inf)
-    losses = [np.logaddexp(0, wrong * np.exp(-t)).sum(axis=0) + 0.5 * t**2 for t in _LOG_TEMPERATURES]
+    # The sum stays that of as many studies, or the prior would count more.
+    weighted = known * (1.0 if weights is None else weights[:, None])
+    weighted = weighted * known.sum(axis=0) / np.maximum(weighted.sum(axis=0), 1e-12)
+    losses = [(weighted * np.logaddexp(0, wrong * np.exp(-t))).sum(axis=0) + 0.5 * t**2 for t in _LOG_TEMPERATURES]
     best = np.exp(_LOG_TEMPERATURES[np.argmin(losses, axis=0)])
     return np.where(fittable, best, 1.0)
 

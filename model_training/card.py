@@ -82,7 +82,7 @@ def _facts(checkpoint: Checkpoint, words: Config, path: Path) -> str:
     model = config_from(manifest["config"]).model
     parameters = sum(p.numel() for p in checkpoint.module.parameters())
     start = f"from {model.encoder_weights}" if model.encoder_weights else "from nothing"
-    hint = ", conditioned on predicted findings" if model.condition_on_findings else ""
+    hint = "" if model.conditioning == "nothing" else f", conditioned on the {model.conditioning} of the finding head"
     shape = f"{model.layers} layers, width {model.width}" + (
         f", {model.heads} heads" if model.decoder == "transformer" else ""
     )

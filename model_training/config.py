@@ -41,6 +41,9 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "training.warm_up": (0, 1),
     "training.label_smoothing": (0, 0.9),
     "training.view_dropout": (0, 1),
+    "training.hiding": (0, 1),
+    "training.teacher_weight": (0, 1),
+    "model.feature_dropout": (0, 0.9),
     "training.source_balance": (0, 1),
     "training.class_balance": (0, 1),
     "training.ema_decay": (0, 1),
@@ -71,7 +74,8 @@ class ModelConfig:
     layers: int = 3
     heads: int = 4
     dropout: float = 0.1
-    condition_on_findings: bool = True
+    feature_dropout: float = 0.0
+    conditioning: Literal["nothing", "probabilities", "decisions"] = "probabilities"
     max_new_tokens: int = 128
 
 
@@ -80,7 +84,8 @@ class DataConfig:
     """Which findings, sections and words the model learns, and the ids of studies that training never sees.
 
     `exclude` may name `@indiana`, the studies of the Indiana collection that are held back as the real-world check.
-    `reports` is the folder of a collection whose training reports are weakly paired with images that have labels only.
+    `sources` keeps to those of a collection that was gathered from several; none named: all. `reports` is the folder of
+    a collection whose training reports are weakly paired with images that have labels only.
     """
 
     findings: tuple[str, ...] = ()
@@ -88,6 +93,7 @@ class DataConfig:
     min_count: int = 1
     max_views: int = 4
     exclude: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     reports: str = ""
 
     @property
@@ -115,7 +121,12 @@ class AugmentationConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """The optimisation. Losses are summed with these weights, the token loss with weight 1.
+    """The optimisation. Losses are summed with these weights, the token loss with weight 1; `place_weight` is that of
+    the boxes, where a collection has them.
+
+    `hiding` is the greatest share of an image's labels that weak pairing keeps back from its report
+    (`dataset.hide_labels`). `teachers` are folders of finished runs; their mean probability takes the place of a label
+    by `teacher_weight`, and entirely where there is none (Hinton et al. 2015, arXiv:1503.02531).
 
     `batch_size` counts the studies of one step over all processes; each process takes its part in `accumulation`
     pieces. The encoder learns at `encoder_rate_factor` × `learning_rate`, and not at all in the first `frozen_epochs`.
@@ -136,6 +147,10 @@ class TrainingConfig:
     label_smoothing: float = 0.05
     finding_weight: float = 1.0
     view_weight: float = 0.2
+    place_weight: float = 0.0
+    hiding: float = 0.0
+    teachers: tuple[str, ...] = ()
+    teacher_weight: float = 0.5
     view_dropout: float = 0.1
     clip_norm: float = 1.0
     source_balance: float = 0.0
@@ -190,6 +205,7 @@ class Config:
         values = self.as_dict()
         for section, key in (("model", "encoder_weights"), ("data", "reports")):
             values[section][key] = Path(values[section][key]).name
+        values["training"]["teachers"] = tuple(Path(folder).name for folder in self.training.teachers)
         return values
 
     def to_toml(self) -> str:

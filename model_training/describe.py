@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
+from app.inference.findings import FINDINGS
 from model_training.data import LAYOUTS, SPLITS, Collection, Study, read_collection
 from model_training.data.deidentification import holds_mark
 from model_training.data.priors import mentions_prior
 from model_training.data.text_policy import TextPolicy
-from model_training.findings import FINDINGS, label_mesh
+from model_training.mesh import label_mesh
 
 Rows = Iterable[Sequence[str | int]]
 

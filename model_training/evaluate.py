@@ -41,7 +41,7 @@ from model_training.text_scores import BLANK, MODEL, SHUFFLED, Prepared, Scored,
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is evaluated on what: `train` feeds the baselines, `val` the calibration."""
+    """What is evaluated on what: `train` feeds the baselines, `val` shows how the calibration fits its own studies."""
 
     generator: Generator
     options: DecodingOptions
@@ -60,13 +60,12 @@ class Result:
     written: list[Written]
     losses: FloatArray  # of the reports [studies], NaN without a reference
     output: HeadOutput
-    fitted: Calibration
+    calibration: Calibration
     curves: dict[str, RiskCoverage]
-    bar: float  # `abstention.fit_bar`
 
 
 def evaluate(task: Task) -> Result:
-    """Generates, scores, calibrates. Raises `ValueError` when no study can be reported on."""
+    """Generates and scores. Raises `ValueError` when no study can be reported on."""
     generated = generate(task.generator, task.studies, task.options, max_views=task.max_views)
     written = generated.written
     if not written:
@@ -76,11 +75,13 @@ def evaluate(task: Task) -> Result:
     alone = frontal_alone(task, written) if views and task.max_views > 1 else None
     scored = score([*views, *([alone] if alone else [])])
     frontal = scored.pop() if alone else None
-    output, fitted, val = calibrate(task, written)
-    bar = abstention.fit_bar(val, fitted)
-    sources = source_scores.score_sources({MODEL: written, BLANK: blank}, task.train, output, fitted, bar)
+    manifest = task.generator.manifest
+    calibration, rule = Calibration.of(manifest["findings"]), manifest.get("abstain")
+    output, val = HeadOutput.of(written, manifest["findings"]), validation(task)
+    sources = source_scores.score_sources({MODEL: written, BLANK: blank}, task.train, output, calibration, rule)
     losses = report_losses(written, scored)
-    curves = abstention.curves(written, losses, output, fitted)
+    sure = abstention.sureness(output, calibration, rule)
+    curves = abstention.curves(written, losses, sure, output, calibration)
     tables: dict[str, dict[str, Any]] = {
         one.view.title: {"studies": len(one.studies), "scores": one.table()} for one in scored
     }
@@ -91,23 +92,22 @@ def evaluate(task: Task) -> Result:
         **({"text": scored[0].view.title, "scores": scored[0].intervals()} if scored else {}),
         "leads": {one.view.title: one.differences()[MODEL] for one in scored},
         "compared": {title: summary.beside(part["scores"]) for title, part in tables.items()},
-        "finding head": finding_scores.summarise(output, fitted),
-        "validation": {"studies": len(val.logits), **finding_scores.summarise(val, fitted)},
+        "finding head": finding_scores.summarise(output, calibration),
+        "validation": {"studies": len(val.logits), **finding_scores.summarise(val, calibration)},
         "view accuracy": finding_scores.view_accuracy(written),
         "sources": source_scores.compact(sources),
     }
     details = {
         "left out": generated.left_out,
-        "calibrated on": len(val.logits),
         "tables": tables,
         "differences": {one.view.title: one.differences() for one in scored},
         "groups": scored[0].groups() if scored else {},
         "frontal only": {"studies": len(frontal.studies), "scores": frontal.table()} if frontal else None,
-        "findings": finding_scores.score_findings(output, fitted),
+        "findings": finding_scores.score_findings(output, calibration),
         "sources": sources,
         "abstaining": abstention.summarise(curves),
     }
-    return Result(metrics, details, written, losses, output, fitted, curves, bar)
+    return Result(metrics, details, written, losses, output, calibration, curves)
 
 
 def report_losses(written: Sequence[Written], scored: Sequence[Scored]) -> FloatArray:
@@ -140,13 +140,11 @@ def frontal_alone(task: Task, written: Sequence[Written]) -> Prepared | None:
     return prepare(next(text_views(task.generator.section_names)), task.train, systems, only_constant=True)
 
 
-def calibrate(task: Task, written: Sequence[Written]) -> tuple[HeadOutput, Calibration, HeadOutput]:
-    """The finding head on the studies reported on, its calibration, and the head on validation, which fitted it."""
-    findings = task.generator.manifest["findings"]
+def validation(task: Task) -> HeadOutput:
+    """The finding head on the validation studies."""
     heads = encode_only(task.options)
-    val = generate(task.generator, task.val, heads, max_views=task.max_views, title="calibrate").written
-    fitted_on = HeadOutput.of(val, findings)
-    return HeadOutput.of(written, findings), Calibration.fit(fitted_on), fitted_on
+    written = generate(task.generator, task.val, heads, max_views=task.max_views, title="validation").written
+    return HeadOutput.of(written, task.generator.manifest["findings"])
 
 
 def write(result: Result, metrics: Mapping[str, Any], folder: Path) -> None:
@@ -154,8 +152,6 @@ def write(result: Result, metrics: Mapping[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "metrics": metrics,
-        "calibration": result.fitted.as_dict(result.output.names),
-        "uncertain below": result.bar,
         "details": result.details,
     }
     (folder / "evaluation.json").write_text(json.dumps(summary.plain(content), indent=1, allow_nan=False) + "\n")
@@ -172,7 +168,7 @@ def write_predictions(path: Path, result: Result) -> None:
         header = ["id", "views", "normal", *(f"reference {name}" for name in names), *(f"generated {n}" for n in names)]
         header += ["score", "tokens", "finish reason", "label F1"]
         table.writerow([*header, *(f"{kind}: {n}" for n in result.output.names for kind in ("truth", "probability"))])
-        probabilities = result.output.probabilities(result.fitted.temperatures)
+        probabilities = result.output.probabilities(result.calibration.temperatures)
         for i, one in enumerate(result.written):
             best = one.report.hypotheses[0]
             row = [one.study.id, len(one.images), int(is_normal(one.study)), *sections_of(one.study).values()]

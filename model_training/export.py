@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,14 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from app.inference.abstention import RULE
 from app.inference.checkpoint import CheckpointError, save_checkpoint, script
 from app.inference.options import DecodingOptions
 from app.inference.tokenizer import BOS, Tokenizer
+from model_training import run_state
 from model_training.config import Config
 from model_training.model.report_model import VIEW_NAMES, ReportModel
-from model_training.run_state import load_run
-
-UNCALIBRATED = {"temperature": 1.0, "threshold": 0.5}
 
 
 def export_model(
@@ -29,14 +29,22 @@ def export_model(
     path: Path,
     *,
     metrics: Mapping[str, Any] | None = None,
-    calibration: Mapping[str, Mapping[str, float]] | None = None,
-    uncertain_below: float | None = None,
+    calibration: Mapping[str, Any] | None = None,
+    intake: Mapping[str, Any] | None = None,
 ) -> str:
     """Writes the archive and its SHA-256 beside it. Returns the SHA-256.
 
+    `calibration` is what `calibrate` fitted, `intake` what `fit_intake` found.
+
     Raises `CheckpointError` when the scripted model does not agree with the eager one, or would not load.
     """
+    if intake:
+        model.attach_intake(intake["head"], intake["view_head"], laterals=intake["laterals"])
     model.eval()
+    findings = [decision(name, calibration) for name in config.data.findings]
+    model.set_decisions(
+        *([f["temperature"] * logit(f[key]) for f in findings] for key in ("threshold", "denied_below"))
+    )
     module = script(model)
     check_agreement(model, module, len(tokenizer), config.data.max_views)
     manifest = {
@@ -50,11 +58,11 @@ def export_model(
         "max_views": config.data.max_views,
         "section_names": list(config.data.sections),
         "view_names": list(VIEW_NAMES),
-        "findings": [
-            {"name": name, **UNCALIBRATED, **(calibration or {}).get(name, {})} for name in config.data.findings
-        ],
-        # Of the log-probability that the finding head gives its own likeliest answer over all findings; null: unknown.
-        "uncertain_below": uncertain_below,
+        "findings": findings,
+        "abstain": calibration
+        and {"rule": RULE, "balance": calibration["balance"], "below": calibration["uncertain_below"]},
+        # What the network's intake says and from which logit on it counts; null: it says nothing.
+        "intake": {k: v for k, v in intake.items() if k not in ("head", "view_head")} if intake else None,
         "default_options": DecodingOptions(
             num_beams=config.decoding.num_beams,
             length_penalty=config.decoding.length_penalty,
@@ -66,6 +74,24 @@ def export_model(
         "config": config.portable(),
     }
     return save_checkpoint(module, manifest, tokenizer, path)
+
+
+def decision(name: str, calibration: Mapping[str, Any] | None) -> dict[str, Any]:
+    """How a finding is decided on, for the manifest: without calibration, by what is likelier."""
+    if calibration is None:
+        return {"name": name, "temperature": 1.0, "threshold": 0.5, "denied_below": 0.5}
+    return {
+        "name": name,
+        "temperature": round(calibration["temperatures"][name], 4),
+        "threshold": round(calibration["threshold"], 4),
+        "denied_below": round(calibration["denied_below"], 4),
+    }
+
+
+def logit(probability: float) -> float:
+    """The inverse of the logistic function; of 0 and 1, that of the numbers nearest to them."""
+    bounded = min(max(probability, 1e-9), 1 - 1e-9)
+    return math.log(bounded / (1 - bounded))
 
 
 def check_agreement(
@@ -80,9 +106,9 @@ def check_agreement(
     tokens[:, 0] = BOS
     with torch.inference_mode():
         views_eager = torch.stack([model.preprocess(image) for image in images])
-        token_logits, findings, view_logits = model(views_eager, mask, tokens)
+        token_logits, findings, view_logits, _ = model(views_eager, mask, tokens)
         encoded = module.encode(torch.stack([module.preprocess(image) for image in images]))
-        spread = [model.spread(part, mask) for part in encoded]
+        spread = [model.spread(part, mask) for part in encoded[:3]]
         findings_scripted, constants = module.begin(spread[0], spread[1], spread[2], mask)
         stepped = _step_plainly(module, tokens, constants)
     spoken = stepped.isfinite()
@@ -123,15 +149,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `python -m model_training export`."""
     parser.add_argument("--run", type=Path, required=True, help="folder of a training run")
     parser.add_argument("--out", type=Path, required=True, help="the archive to write")
-    parser.add_argument(
-        "--evaluation", type=Path, help="JSON of `evaluate`, for the manifest's metrics and calibration"
-    )
+    parser.add_argument("--evaluation", type=Path, help="JSON of `evaluate`, for the manifest's metrics")
 
 
 def run(args: argparse.Namespace) -> int:
     """Writes the archive."""
     try:
-        model, tokenizer, config = load_run(args.run)
+        model, tokenizer, config = run_state.load_run(args.run)
         evaluation = json.loads(args.evaluation.read_text()) if args.evaluation else {}
         sha256 = export_model(
             model,
@@ -139,8 +163,8 @@ def run(args: argparse.Namespace) -> int:
             config,
             args.out,
             metrics=evaluation.get("metrics"),
-            calibration=evaluation.get("calibration"),
-            uncertain_below=evaluation.get("uncertain below"),
+            calibration=run_state.read_calibration(args.run),
+            intake=run_state.load_intake(args.run),
         )
     except (OSError, CheckpointError) as error:
         print(f"error: {error}")

@@ -1,4 +1,4 @@
-"""The finding head: how well it ranks, decides and knows its odds, and the calibration that the checkpoint carries.
+"""The finding head: how well it ranks, decides and knows its odds, by the calibration that the checkpoint carries.
 
 Arrays are [studies, findings]; a target is 1, 0, or NaN where the study is not labelled for the finding, which then
 takes no part.
@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from model_training.agreement import FloatArray, f1
-from model_training.calibration import brier, expected_calibration_error, fit_temperatures
+from model_training.calibration import brier, expected_calibration_error
 from model_training.dataset import labels_of
 from model_training.generation import Written
 from model_training.summary import MEAN
 
 _EDGE = 1e-12  # a probability that rounded to 0 or 1 still has a finite logit
-_THRESHOLDS = (0.01, 0.99)  # beyond, a threshold says more of the few studies it was fitted on than of the finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +48,15 @@ class HeadOutput:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Temperature and decision threshold of each finding, [findings] both."""
+    """Temperature and decision threshold of each finding, [findings] both, as the checkpoint has them."""
 
     temperatures: FloatArray
     thresholds: FloatArray
 
     @classmethod
-    def fit(cls, output: HeadOutput) -> Calibration:
-        """Fits both; give it the validation split."""
-        temperatures = fit_temperatures(output.logits, output.targets)
-        return cls(temperatures, best_thresholds(output.probabilities(temperatures), output.targets))
-
-    def as_dict(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
-        """Finding to temperature and threshold, as the checkpoint's manifest has them."""
-        rows = zip(names, self.temperatures, self.thresholds, strict=True)
-        return {name: {"temperature": round(float(t), 4), "threshold": round(float(p), 4)} for name, t, p in rows}
-
-
-def best_thresholds(probabilities: FloatArray, targets: FloatArray) -> FloatArray:
-    """The threshold of each finding [findings] with the highest F1; of equally good ones the nearest to 0.5.
-
-    A finding labelled with one class only, or not at all, keeps 0.5.
-    """
-    thresholds = np.full(probabilities.shape[1], 0.5)
-    for i, (column, truth) in enumerate(_labelled(probabilities, targets)):
-        if 0 < truth.sum() < len(truth):
-            values = np.unique(column)
-            candidates = np.append((values[1:] + values[:-1]) / 2, 0.5).clip(*_THRESHOLDS)
-            scores = f1(decision_counts(column[:, None] >= candidates, truth[:, None]))
-            best = candidates[scores >= scores.max() - 1e-12]
-            thresholds[i] = best[np.abs(best - 0.5).argmin()]
-    return thresholds
+    def of(cls, findings: Sequence[Mapping[str, Any]]) -> Calibration:
+        """Those of a manifest's `findings`."""
+        return cls(*(np.array([f[key] for f in findings], dtype=np.float64) for key in ("temperature", "threshold")))
 
 
 def decision_counts(said: Any, truth: FloatArray) -> FloatArray:

@@ -56,9 +56,11 @@ def generate(
     *,
     max_views: int | None = None,
     view: View | None = None,
+    heatmaps: bool = False,
     title: str = "generate",
 ) -> Generated:
-    """A report for every study from at most `max_views` of its images, frontal ones first, or only those of one `view`.
+    """A report for every study from at most `max_views` of its images, frontal ones first, or only those of one `view`;
+    with `heatmaps` it says where the model looked.
 
     Studies without such an image, with an image that cannot be decoded, or that the network fails on are left out and
     named. The generator's queue must hold `IN_FLIGHT` studies.
@@ -86,7 +88,7 @@ def generate(
         # The queue is bounded: take an early answer before adding a late study.
         if len(waiting) == IN_FLIGHT:
             collect()
-        waiting.append((study, images, generator.submit(pixels, options)))
+        waiting.append((study, images, generator.submit(pixels, options, heatmaps=heatmaps)))
     while waiting:
         collect()
     return generated

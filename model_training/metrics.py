@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from app.inference.labeller import label_report
 from model_training import agreement, r2gen
 from model_training.agreement import FloatArray, Labels
 from model_training.data.priors import mentions_prior
-from model_training.labeller import label_report
 from model_training.meteor import meteor_of, meteor_statistics
 
 Alignments = Mapping[tuple[str, str], FloatArray]

@@ -1,6 +1,8 @@
 """A training run on disk: one folder, saved and loaded in one place.
 
 training.pt      the best epoch: configuration, tokenizer, averaged weights; what `export` reads
+calibration.json what `calibrate` fitted, for `export`
+intake.pt        the intake fitted to it, if it was
 state.pt         everything to go on from after an interruption; gone once the run is finished
 config.toml      the configuration as it was used
 run.json         when, with which command and which commit of the code the run was started and resumed; its outcome
@@ -24,7 +26,9 @@ from model_training.model.build import build_model
 from model_training.model.report_model import ReportModel
 
 FILE = "training.pt"
+INTAKE = "intake.pt"
 STATE = "state.pt"
+CALIBRATION = "calibration.json"
 CONFIG = "config.toml"
 RECORD = "run.json"
 HISTORY = "history.jsonl"
@@ -51,6 +55,30 @@ def load_run(folder: Path) -> tuple[ReportModel, Tokenizer, Config]:
     model = build_model(config, len(tokenizer))
     model.load_state_dict(state["model"])
     return model, tokenizer, config
+
+
+def save_intake(folder: Path, fitted: Mapping[str, Any]) -> None:
+    """Writes the fitted intake (see `model_training.intake`) atomically."""
+    with _written(folder / INTAKE) as file:
+        torch.save(dict(fitted), file)
+
+
+def load_intake(folder: Path) -> dict[str, Any] | None:
+    """What `save_intake` wrote, None where nothing was fitted."""
+    try:
+        fitted: dict[str, Any] = torch.load(folder / INTAKE, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
+    return fitted
+
+
+def read_calibration(folder: Path) -> dict[str, Any] | None:
+    """What `calibrate` has fitted for a run; None where it was not run."""
+    try:
+        fitted: dict[str, Any] = json.loads((folder / CALIBRATION).read_text())
+    except FileNotFoundError:
+        return None
+    return fitted
 
 
 def save_state(folder: Path, state: Mapping[str, Any]) -> None:
@@ -83,7 +111,7 @@ def load_state(folder: Path, config: Config, fingerprint: str) -> dict[str, Any]
 
 def clear_run(folder: Path) -> None:
     """Removes what a run leaves, except cached images and what others put there."""
-    for name in (FILE, STATE, CONFIG, RECORD, HISTORY, CURVES):
+    for name in (FILE, INTAKE, STATE, CALIBRATION, CONFIG, RECORD, HISTORY, CURVES):
         (folder / name).unlink(missing_ok=True)
     for events in (folder / TENSORBOARD).glob("events.out.tfevents.*"):
         events.unlink()

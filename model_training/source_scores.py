@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from app.inference.findings import IMAGE_LABELS, POSITIVE
+from app.inference.labeller import label_report
 from model_training import abstention, agreement, r2gen
 from model_training.agreement import FloatArray
 from model_training.bootstrap import estimate
@@ -24,9 +26,7 @@ from model_training.data.deidentification import holds_mark
 from model_training.data.priors import mentions_prior
 from model_training.data.study import Study
 from model_training.finding_scores import Calibration, HeadOutput, auroc, score_findings, summarise
-from model_training.findings import IMAGE_LABELS, POSITIVE
 from model_training.generation import Written, derangement
-from model_training.labeller import label_report
 from model_training.text_scores import MODEL, SHUFFLED
 
 GROUPS: tuple[str, ...] = tuple(dict.fromkeys(IMAGE_LABELS.values()))
@@ -41,10 +41,10 @@ def score_sources(
     train: Sequence[Study],
     output: HeadOutput,
     calibration: Calibration,
-    bar: float,
+    rule: Mapping[str, Any] | None,
 ) -> Sources:
     """For each source that studies name: `studies`, `head` in a few numbers, `findings` one by one, `text`, and
-    `abstaining` where the head is less sure than `bar`.
+    `abstaining` by the manifest's rule.
 
     `systems` are the model and the blank control on the same studies; the best constant is that of the source's own
     training studies.
@@ -61,7 +61,7 @@ def score_sources(
             "head": head_row(part, calibration),
             "findings": score_findings(part, calibration),
             "text": score_texts(studies, texts, [s for s in train if s.source == name]),
-            "abstaining": score_abstaining(studies, texts[MODEL], abstention.sureness(part, calibration), bar),
+            "abstaining": score_abstaining(studies, texts[MODEL], abstention.sureness(part, calibration, rule), rule),
         }
     return sources
 
@@ -114,7 +114,7 @@ def score_texts(
 
 
 def score_abstaining(
-    studies: Sequence[Study], texts: Sequence[str], sure: FloatArray, bar: float
+    studies: Sequence[Study], texts: Sequence[str], sure: FloatArray, rule: Mapping[str, Any] | None
 ) -> dict[str, dict[str, Any]]:
     """Share of the studies answered, micro-F1 of their text, and its gain over answering all, with 95% intervals: at
     the shipped bar, and for the surest 80% of these studies. Empty where nothing is labelled."""
@@ -131,7 +131,8 @@ def score_abstaining(
 
     rows: dict[str, dict[str, Any]] = {}
     surest = float(np.quantile(sure, 1 - abstention.COVERAGE))
-    for name, least in (("at the shipped bar", bar), (f"the surest {abstention.COVERAGE:.0%}", surest)):
+    shipped = [("at the shipped bar", rule["below"])] if rule else []
+    for name, least in (*shipped, (f"the surest {abstention.COVERAGE:.0%}", surest)):
         kept = (sure >= least).astype(np.float64)
         if kept.any():
             scores = {

@@ -82,10 +82,7 @@ def _heads(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> Iterable[s
     head = metrics["finding head"]
     mean = {key: head.get(f"mean {key}") for key in FINDING}
     yield "## Finding head"
-    yield (
-        f"Calibrated on {details['calibrated on']} validation studies: temperature by likelihood, threshold by F1. "
-        "Before is at temperature 1. ECE: 15 equal bins."
-    )
+    yield ("Calibrated as the checkpoint is, on validation studies. Before is at temperature 1. ECE: 15 equal bins.")
     yield table({**details["findings"], "mean": mean}, FINDING)
     low, high = number(head["mean AUROC low"]), number(head["mean AUROC high"])
     yield (

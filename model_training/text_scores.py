@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from app.inference.findings import POSITIVE
+from app.inference.labeller import label_report
 from model_training import metrics
 from model_training.agreement import FloatArray
 from model_training.baselines import CONSTANT, as_scored, baseline_reports, gold_labels, mean_of_seeds
@@ -15,7 +17,6 @@ from model_training.bootstrap import bootstrap, paired_bootstrap
 from model_training.data.study import Study
 from model_training.dataset import sections_of
 from model_training.generation import Written
-from model_training.labeller import POSITIVE, label_report
 from model_training.metrics import StudyScores
 from model_training.summary import NAMING
 

@@ -21,6 +21,7 @@ from model_training.data.weak_pairing import WeakPairing
 from model_training.dataset import Examples, select_studies, training_text
 from model_training.export import git_commit
 from model_training.model.build import build_model
+from model_training.predictions import taught
 from model_training.training.interruption import InterruptedRunError
 from model_training.training.processes import Processes, joined_processes
 from model_training.training.trainer import DivergedError, Trainer
@@ -93,6 +94,8 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
             for studies, texts in splits
         )
         model.set_prior(train.labels)
+        if config.training.teachers:
+            train.targets = taught(train, config, args.cache or args.out / "cache")
         trainer = Trainer(config, model, tokenizer, train, val, args.out, processes)
         if resuming:
             trainer.resume(run_state.load_state(args.out, config, trainer.fingerprint))
@@ -119,7 +122,7 @@ def _read_split(
 ) -> tuple[list[Study], list[dict[str, str]]]:
     """The studies of a split to learn from and their texts, counted aloud."""
     everyone = collection.split(split)
-    chosen, left_out = select_studies(everyone, config.data.excluded)
+    chosen, left_out = select_studies(everyone, config.data)
     seed = config.training.seed
     texts = [pairing.draw(study, seed) if pairing else training_text(study, config) for study in chosen]
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())

@@ -13,7 +13,7 @@ from app.api.problems import Problem
 from app.inference.generator import Generator
 from app.inference.options import MAX_BEAMS, DecodingOptions, InvalidOptionError
 
-INCLUDES = ("alternatives", "tokens")
+INCLUDES = ("alternatives", "tokens", "heatmaps")
 
 Pairs = Iterable[tuple[str, str]]
 _DECODING = TypeAdapter(DecodingOptions)
@@ -126,8 +126,6 @@ def _merge(query: dict[str, list[str]], form: dict[str, list[str]]) -> dict[str,
 
 def _choose(option: str, asked: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     """Those of `known` that were asked for, in the order they are known."""
-    if "heatmaps" in asked and "heatmaps" not in known:
-        raise _invalid(f"{option}: heatmaps are not available with this model")
     if not set(asked) <= {*known, ""}:
         raise _invalid(f"{option} takes {', '.join(known)}")
     return tuple(name for name in known if name in asked)

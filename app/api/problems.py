@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from app.images.decode import DecodeError
 from app.images.sandbox import WorkerStartError
+from app.inference.acceptance import NotAChestXrayError
 from app.inference.engine import DeadlineExceededError, EngineFullError, GenerationError
 from app.inference.options import InvalidOptionError
 from app.telemetry import request_context
@@ -67,6 +68,8 @@ def problem_from(error: Exception) -> Problem:
             return Problem(error.type, str(error))
         case InvalidOptionError():
             return Problem("invalid-options", str(error))
+        case NotAChestXrayError():
+            return Problem("not-a-chest-xray", str(error))
         case EngineFullError():
             return Problem("overloaded", headers={"Retry-After": str(max(1, math.ceil(error.retry_after)))})
         case WorkerStartError():  # too many processes, or too little memory
@@ -109,6 +112,7 @@ def install_problems(app: FastAPI) -> None:
         Problem,
         DecodeError,
         InvalidOptionError,
+        NotAChestXrayError,
         EngineFullError,
         DeadlineExceededError,
         GenerationError,

@@ -37,6 +37,7 @@ _PROBLEMS = problem_responses(
     "unsupported-media-type",
     "invalid-options",
     "corrupt-image",
+    "not-a-chest-xray",
     "rate-limited",
     "overloaded",
     "model-not-ready",
@@ -94,7 +95,13 @@ async def _report(
                 decode_seconds = time.monotonic() - started
                 service.metrics.stage("decode", decode_seconds)
                 pixels = [image.pixels for image in images]
-                future = generator.submit(pixels, options.decoding, started + seconds, request_context.get())
+                future = generator.submit(
+                    pixels,
+                    options.decoding,
+                    started + seconds,
+                    request_context.get(),
+                    heatmaps="heatmaps" in options.include,
+                )
             report = await asyncio.wrap_future(future)
         except EngineStoppedError as error:
             raise service.unavailable() from error

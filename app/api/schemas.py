@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app import report as records
 from app.api import problems
+from app.api.heatmaps import EXAMPLE, Heatmaps
 from app.api.options import ReportOptions
 from app.images.decode import DecodedImage
 from app.inference.generator import Generator
@@ -124,6 +125,7 @@ class ReportResponse(BaseModel):
     images: list[Image]
     options: OptionValues = Field(description="Every option in effect, given or not.")
     warnings: list[str]
+    heatmaps: Heatmaps | None = Field(None, description="With include=heatmaps.")
     timing: Timing
     disclaimer: str = records.DISCLAIMER
 
@@ -155,7 +157,8 @@ class ReportResponse(BaseModel):
                     }
                 ],
                 "options": {"num_beams": 3, "length_penalty": 1.0, "sections": ["findings", "impression"]},
-                "warnings": [],
+                "warnings": ["The report does not mention what the finding head calls present: nodule 61%."],
+                "heatmaps": EXAMPLE,
                 "timing": {
                     "decode_ms": 21.0,
                     "queue_ms": 0.4,
@@ -201,6 +204,7 @@ class ReportResponse(BaseModel):
             ],
             options=options.as_dict(),
             warnings=[*_image_warnings(images), *report.warnings],
+            heatmaps=Heatmaps.of(report.heatmaps, images, options) if report.heatmaps else None,
             timing=Timing(
                 decode_ms=round(decode_seconds * 1e3, 3),
                 queue_ms=round(report.timing.queue_ms, 3),

@@ -24,10 +24,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from app.inference.abstention import RULE
 from app.inference.options import DecodingOptions
 from app.inference.tokenizer import BOS, Tokenizer, TokenizerError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_ARCHIVE_BYTES = 2**31
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
@@ -36,6 +37,7 @@ _MEMBER = re.compile(
     r"(version|byteorder|data\.pkl|constants\.pkl|\.data/(serialization_id|version)|\.format_version|\.storage_alignment"
     r"|(data|constants)/\d+|code/[\w./]+\.py(\.debug_pkl)?|extra/(manifest|tokenizer)\.json)"
 )
+_METHODS = ("preprocess", "region", "encode", "begin", "allocate", "decode_step", "attention")
 _REQUIRED: Mapping[str, type | tuple[type, ...]] = {
     "schema_version": int,
     "name": str,
@@ -94,8 +96,8 @@ class _Encode(nn.Module):
         super().__init__()
         self.module: Any = module
 
-    def forward(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        found: tuple[Tensor, Tensor, Tensor] = self.module.encode(views)
+    def forward(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        found: tuple[Tensor, Tensor, Tensor, Tensor, Tensor] = self.module.encode(views)
         return found
 
 
@@ -180,7 +182,7 @@ def run_self_test(module: torch.jit.ScriptModule, device: torch.device) -> dict[
     """Finding, view and first-token logits for the self-test's picture."""
     with torch.inference_mode():
         views = module.preprocess(self_test_image().to(device))[None]
-        memory, finding_logits, view_logits = module.encode(views)
+        memory, finding_logits, view_logits, _, _ = module.encode(views)
         mask = torch.ones(1, 1, dtype=torch.bool, device=device)
         findings, constants = module.begin(memory[None], finding_logits[None], view_logits[None], mask)
         place = torch.zeros(1, dtype=torch.long, device=device)
@@ -271,6 +273,11 @@ def _read_manifest(content: str | bytes) -> dict[str, Any]:
     for finding in manifest["findings"]:
         if not {"name", "temperature", "threshold"} <= set(finding):
             raise CheckpointError(f"{MANIFEST}: a finding lacks name, temperature or threshold")
+    rule = manifest.get("abstain")
+    if rule is not None and not (isinstance(rule, dict) and rule.keys() == {"rule", "balance", "below"}):
+        raise CheckpointError(f"{MANIFEST}: abstain is not made of rule, balance and below")
+    if rule is not None and rule["rule"] != RULE:
+        raise CheckpointError(f"{MANIFEST}: abstain: this program knows the rule {RULE!r}")
     try:
         DecodingOptions(**manifest["default_options"])
     except (TypeError, ValueError) as error:
@@ -279,6 +286,8 @@ def _read_manifest(content: str | bytes) -> dict[str, Any]:
 
 
 def _check_consistent(module: torch.jit.ScriptModule, manifest: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+    if lacking := [name for name in _METHODS if not hasattr(module, name)]:
+        raise CheckpointError(f"the archive lacks {', '.join(lacking)}")
     if len(tokenizer) != manifest["vocabulary_size"]:
         raise CheckpointError(
             f"vocabulary size: {len(tokenizer)} in {TOKENIZER}, {manifest['vocabulary_size']} in {MANIFEST}"

@@ -22,16 +22,23 @@ from app.inference.cuda_graphs import CudaRecorder, Recorder
 MAX_IMAGES, MAX_IMAGES_ON_GPU = 16, 64
 SIZES = (1, 2, 4, 8, 16, 32, 64)  # a batch is filled up to one of these: every new size costs a compilation
 
-# Images f32[B,1,S,S] to memory f32[B,P,D], finding logits f32[B,F], view logits f32[B,2].
+# Images f32[B,1,S,S] to memory f32[B,P,D], finding logits f32[B,F], view logits f32[B,2], evidence f32[B,P,F] for the
+# findings by position, and what the intake says f32[B,K].
 Encode = Callable[[Tensor], tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
-    """N studies: finding logits f32[N,F], view logits f32[N,V,2], the decoder's constants, study first."""
+class Encoding:
+    """What the network sees in one study of V views, before a word is written.
 
-    finding_logits: Tensor
-    view_logits: Tensor
+    `finding_logits` F of the study; `view_logits` V times 2 and `intake` V times K of its images; `evidence`
+    f32[V,P,F] for each finding by position, in reading order; `constants` of the decoder, as the archive gives them.
+    """
+
+    finding_logits: list[float]
+    view_logits: list[list[float]]
+    intake: list[list[float]]
+    evidence: Tensor
     constants: list[Tensor]
 
 
@@ -44,8 +51,8 @@ class StudyEncoder:
         self.max_views, self.device = max_views, device
         self.max_images = MAX_IMAGES if device.type == "cpu" else MAX_IMAGES_ON_GPU
 
-    def __call__(self, studies: Sequence[Tensor]) -> Encoded:
-        """Encodes f32[V,1,S,S] of each study, V from 1 to `max_views`."""
+    def __call__(self, studies: Sequence[Tensor]) -> tuple[list[Encoding], list[Tensor]]:
+        """Encodes f32[V,1,S,S] of each study, V from 1 to `max_views`; also the decoder's constants, study first."""
         images = torch.cat(list(studies)).to(self.device)
         mask = torch.zeros(len(studies), self.max_views, dtype=torch.bool)
         for row, views in zip(mask, studies, strict=True):
@@ -54,13 +61,20 @@ class StudyEncoder:
         mask = mask.to(self.device, non_blocking=True)
         parts = [torch.cat(part) for part in zip(*map(self._filled, torch.split(images, self.max_images)), strict=True)]
         spread = []
-        for part in parts:
+        for part in parts[:3]:
             room = part.new_zeros(mask.shape + part.shape[1:])
             room.flatten(0, 1).index_copy_(0, places, part)
             spread.append(room)
-        memory, finding_logits, view_logits = spread
-        findings, constants = self._module.begin(memory, finding_logits, view_logits, mask)
-        return Encoded(findings, view_logits, constants)
+        findings, constants = self._module.begin(*spread, mask)
+        counts = [len(views) for views in studies]
+        view_logits, evidence, intake = (
+            torch.split(part, counts) for part in (parts[2].cpu(), parts[3], parts[4].cpu())
+        )
+        encodings = [
+            Encoding(logits, view_logits[i].tolist(), intake[i].tolist(), evidence[i], [c[i] for c in constants])
+            for i, logits in enumerate(findings.tolist())
+        ]
+        return encodings, constants
 
     def warm_up(self, image_size: int) -> None:
         """Encodes a batch of every size there will be."""
@@ -132,8 +146,7 @@ class OpenVinoEncode:
         model.reshape([-1, 1, -1, -1])
         self._request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
 
-    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
         """Encodes f32[B,1,S,S]."""
         found = self._request.infer([images.numpy()], share_inputs=True).values()
-        memory, finding_logits, view_logits = (torch.from_numpy(part.copy()) for part in found)
-        return memory, finding_logits, view_logits
+        return tuple(torch.from_numpy(part.copy()) for part in found)

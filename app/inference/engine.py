@@ -16,6 +16,7 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
@@ -23,11 +24,11 @@ import torch
 from torch import Tensor
 
 from app.inference.beam_search import Sequence
-from app.inference.cuda_graphs import STEPS, LaneGraphs
 from app.inference.decoder import Decoder
-from app.inference.encoder import StudyEncoder
-from app.inference.encoding import EncodedStudies, Encoding
+from app.inference.encoder import Encoding, StudyEncoder
+from app.inference.encoding_thread import EncodedStudies, EncodingThread
 from app.inference.lane import Generation, Lane, Study
+from app.inference.lane_graphs import STEPS, LaneGraphs
 from app.inference.observer import Observer, Silent
 from app.inference.options import MAX_BEAMS, DecodingOptions
 
@@ -67,9 +68,10 @@ class Engine:
         max_queue: int = 64,
         observer: Observer | None = None,
         graphs: LaneGraphs | None = None,
+        refuse: Callable[[Encoding], Exception | None] = lambda encoding: None,
     ) -> None:
         """`max_rows` beams in flight over all studies, `max_queue` studies waiting. With `graphs` lanes are stepped by
-        these, each by itself."""
+        these, each by itself; `refuse` says of a study that was encoded why no report is to be written of it."""
         if max_rows < MAX_BEAMS:
             raise ValueError(f"max_rows must be at least {MAX_BEAMS}")
         self.max_rows = max_rows
@@ -79,10 +81,11 @@ class Engine:
         self._graphs = graphs
         self._max_new_tokens = max_new_tokens
         self._observer: Observer = observer or Silent()
+        self._refuse = refuse
         self._lanes: dict[int, Lane] = {}
         self._queue: deque[Study] = deque()
         self._wake = threading.Condition()
-        self._encoding = Encoding(encoder, decoder, self._notify)
+        self._encoding = EncodingThread(encoder, decoder, self._notify)
         self._stopping = False
         self._drain_until = math.inf
         self._seconds_per_study = 1.0
@@ -244,7 +247,7 @@ class Engine:
                 lane.release(gone)
 
     def _admit(self, found: EncodedStudies | Study | None) -> None:
-        """Gives encoded studies their slots."""
+        """Gives encoded studies their slots, but for those of which no report is to be written."""
         if isinstance(found, Study):
             found.fail(GenerationError("the study could not be encoded"))
         if not isinstance(found, EncodedStudies):
@@ -256,11 +259,13 @@ class Engine:
             if self._gone(study, time.monotonic()):
                 continue
             study.encoded_at = found.finished_at
-            study.finding_logits = found.finding_logits[i]
-            study.view_logits = found.view_logits[i][: len(study.views.result())]
+            study.encoding = found.encodings[i]
             self._observer.admitted(study.waited)
-            if not all(map(math.isfinite, study.finding_logits)):
+            if not all(map(math.isfinite, study.encoding.finding_logits)):
                 study.fail(GenerationError("the network gave no number"))
+                continue
+            if refusal := self._refuse(study.encoding):
+                study.fail(refusal)
                 continue
             try:
                 constants = [constant[i] for constant in found.constants]

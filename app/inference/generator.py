@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,28 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from app.inference.abstention import doubts
+from app.inference.acceptance import Acceptance, Mode, sigmoid
 from app.inference.beam_search import Sequence as TokenSequence
 from app.inference.checkpoint import Checkpoint, compare_self_test, disable_fusers, load_checkpoint, run_self_test
-from app.inference.cuda_graphs import CudaRecorder, LaneGraphs
+from app.inference.contradictions import contradictions
+from app.inference.cuda_graphs import CudaRecorder
 from app.inference.decoder import ArchiveDecoder, Decoder, PackedDecoder
-from app.inference.encoder import OpenVinoEncode, StudyEncoder, make_encode
-from app.inference.engine import Engine
+from app.inference.encoder import Encoding, OpenVinoEncode, StudyEncoder, make_encode
+from app.inference.engine import Engine, GenerationError
+from app.inference.heatmaps import make_heatmaps
 from app.inference.lane import Generation
+from app.inference.lane_graphs import LaneGraphs
 from app.inference.observer import Observer
 from app.inference.options import DecodingOptions, InvalidOptionError
+from app.inference.sentences import sentences_of
 from app.inference.tokenizer import EOS
 from app.report import Finding, Hypothesis, Report, Timing, ViewGuess
 
+logger = logging.getLogger(__name__)
+
 Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32]
+Shapes = Sequence[tuple[int, ...]]
 
 PREPROCESS_THREADS = 2
 
@@ -61,10 +70,11 @@ class Generator:
         max_rows: int = 64,
         max_queue: int = 64,
         observer: Observer | None = None,
+        acceptance: Mode = "refuse",
         cuda_graphs: bool = True,
     ) -> None:
-        """`threads` for torch in this process; None leaves it as it is. `cuda_graphs` False launches every kernel by
-        itself, for comparison.
+        """`threads` for torch in this process; None leaves it as it is. `acceptance` is what becomes of a study with an
+        image that is no chest radiograph. `cuda_graphs` False launches every kernel by itself, for comparison.
 
         Raises `UnsupportedDeviceError`, and `CheckpointError` when the self-test fails on the device."""
         if threads:
@@ -84,6 +94,7 @@ class Generator:
             settle(self.device)
             compare_self_test(run_self_test(self._module, self.device), self.manifest["self_test"], tolerance=1e-2)
         self._preprocessing = ThreadPoolExecutor(PREPROCESS_THREADS, thread_name_prefix="preprocess")
+        self._answering = ThreadPoolExecutor(1, thread_name_prefix="answer")
         encode = make_encode(self._module, self.precision, self.device)
         decoder = make_decoder(self._module, self.precision)
         if isinstance(decoder, ArchiveDecoder) and not isinstance(encode, OpenVinoEncode):
@@ -92,6 +103,8 @@ class Generator:
         if cuda_graphs and self.device.type == "cuda" and isinstance(decoder, PackedDecoder):
             self._graphs = LaneGraphs(decoder, CudaRecorder(self.device))
         self._encoder = StudyEncoder(self._module, encode, max_views=self.limits.max_views, device=self.device)
+        self._acceptance = Acceptance(self.manifest, acceptance)
+        self._warm = self._warming = False
         self._engine = Engine(
             self._encoder,
             decoder,
@@ -100,8 +113,8 @@ class Generator:
             max_queue=max_queue,
             observer=observer,
             graphs=self._graphs,
+            refuse=self._refusal,
         )
-        self._warm = False
 
     @classmethod
     def load(cls, path: Path, *, sha256: str | None = None, **settings: Any) -> Generator:
@@ -139,7 +152,15 @@ class Generator:
 
     def warm_up(self) -> None:
         """Encodes batches of every size and runs studies of one and several views and widths, so that the first request
-        finds everything compiled."""
+        finds everything compiled. Until it is done no study is refused: its own are no radiographs."""
+        self._warming = True
+        try:
+            self._run_own_studies()
+        finally:
+            self._warming = False
+        self._warm = True
+
+    def _run_own_studies(self) -> None:
         with torch.inference_mode():
             self._encoder.warm_up(self.manifest["image_size"])
         image = np.zeros((64, 80), np.uint8)
@@ -149,12 +170,12 @@ class Generator:
         for views, beams in 2 * ((1, 1), (2, self.default_options.num_beams), (self.limits.max_views, 4)):
             if len(started) >= self.limits.max_queue:
                 started.pop(0).result()
-            started.append(self.submit([image] * views, DecodingOptions(num_beams=beams, max_new_tokens=tokens)))
+            options = DecodingOptions(num_beams=beams, max_new_tokens=tokens)
+            started.append(self.submit([image] * views, options, heatmaps=True))
         for future in started:
             future.result()
         if self._graphs:
             self._record(image)
-        self._warm = True
 
     def _record(self, image: Image) -> None:
         """Records the default width's steps of all lengths, for 1, 2, 4 … studies; other widths when they come."""
@@ -166,14 +187,24 @@ class Generator:
                 future.result()
             studies *= 2
 
+    def _refusal(self, encoding: Encoding) -> Exception | None:
+        return None if self._warming else self._acceptance.refusal(encoding)
+
     def submit(
-        self, images: Sequence[Image], options: DecodingOptions, deadline: float | None = None, tag: object = None
+        self,
+        images: Sequence[Image],
+        options: DecodingOptions,
+        deadline: float | None = None,
+        tag: object = None,
+        *,
+        heatmaps: bool = False,
     ) -> Future[Report]:
         """Queues one study of greyscale images [H,W]; uint8 and uint16 span their range, float32 is 0..1.
 
-        `deadline` is a `time.monotonic` time; the observer learns by `tag` who was encoded together. Cancelling the
-        future frees its place. Raises `EngineFullError`, `EngineStoppedError`, `InvalidOptionError` beyond the model's
-        limits, and ValueError for a study without images or with too many.
+        `deadline` is a `time.monotonic` time; the observer learns by `tag` who was encoded together; with `heatmaps`
+        the report says where the model looked. Cancelling the future frees its place. Raises `EngineFullError`,
+        `EngineStoppedError`, `InvalidOptionError` beyond the model's limits, and ValueError for a study without images
+        or with too many.
         """
         if not 1 <= len(images) <= self.limits.max_views:
             raise ValueError(f"a study has 1 to {self.limits.max_views} images, not {len(images)}")
@@ -183,7 +214,9 @@ class Generator:
         views: Future[Tensor] = Future()
         generation = self._engine.submit(views, options, deadline, tag)
         answer: Future[Report] = Future()
-        generation.add_done_callback(partial(self._answer, answer, options))
+        shapes = [image.shape for image in images] if heatmaps else []
+        # The engine has better things to do than reading what it wrote.
+        generation.add_done_callback(lambda done: self._answering.submit(self._answer, answer, shapes, done))
         answer.add_done_callback(lambda done: generation.cancel() if done.cancelled() else None)
         self._preprocessing.submit(self._preprocess, images, views, generation)
         return answer
@@ -192,6 +225,7 @@ class Generator:
         """Takes no more studies, finishes what is in flight within `drain_seconds`, fails the rest."""
         self._engine.close(drain_seconds)
         self._preprocessing.shutdown()
+        self._answering.shutdown()
 
     def _preprocess(self, images: Sequence[Image], views: Future[Tensor], generation: Future[Generation]) -> None:
         if generation.done():
@@ -204,32 +238,47 @@ class Generator:
         except Exception as error:
             views.set_exception(error)
 
-    def _answer(self, answer: Future[Report], options: DecodingOptions, generation: Future[Generation]) -> None:
+    def _answer(self, answer: Future[Report], shapes: Shapes, generation: Future[Generation]) -> None:
         with suppress(InvalidStateError):  # the client left meanwhile
             if generation.cancelled():
                 answer.cancel()
             elif error := generation.exception():
                 answer.set_exception(error)
-            else:
-                answer.set_result(self._report(generation.result()))
+            elif not answer.cancelled():
+                try:
+                    report = self._report(generation.result(), shapes)
+                except Exception as error:
+                    logger.warning("a report could not be put together: %s", type(error).__name__)
+                    answer.set_exception(GenerationError("the report could not be put together"))
+                else:
+                    answer.set_result(report)
 
-    def _report(self, generation: Generation) -> Report:
+    @torch.inference_mode()
+    def _report(self, generation: Generation, shapes: Shapes) -> Report:
+        """The report of a study, with heatmaps over its images if their `shapes` are given."""
         hypotheses = tuple(self._hypothesis(sequence) for sequence in generation.sequences)
-        warnings = []
+        encoding = generation.encoding
+        findings = tuple(map(self._finding, self.manifest["findings"], encoding.finding_logits))
+        sentences = sentences_of(hypotheses[0].token_texts, self.section_names)
+        warnings = self._acceptance.warnings(encoding)
         if not hypotheses[0].text:
             warnings.append("The model wrote an empty report.")
         if hypotheses[0].finish_reason == "length":
             warnings.append("The report was cut at max_new_tokens.")
+        warnings += doubts(findings, self.manifest.get("abstain"))
+        warnings += contradictions(sentences, findings)
+        ids = generation.sequences[0].ids
         return Report(
             hypotheses=hypotheses,
-            findings=tuple(map(self._finding, self.manifest["findings"], generation.finding_logits)),
-            views=tuple(map(self._view, generation.view_logits)),
+            findings=findings,
+            views=tuple(map(self._view, encoding.view_logits)),
             warnings=tuple(warnings),
             timing=Timing(
                 queue_ms=generation.queue_seconds * 1e3,
                 encode_ms=generation.encode_seconds * 1e3,
                 generate_ms=generation.generate_seconds * 1e3,
             ),
+            heatmaps=make_heatmaps(self._module, encoding, shapes, findings, ids, sentences) if shapes else None,
         )
 
     def _hypothesis(self, sequence: TokenSequence) -> Hypothesis:
@@ -261,11 +310,6 @@ def to_unit_range(image: Image) -> Tensor:
     if pixels.dtype == torch.float32:
         return pixels
     return pixels.float() / torch.iinfo(pixels.dtype).max
-
-
-def sigmoid(logit: float) -> float:
-    """1 / (1 + exp(-logit)), without overflow."""
-    return 0.5 * (1.0 + math.tanh(0.5 * logit))
 
 
 def choose_device(name: str) -> torch.device:

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from app.inference.beam_search import BeamLane, Sequence, move
 from app.inference.decoder import Decoder, LaneStep
+from app.inference.encoder import Encoding
 from app.inference.options import DecodingOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What the network made of one study: sequences best first, raw logits, and seconds spent.
+    """What the network made of one study: sequences best first, what it saw, and seconds spent.
 
     Preparing the images counts as encoding, so that the queue is nothing but waiting.
     """
 
     sequences: list[Sequence]
-    finding_logits: list[float]
-    view_logits: list[list[float]]
+    encoding: Encoding
     queue_seconds: float
     encode_seconds: float
     generate_seconds: float
@@ -42,8 +42,7 @@ class Study:
     ready_at: float = 0.0
     admitted_at: float = 0.0
     encoded_at: float = 0.0
-    finding_logits: list[float] = field(default_factory=list)
-    view_logits: list[list[float]] = field(default_factory=list)
+    encoding: Encoding | None = None
 
     @property
     def waited(self) -> float:
@@ -51,11 +50,11 @@ class Study:
         return max(0.0, self.admitted_at - self.ready_at)
 
     def answer(self, sequences: list[Sequence], now: float) -> Generation:
-        """Answers with what was found."""
+        """Answers with what was found. The study must have been encoded."""
+        assert self.encoding  # noqa: S101 (narrows the type)
         generation = Generation(
             sequences,
-            self.finding_logits,
-            self.view_logits,
+            self.encoding,
             queue_seconds=self.waited,
             encode_seconds=self.ready_at - self.queued_at + self.encoded_at - self.admitted_at,
             generate_seconds=now - self.encoded_at,

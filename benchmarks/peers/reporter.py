@@ -68,7 +68,7 @@ class Reporter:
     @torch.inference_mode()
     def write(self, images: list[Tensor], options: list[DecodingOptions]) -> list[str]:
         """Encodes together; decodes those of one beam width together."""
-        parts = [part[:, None] for part in self.module.encode(torch.stack(images))]
+        parts = [part[:, None] for part in self.module.encode(torch.stack(images))[:3]]
         _, constants = self.module.begin(*parts, torch.ones(len(images), 1, dtype=torch.bool))
         groups = defaultdict(list)
         for i, one in enumerate(options):

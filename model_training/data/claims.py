@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from app.inference.findings import IMAGE_LABELS, LABEL_WORDS, Mention
+from app.inference.labeller import label_sentence
 from model_training.data.placing import is_placed, without_place
-from model_training.findings import IMAGE_LABELS, Mention
-from model_training.labeller import label_sentence
 
 # What says more than any label: bones, surgery, the patient, other examinations, advice.
 _BEYOND = re.compile(
@@ -37,19 +37,18 @@ _NORMALITY = re.compile(
           | (?:normal|negative|unremarkable) (?:\ (?:chest|lungs))? (?:\ x-ray|\ radiographs?)? )\.""",
     re.IGNORECASE | re.VERBOSE,
 )
-# Labels that share a finding, or are narrower than it: words that are theirs alone, and words that suit them as well.
+_OPACITY = "opaci|air ?space|densit"
+# Words that suit a label as well as those that are its own.
+_ALSO = {
+    "infiltration": _OPACITY,
+    "pneumonia": _OPACITY,
+    "consolidation": _OPACITY,
+    "emphysema": "hyper|flatten|over",
+    "fibrosis": "interstiti|reticul|marking",
+}
 _WORDS = {
-    label: (re.compile(own, re.IGNORECASE), re.compile(also or own, re.IGNORECASE))
-    for label, own, also in [
-        ("infiltration", "infiltrat", "opaci|air ?space|densit"),
-        ("pneumonia", "pneumonia", "opaci|air ?space|densit"),
-        ("consolidation", "consolidat", "opaci|air ?space|densit"),
-        ("mass", r"\bmass(?:es)?\b", ""),
-        ("nodule", "nodul", ""),
-        ("emphysema", "emphysem|copd|bulla|bleb", "hyper|flatten|over"),
-        ("fibrosis", "fibro", "interstiti|reticul|marking"),
-        ("pleural_thickening", "thicken", ""),
-    ]
+    label: (re.compile(own, re.IGNORECASE), re.compile(_ALSO.get(label, own), re.IGNORECASE))
+    for label, own in LABEL_WORDS.items()
 }
 
 

@@ -11,11 +11,23 @@ Split = Literal["train", "val", "test", "external"]
 
 
 @dataclass(frozen=True, slots=True)
+class Box:
+    """Where a radiologist saw a finding: centre and size as fractions of the upright image's width and height."""
+
+    finding: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
 class StudyImage:
-    """One radiograph of a study: the file that holds it, and its projection where the source names it."""
+    """One radiograph of a study: the file that holds it, its projection where the source names it, and boxes."""
 
     path: Path
     view: View | None = None
+    boxes: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from app.inference.findings import IMAGE_LABELS, POSITIVE
+from app.inference.labeller import label_report
 from model_training.data.claims import Claims, Statement, claims_of, statement_of, supported
 from model_training.data.study import Study
 from model_training.data.text_policy import sentences
-from model_training.findings import IMAGE_LABELS, POSITIVE, label_mesh
-from model_training.labeller import label_report
+from model_training.mesh import label_mesh
 
 Report = Mapping[str, list[Statement]]
 

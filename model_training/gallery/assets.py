@@ -35,7 +35,8 @@ PAGE = """<!doctype html>
 <span class="label hit">✓ named</span> <span class="label missed">− missed</span>
 <span class="label invented">+ invented</span></span>
 </nav>
-<p class="hint">$looked</p>
+<p class="hint">Choose a sentence of the prediction or a finding to see where the model looked.
+What is spread evenly does not show.</p>
 <main>
 $cards
 </main>
@@ -88,11 +89,11 @@ h2 { font-size: 17px; margin-right: 4px; }
 .missed { background: var(--miss-back); color: var(--miss); }
 .invented { background: var(--bad-back); color: var(--bad); }
 .views { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 8px; align-content: start; }
-.picture { position: relative; aspect-ratio: 1; background: #000; border-radius: 10px; overflow: hidden; }
-.picture > * { position: absolute; inset: 0; width: 100%; height: 100%; }
-.picture img { object-fit: contain; }
-.picture canvas { opacity: 0; transition: opacity .15s; mix-blend-mode: screen; }
-.picture.seen canvas { opacity: .85; }
+.picture { position: relative; background: #000; border-radius: 10px; overflow: hidden; }
+.picture img { display: block; width: 100%; height: 100%; }
+.picture canvas { position: absolute; opacity: 0; transition: opacity .15s; }
+.picture.seen canvas { opacity: 1; }
+figcaption .wrong { color: var(--bad); }
 figcaption { color: var(--faint); font-size: 13px; padding-top: 4px; text-align: center; }
 .looked { grid-column: 1 / -1; color: var(--faint); font-size: 13px; min-height: 1.5em; }
 .text { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 26px; align-content: start; }
@@ -103,10 +104,17 @@ h4 { font-size: 12px; font-weight: 600; letter-spacing: .06em; text-transform: u
 mark { background: var(--extra-back); color: var(--extra); border-radius: 4px; padding: 1px 3px; margin: 0 -3px; }
 .reference mark, mark.missing { background: var(--miss-back); color: var(--miss); }
 .legend mark { margin: 0; padding: 3px 7px; }
-.sentence { cursor: pointer; border-radius: 4px; text-decoration: underline dotted transparent;
+.prediction ul { margin-top: 14px; padding: 8px 12px 8px 26px; border-radius: 8px; background: var(--miss-back);
+  color: var(--miss); font-size: 13.5px; line-height: 1.4; }
+.prediction li + li { margin-top: 5px; }
+[data-maps] { cursor: pointer; }
+.sentence { border-radius: 4px; text-decoration: underline dotted transparent;
   text-underline-offset: 3px; }
-.sentence:hover, .sentence:focus-visible { text-decoration-color: var(--accent); outline: none; }
+.sentence[data-maps]:hover, .sentence:focus-visible { text-decoration-color: var(--accent); outline: none; }
 .sentence.chosen { text-decoration: underline solid var(--accent) 2px; }
+.bar:focus-visible { outline: 2px solid var(--accent); outline-offset: 3px; border-radius: 4px; }
+.bar[data-maps]:hover > span, .bar.chosen > span { text-decoration: underline var(--accent) 2px;
+  text-underline-offset: 3px; }
 .bars { display: grid; gap: 7px 28px; align-content: start; font-size: 13.5px; }
 .bar { display: grid; grid-template-columns: 10px 142px 1fr 38px; gap: 8px; align-items: center; line-height: 1.2; }
 .bar > span { color: var(--faint); }
@@ -156,37 +164,43 @@ function arrange() {
   document.getElementById("shown").textContent = `${shown} of ${cards.length} shown`;
 }
 
-function paint(canvas, hex) {
-  const levels = hex.match(/../g).map((byte) => parseInt(byte, 16)), side = Math.round(Math.sqrt(levels.length));
-  canvas.width = canvas.height = side;
-  const context = canvas.getContext("2d"), pixels = context.createImageData(side, side);
-  levels.forEach((level, i) => pixels.data.set([255, 120, 20, level], 4 * i));
+// The colours are those of heat, as strong as a place stands out from the mean of all images; the rim is painted twice.
+function paint(canvas, levels, mean) {
+  const side = Math.round(Math.sqrt(levels.length)), wide = side + 2, context = canvas.getContext("2d");
+  canvas.width = canvas.height = wide;
+  const pixels = context.createImageData(wide, wide), contrast = Math.min(1, (255 / mean - 1) / 3);
+  const within = (i) => Math.min(side, Math.max(1, i)) - 1;
+  for (let i = 0; i < wide * wide; i++) {
+    const level = levels[within(Math.floor(i / wide)) * side + within(i % wide)];
+    const heat = Math.max(0, level - mean) / Math.max(1, 255 - mean);
+    pixels.data.set([255, 200 - 190 * heat, 40 - 30 * heat, 190 * contrast * Math.sqrt(heat)], 4 * i);
+  }
   context.putImageData(pixels, 0, 0);
 }
 
-function look(sentence) {
-  const card = sentence.closest("article"), again = sentence.classList.contains("chosen");
+function look(element) {
+  const card = element.closest("article"), again = element.classList.contains("chosen");
   const pictures = card.querySelectorAll(".picture"), note = card.querySelector(".looked");
   card.querySelectorAll(".chosen").forEach((other) => other.classList.remove("chosen"));
   pictures.forEach((picture) => picture.classList.remove("seen"));
   note.textContent = "";
   if (again) return;
-  sentence.classList.add("chosen");
-  sentence.dataset.maps.split(" ").forEach((hex, i) => {
-    paint(pictures[i].querySelector("canvas"), hex);
+  element.classList.add("chosen");
+  const maps = element.dataset.maps.split(" ").map((hex) => hex.match(/../g).map((byte) => parseInt(byte, 16)));
+  const all = maps.flat(), mean = all.reduce((sum, level) => sum + level, 0) / all.length;
+  maps.forEach((levels, i) => {
+    paint(pictures[i].querySelector("canvas"), levels, mean);
     pictures[i].classList.add("seen");
   });
-  const share = sentence.dataset.findings;
-  note.textContent = "Attention while writing the underlined sentence" +
-    (share ? `; ${share} of it went to the predicted findings instead.` : ".");
+  note.textContent = element.dataset.note;
 }
 
 main.addEventListener("click", (event) => {
-  const sentence = event.target.closest(".sentence");
-  if (sentence) look(sentence);
+  const element = event.target.closest("[data-maps]");
+  if (element) look(element);
 });
 main.addEventListener("keydown", (event) => {
-  if ((event.key === "Enter" || event.key === " ") && event.target.classList.contains("sentence")) {
+  if ((event.key === "Enter" || event.key === " ") && event.target.dataset.maps) {
     event.preventDefault();
     look(event.target);
   }
@@ -199,7 +213,7 @@ document.querySelectorAll(".choice button").forEach((button) => button.addEventL
 document.getElementById("sort").addEventListener("change", arrange);
 document.getElementById("find").addEventListener("input", arrange);
 for (const card of cards) {
-  const first = card.querySelector(".sentence.telling") ?? card.querySelector(".sentence");
+  const first = card.querySelector(".telling[data-maps]") ?? card.querySelector("[data-maps]");
   if (first) look(first);
 }
 arrange();

@@ -4,52 +4,71 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from app.images.decode import decode_image
-from app.inference.tokenizer import EOS, SPECIAL_TOKENS, Tokenizer, join_words, words
-from app.report import Hypothesis
+from app.inference.findings import POSITIVE
+from app.inference.labeller import label_report
+from app.inference.sentences import Sentence as Split
+from app.inference.sentences import sentences_of, split
+from app.inference.tokenizer import join_words, words
+from app.report import Heatmap, Report
 from model_training import metrics, r2gen
 from model_training.abstention import report_losses
 from model_training.agreement import Labels, label_counts
 from model_training.data.study import StudyImage
 from model_training.dataset import labels_of, sections_of
-from model_training.findings import POSITIVE
-from model_training.gallery.attention import word_attention
 from model_training.gallery.differences import agreement
 from model_training.generation import Written
-from model_training.labeller import label_mesh, label_report
-from model_training.model.report_model import ReportModel
+from model_training.mesh import label_mesh
 from model_training.text_scores import is_normal
 
-IMAGE_SIDE = 320
-_ENDS = frozenset(".!?")
+IMAGE_SIDE = 400
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Where the model looked: a byte a position for each image, and what that is in words."""
+
+    maps: tuple[bytes, ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sentence:
-    """Words of one sentence, which of them the other report says too, and where the model looked as it wrote them.
+    """Words of one sentence, which of them the other report says too, and where the model looked for it.
 
-    `telling`: it names a finding as present. `maps` holds a byte a position for each view, the highest of all views
-    being 255; `on_findings` is the share of attention that went to the predicted findings instead.
+    `telling`: it names a finding as present.
     """
 
-    words: list[str]
-    places: list[int]
-    agrees: list[bool]
+    words: tuple[str, ...]
+    agrees: tuple[bool, ...]
     telling: bool = False
-    maps: tuple[bytes, ...] = ()
-    on_findings: float = 0.0
+    looked: Looked | None = None
 
     @property
     def text(self) -> str:
         """As written."""
         return join_words(self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image, `uri` holding a small JPEG of it; its view as labelled, the model's with its probability; and of its
+    heatmaps the positions a side and the box: left, top, right, bottom as fractions."""
+
+    uri: str
+    width: int
+    height: int
+    view: str
+    guess: str
+    probability: float
+    side: int
+    box: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +79,7 @@ class Bar:
     probability: float
     threshold: float
     truth: bool | None
+    looked: Looked
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +88,10 @@ class Card:
 
     id: str
     normal: bool
-    images: tuple[tuple[str, str], ...]  # view, data URI
+    pictures: tuple[Picture, ...]
     reference: dict[str, list[Sentence]]
     prediction: dict[str, list[Sentence]]
+    warnings: tuple[str, ...]
     labels: dict[str, str]
     bars: tuple[Bar, ...]
     label_f1: float
@@ -78,21 +99,11 @@ class Card:
     score: float
 
 
-def make_card(written: Written, tokenizer: Tokenizer, thresholds: Sequence[float], model: ReportModel | None) -> Card:
-    """The card of a study; without a `model` it has no attention."""
+def make_card(written: Written, names: Sequence[str], thresholds: Sequence[float]) -> Card:
+    """The card of a study whose report has heatmaps; `names` are those of the sections."""
     study, report = written.study, written.report
-    names = tokenizer.section_names
     given = sections_of(study)
-    reference = {name: split(enumerate(words(given[name]))) for name in names if given.get(name)}
-    prediction = predicted_sentences(report.hypotheses[0], names)
-    for name in {*reference, *prediction}:
-        ours, theirs = reference.get(name, []), prediction.get(name, [])
-        marks = agreement([s.words for s in ours], [s.words for s in theirs])
-        for sentence, agrees in zip([*ours, *theirs], [*marks[0], *marks[1]], strict=True):
-            sentence.agrees = agrees
-            sentence.telling = bool(positive(label_report(sentence.text)))
-    if model is not None:
-        add_attention(model, written, tokenizer, [s for part in prediction.values() for s in part])
+    reference, prediction = compared({name: given[name] for name in names if given.get(name)}, report, names)
     wanted = " ".join(given[name] for name in names if given.get(name))
     text = written.text(names)
     truth = label_mesh(study.mesh) if study.mesh else label_report(wanted)
@@ -101,9 +112,10 @@ def make_card(written: Written, tokenizer: Tokenizer, thresholds: Sequence[float
     return Card(
         id=study.id,
         normal=is_normal(study),
-        images=tuple((image.view or "view unknown", data_uri(image)) for image in written.images),
+        pictures=pictures(written),
         reference=reference,
         prediction=prediction,
+        warnings=report.warnings,
         labels=compare_labels(positive(truth), positive(found)),
         bars=bars(written, thresholds),
         label_f1=float(1 - report_losses(label_counts([truth], [found]))[0]),
@@ -112,49 +124,50 @@ def make_card(written: Written, tokenizer: Tokenizer, thresholds: Sequence[float
     )
 
 
-def split(placed: Iterable[tuple[int, str]]) -> list[Sentence]:
-    """Sentences of words with their places; the number of an enumeration belongs to what it counts."""
-    sentences: list[Sentence] = []
-    open_ = False
-    for place, word in placed:
-        if not open_:
-            sentences.append(Sentence([], [], []))
-        sentences[-1].words.append(word)
-        sentences[-1].places.append(place)
-        open_ = word not in _ENDS or all(w.isdigit() for w in sentences[-1].words[:-1])
-    return sentences
+def compared(
+    given: dict[str, str], report: Report, names: Sequence[str]
+) -> tuple[dict[str, list[Sentence]], dict[str, list[Sentence]]]:
+    """Reference and prediction by section, each word marked by whether the other has it."""
+    assert report.heatmaps  # noqa: S101 (narrows the type)
+    seen = [looked(one.maps, one.source, one.findings) for one in report.heatmaps.sentences]
+    written = list(zip(sentences_of(report.hypotheses[0].token_texts, names), seen, strict=True))
+    reference: dict[str, list[Sentence]] = {}
+    prediction: dict[str, list[Sentence]] = {}
+    for name in names:
+        ours = [(one, None) for one in split(name, enumerate(words(given.get(name, ""))))]
+        theirs = [(one, where) for one, where in written if one.section == name]
+        marks = agreement([one.words for one, _ in ours], [one.words for one, _ in theirs])
+        if ours:
+            reference[name] = list(map(_sentence, ours, marks[0]))
+        if theirs:
+            prediction[name] = list(map(_sentence, theirs, marks[1]))
+    return reference, prediction
 
 
-def predicted_sentences(hypothesis: Hypothesis, section_names: Sequence[str]) -> dict[str, list[Sentence]]:
-    """Section to sentences, each word placed among the generated tokens."""
-    markers = {f"<{name}>": name for name in section_names}
-    parts: dict[str, list[tuple[int, str]]] = {name: [] for name in section_names}
-    current = section_names[0]
-    for place, token in enumerate(hypothesis.token_texts):
-        if token in markers:
-            current = markers[token]
-        elif token not in SPECIAL_TOKENS:
-            parts[current].append((place, token))
-    return {name: split(part) for name, part in parts.items() if part}
+def _sentence(pair: tuple[Split, Looked | None], agrees: Sequence[bool]) -> Sentence:
+    one, where = pair
+    return Sentence(one.words, tuple(agrees), bool(positive(label_report(one.text))), where)
 
 
-def add_attention(model: ReportModel, written: Written, tokenizer: Tokenizer, sentences: Sequence[Sentence]) -> None:
-    """Fills in where the model looked, averaged over the words of each sentence."""
-    ids = {token: i for i, token in enumerate(tokenizer.tokens)}
-    generated = [ids[token] for token in written.report.hypotheses[0].token_texts]
-    over_views, on_findings = word_attention(model, written.images, generated or [EOS])
-    for sentence in sentences:
-        spoken = [p for p, word in zip(sentence.places, sentence.words, strict=True) if word[0].isalnum()]
-        places = spoken or sentence.places
-        sentence.maps = quantise(over_views[places].mean(0))
-        sentence.on_findings = float(on_findings[places].mean())
+def looked(maps: Sequence[Heatmap], source: str, findings: Sequence[str]) -> Looked:
+    """A heatmap of each image for the page."""
+    what = f"Evidence for {' and '.join(findings)}" if source == "evidence" else "Attention while writing this"
+    return Looked(
+        tuple(bytes(level for row in one.levels for level in row) for one in maps),
+        f"{what.replace('_', ' ')}: up to {maps[0].scale:.0%} in one place.",
+    )
 
 
-def quantise(attention: Tensor) -> tuple[bytes, ...]:
-    """A byte a position for each view of f32[V,P]: 0 for the least, 255 for the most attended of all views."""
-    low, high = attention.min(), attention.max()
-    levels = ((attention - low) / (high - low).clamp(min=1e-12) * 255).round().byte()
-    return tuple(bytes(row) for row in levels.tolist())
+def pictures(written: Written) -> tuple[Picture, ...]:
+    """The images that the model was shown."""
+    heatmaps = written.report.heatmaps
+    assert heatmaps  # noqa: S101 (narrows the type)
+    made = []
+    for image, guess, one in zip(written.images, written.report.views, heatmaps.findings[0].maps, strict=True):
+        uri, (width, height) = data_uri(image)
+        view = image.view or "view unknown"
+        made.append(Picture(uri, width, height, view, guess.view, guess.probability, len(one.levels), one.box))
+    return tuple(made)
 
 
 def positive(labels: Labels) -> set[str]:
@@ -170,16 +183,23 @@ def compare_labels(truth: set[str], found: set[str]) -> dict[str, str]:
 
 def bars(written: Written, thresholds: Sequence[float]) -> tuple[Bar, ...]:
     """One for each finding of the head, in its order."""
-    findings = written.report.findings
+    findings, heatmaps = written.report.findings, written.report.heatmaps
+    assert heatmaps  # noqa: S101 (narrows the type)
     targets = labels_of(written.study, [finding.name for finding in findings])
     return tuple(
-        Bar(finding.name, finding.probability, threshold, None if np.isnan(target) else bool(target))
-        for finding, threshold, target in zip(findings, thresholds, targets, strict=True)
+        Bar(
+            finding.name,
+            finding.probability,
+            threshold,
+            None if np.isnan(target) else bool(target),
+            looked(one.maps, "evidence", [finding.name]),
+        )
+        for finding, threshold, target, one in zip(findings, thresholds, targets, heatmaps.findings, strict=True)
     )
 
 
-def data_uri(image: StudyImage) -> str:
-    """The image as a small JPEG within the page."""
+def data_uri(image: StudyImage) -> tuple[str, tuple[int, int]]:
+    """The image as a small JPEG within the page, and its width and height there."""
     pixels = decode_image(image.path.read_bytes()).pixels
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
@@ -187,4 +207,4 @@ def data_uri(image: StudyImage) -> str:
     picture.thumbnail((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode(), picture.size

@@ -11,14 +11,14 @@ from string import Template
 from app.inference.tokenizer import join_words
 from app.report import DISCLAIMER
 from model_training.gallery.assets import PAGE, SCRIPT, STYLE
-from model_training.gallery.cards import Bar, Card, Sentence
+from model_training.gallery.cards import Bar, Card, Looked, Picture, Sentence
 from model_training.summary import number
 
 _SIGNS = {"hit": "✓", "missed": "−", "invented": "+"}
 
 
-def render(cards: Sequence[Card], title: str, subtitle: str, lacking: str = "") -> str:
-    """The page for cards in the order given; `lacking` says why there is no attention to show."""
+def render(cards: Sequence[Card], title: str, subtitle: str) -> str:
+    """The page for cards in the order given."""
     normal = sum(card.normal for card in cards)
     tiles = {
         "label F1, mean": number(fmean(card.label_f1 for card in cards)),
@@ -27,14 +27,10 @@ def render(cards: Sequence[Card], title: str, subtitle: str, lacking: str = "") 
         "normal": str(normal),
         "abnormal": str(len(cards) - normal),
     }
-    looked = (
-        f"No attention to show: {escape(lacking)}." if lacking else "Choose a sentence to see where the model looked."
-    )
     return Template(PAGE).substitute(
         title=escape(title),
         subtitle=escape(subtitle),
         disclaimer=escape(DISCLAIMER),
-        looked=looked,
         tiles="".join(f"<div><b>{escape(v)}</b><span>{escape(k)}</span></div>" for k, v in tiles.items()),
         cards="\n".join(map(_card, cards)),
         style=STYLE,
@@ -47,7 +43,8 @@ def _card(card: Card) -> str:
     figures = (
         f"label F1 <b>{number(card.label_f1)}</b> · BLEU-4 <b>{number(card.bleu)}</b> · score <b>{card.score:.2f}</b>"
     )
-    views = "".join(_view(view, uri) for view, uri in card.images)
+    views = "".join(map(_view, card.pictures))
+    warnings = "".join(f"<li>{escape(warning)}</li>" for warning in card.warnings)
     head = f'<h2>{escape(card.id)}</h2><span class="badge {kind}">{kind}</span>{_labels(card.labels)}'
     return (
         f'<article data-kind="{kind}" data-f1="{card.label_f1:.6f}" data-bleu="{card.bleu:.9f}"'
@@ -55,15 +52,26 @@ def _card(card: Card) -> str:
         f'<header>{head}<span class="figures">{figures}</span></header>'
         f'<div class="views">{views}<p class="looked" aria-live="polite"></p></div>'
         f'<div class="text"><section class="reference"><h3>Reference</h3>{_sections(card.reference)}</section>'
-        f'<section class="prediction"><h3>Prediction</h3>{_sections(card.prediction)}</section></div>'
+        f'<section class="prediction"><h3>Prediction</h3>{_sections(card.prediction)}'
+        f"{f'<ul>{warnings}</ul>' if warnings else ''}</section></div>"
         f'<div class="bars">{"".join(map(_bar, card.bars))}</div></article>'
     )
 
 
-def _view(view: str, uri: str) -> str:
+def _view(picture: Picture) -> str:
+    left, top, right, bottom = picture.box
+    across, down = (right - left) / picture.side, (bottom - top) / picture.side
+    # One position more all round, as the script paints it: what is between the positions at the rim and its edge.
+    box = (
+        f"left:{left - across:.2%};top:{top - down:.2%}"
+        f";width:{right - left + 2 * across:.2%};height:{bottom - top + 2 * down:.2%}"
+    )
+    wrong = "" if picture.guess == picture.view else ' class="wrong"'
     return (
-        f'<figure><div class="picture"><img src="{escape(uri)}" alt="{escape(view)}"><canvas></canvas></div>'
-        f"<figcaption>{escape(view)}</figcaption></figure>"
+        f'<figure><div class="picture" style="aspect-ratio:{picture.width}/{picture.height}">'
+        f'<img src="{escape(picture.uri)}" alt="{escape(picture.view)}"><canvas style="{box}"></canvas></div>'
+        f"<figcaption>{escape(picture.view)} · <span{wrong}>taken for {escape(picture.guess)}"
+        f" {picture.probability:.0%}</span></figcaption></figure>"
     )
 
 
@@ -83,14 +91,17 @@ def _sections(sections: Mapping[str, Sequence[Sentence]]) -> str:
 
 
 def _sentence(sentence: Sentence) -> str:
-    """A sentence with the words marked that the other report does not say; a button where it has attention."""
-    words = _marked(sentence)
-    if not sentence.maps:
-        return f"<span>{words}</span>"
-    maps = " ".join(view.hex() for view in sentence.maps)
-    on_findings = f' data-findings="{sentence.on_findings:.0%}"' if sentence.on_findings else ""
+    """A sentence with the words marked that the other report does not say; a button where the model looked for it."""
     kind = "sentence telling" if sentence.telling else "sentence"
-    return f'<span class="{kind}" role="button" tabindex="0" data-maps="{maps}"{on_findings}>{words}</span>'
+    return f'<span class="{kind}"{_looked(sentence.looked)}>{_marked(sentence)}</span>'
+
+
+def _looked(looked: Looked | None) -> str:
+    """What makes an element show where the model looked."""
+    if looked is None:
+        return ""
+    maps = " ".join(view.hex() for view in looked.maps)
+    return f' role="button" tabindex="0" data-maps="{maps}" data-note="{escape(looked.note)}"'
 
 
 def _marked(sentence: Sentence) -> str:
@@ -99,7 +110,7 @@ def _marked(sentence: Sentence) -> str:
     pieces: list[tuple[bool, int, int]] = []
     for i, (word, same) in enumerate(zip(sentence.words, sentence.agrees, strict=True)):
         end = len(join_words(sentence.words[: i + 1]))
-        enumerates = i == 0 and word.isdigit() and sentence.words[1:2] == ["."]
+        enumerates = i == 0 and word.isdigit() and sentence.words[1:2] == (".",)
         pieces.append((same or enumerates or not word[0].isalnum(), end - len(word), end))
     out, written = [], 0
     for same, run in groupby(pieces, key=lambda piece: piece[0]):
@@ -120,8 +131,8 @@ def _bar(bar: Bar) -> str:
     states = f"bar{' present' if present else ''}{' wrong' if wrong else ''}"
     title = f"{bar.name}: {bar.probability:.1%}, threshold {bar.threshold:.0%}, {truth}"
     return (
-        f'<div class="{states}" title="{escape(title)}">'
-        f'<i class="{dot}"></i><span>{escape(bar.name)}</span><div class="track">'
+        f'<div class="{states}" title="{escape(title)}"{_looked(bar.looked)}>'
+        f'<i class="{dot}"></i><span>{escape(bar.name.replace("_", " "))}</span><div class="track">'
         f'<div style="width:{bar.probability:.1%}"></div><s style="left:{bar.threshold:.1%}"></s></div>'
         f"<b>{bar.probability:.0%}</b></div>"
     )

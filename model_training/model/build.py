@@ -32,5 +32,6 @@ def build_model(config: Config, vocabulary: int, *, pretrained: bool = False) ->
         channels=encoder.channels,
         width=shape.width,
         findings=len(config.data.findings),
-        condition_on_findings=shape.condition_on_findings,
+        conditioning=shape.conditioning,
+        feature_dropout=shape.feature_dropout,
     )

@@ -90,6 +90,8 @@ class ClipTower(nn.Module):
         """`grid` is the number of patches a side at which positions are stored, `quick` chooses QuickGELU."""
         super().__init__()
         self.channels = width
+        self.stride = patch
+        self.first_centre = patch / 2  # a patch is seen from its middle
         self.grid = grid
         self.conv1 = nn.Conv2d(1, width, patch, patch, bias=False)
         self.class_embedding = nn.Parameter(torch.randn(width) * width**-0.5)

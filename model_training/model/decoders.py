@@ -1,8 +1,9 @@
 """Report decoders: all tokens at once for training, one step with a cache for generation.
 
-A decoder used by `ReportModel` has four methods, all scriptable: `forward` (teacher forcing), `constants` (what it
-needs of the memory, once a study), `allocate` (its state) and `step`. Every tensor of constants and state has the
-study as its first dimension, so that whoever runs the search can hold studies in slots and hand over a prefix.
+A decoder used by `ReportModel` has five methods, all scriptable: `forward` (teacher forcing), `constants` (what it
+needs of the memory, once a study), `allocate` (its state), `step`, and `attention` (where it looked). Every tensor of
+constants and state has the study as its first dimension, so that whoever runs the search can hold studies in slots and
+hand over a prefix.
 """
 
 from __future__ import annotations
@@ -12,6 +13,13 @@ from collections.abc import Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+def attention_weights(query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
+    """What `scaled_dot_product_attention` weighs values by: f32[N,Q,M], the mean over heads, of queries [N,heads,Q,D]
+    over keys [N,heads,M,D]; `mask` is bool[N,M]."""
+    scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
+    return scores.masked_fill(~mask[:, None, None], float("-inf")).softmax(-1).mean(1)
 
 
 class DecoderLayer(nn.Module):
@@ -40,6 +48,11 @@ class DecoderLayer(nn.Module):
         """Attention of [N,Q,D] over [N,M,D]; `mask` bool, broadcast to [N,heads,Q,M], True where seen."""
         out = F.scaled_dot_product_attention(self.split(query), self.split(key), self.split(value), attn_mask=mask)
         return out.transpose(1, 2).flatten(2)
+
+    def read_words(self, x: Tensor, causal: Tensor) -> Tensor:
+        """Self-attention over all words at once, residual included."""
+        query, key, value = self.self_qkv(self.self_norm(x)).chunk(3, -1)
+        return x + self.drop(self.self_out(self.attend(query, key, value, causal)))
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """The position-wise part, before the residual sum."""
@@ -79,8 +92,7 @@ class TransformerDecoder(nn.Module):
         seen = memory_mask[:, None, None, :]
         x = self.embedding(tokens) + self.positions.weight[:length]
         for layer in self.layers:
-            query, key, value = layer.self_qkv(layer.self_norm(x)).chunk(3, -1)
-            x = x + layer.drop(layer.self_out(layer.attend(query, key, value, causal)))
+            x = layer.read_words(x, causal)
             key, value = layer.cross_kv(memory).chunk(2, -1)
             query = layer.cross_q(layer.cross_norm(x))
             x = x + layer.drop(layer.cross_out(layer.attend(query, key, value, seen)))
@@ -134,6 +146,23 @@ class TransformerDecoder(nn.Module):
             x = x + layer.feed_forward(x)
         return self.logits(x)
 
+    @torch.jit.export
+    def attention(self, tokens: Tensor, constants: list[Tensor]) -> Tensor:
+        """See `ReportModel.attention`."""
+        length = tokens.shape[1]
+        causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
+        cross, mask = constants[0], constants[1]
+        x = self.embedding(tokens) + self.positions.weight[:length]
+        total = x.new_zeros(x.shape[0], length, mask.shape[1])
+        for i, layer in enumerate(self.layers):
+            key, value = cross[:, i, 0], cross[:, i, 1]
+            x = layer.read_words(x, causal)
+            query = layer.cross_q(layer.cross_norm(x))
+            total = total + attention_weights(layer.split(query), layer.split(key), mask)
+            x = x + layer.cross_out(layer.attend(query, key, value, mask[:, None, None]))
+            x = x + layer.feed_forward(x)
+        return total / len(self.layers)
+
 
 class LSTMDecoder(nn.Module):
     """LSTM with attention over the memory at every step (Xu et al. 2015, arXiv:1502.03044; input feeding as in Luong et
@@ -169,6 +198,10 @@ class LSTMDecoder(nn.Module):
         """Hidden and cell states and the last output: f32[N,K,2·layers+1,D]."""
         return [self.embedding.weight.new_zeros(studies, beams, 2 * len(self.cells) + 1, self.width)]
 
+    def split(self, x: Tensor) -> Tensor:
+        """[...,T,D] to [...,heads,T,D/heads]."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+
     def advance(self, tokens: Tensor, state: Tensor, keys_values: Tensor, memory_mask: Tensor) -> Tensor:
         """The state f32[N,K,2·layers+1,D] after `tokens` i64[N,K]."""
         studies, beams = tokens.shape
@@ -181,8 +214,8 @@ class LSTMDecoder(nn.Module):
             new.append(memory_cell)
             x = F.dropout(hidden, self.dropout, self.training)
         hidden = x.view(studies, beams, self.width)
-        query = self.query(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        keys = keys_values.unflatten(-1, (self.heads, -1)).transpose(2, 3)
+        query = self.split(self.query(hidden))
+        keys = self.split(keys_values)
         context = F.scaled_dot_product_attention(query, keys[:, 0], keys[:, 1], attn_mask=memory_mask[:, None, None])
         context = context.transpose(1, 2).flatten(2)
         new.append(self.output(torch.cat([hidden, context], -1)).tanh().flatten(0, 1))
@@ -220,6 +253,18 @@ class LSTMDecoder(nn.Module):
             state = self.advance(tokens[:, t : t + 1], state, keys_values, mask)
             outputs.append(state[:, :, -1])
         return self.logits(F.dropout(torch.cat(outputs, 1), self.dropout, self.training))
+
+    @torch.jit.export
+    def attention(self, tokens: Tensor, constants: list[Tensor]) -> Tensor:
+        """See `ReportModel.attention`."""
+        keys = self.split(constants[0][:, 0])
+        state = F.pad(constants[2], [0, 0, 0, 1])[:, None]
+        weights: list[Tensor] = []
+        for t in range(tokens.shape[1]):
+            state = self.advance(tokens[:, t : t + 1], state, constants[0], constants[1])
+            query = self.split(self.query(state[:, :, -3]))  # by the last layer's hidden state
+            weights.append(attention_weights(query, keys, constants[1]))
+        return torch.cat(weights, 1)
 
 
 DECODERS: Mapping[str, type[TransformerDecoder] | type[LSTMDecoder]] = {

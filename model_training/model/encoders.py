@@ -54,11 +54,17 @@ def small_resnet(widths: Sequence[int], blocks: int) -> nn.Sequential:
 class Encoder(nn.Module):
     """Convolutional layers of output stride 32, read out position by position."""
 
-    def __init__(self, layers: nn.Module, channels: int) -> None:
-        """`channels` is the width of the last layer."""
+    def __init__(self, layers: nn.Module, channels: int, first_centre: float = 0.5) -> None:
+        """`channels` is the width of the last layer, `first_centre` the middle of what the first position sees.
+
+        Padded convolutions of odd size that stride by 2 centre each position on the first pixel of its cell, not on
+        the cell; only even ones without padding move it. In pixels from the edge.
+        """
         super().__init__()
         self.layers = layers
         self.channels = channels
+        self.stride = 32
+        self.first_centre = first_centre
 
     def forward(self, images: Tensor) -> Tensor:
         """f32[B,1,S,S] to f32[B,P,C], P = (S/32)² positions in reading order."""
@@ -79,17 +85,18 @@ def _feature_layers(net: Any) -> nn.Module:
     return layers
 
 
-# Name to torchvision's builder, how its convolutional part is taken out, and the width of that part's last layer.
-TORCHVISION: Mapping[str, tuple[str, Callable[[Any], nn.Module], int]] = {
-    "resnet-18": ("resnet18", _resnet_layers, 512),
-    "resnet-34": ("resnet34", _resnet_layers, 512),
-    "resnet-50": ("resnet50", _resnet_layers, 2048),
-    "resnet-101": ("resnet101", _resnet_layers, 2048),
-    "densenet-121": ("densenet121", _densenet_layers, 1024),
-    "mobilenet-v2": ("mobilenet_v2", _feature_layers, 1280),
-    "mobilenet-v3": ("mobilenet_v3_large", _feature_layers, 960),
-    "efficientnet-v2-s": ("efficientnet_v2_s", _feature_layers, 1280),
-    "convnext-t": ("convnext_tiny", _feature_layers, 768),
+# Name to torchvision's builder, how its convolutional part is taken out, the width of that part's last layer, and the
+# middle of what its first position sees.
+TORCHVISION: Mapping[str, tuple[str, Callable[[Any], nn.Module], int, float]] = {
+    "resnet-18": ("resnet18", _resnet_layers, 512, 0.5),
+    "resnet-34": ("resnet34", _resnet_layers, 512, 0.5),
+    "resnet-50": ("resnet50", _resnet_layers, 2048, 0.5),
+    "resnet-101": ("resnet101", _resnet_layers, 2048, 0.5),
+    "densenet-121": ("densenet121", _densenet_layers, 1024, 14.5),
+    "mobilenet-v2": ("mobilenet_v2", _feature_layers, 1280, 0.5),
+    "mobilenet-v3": ("mobilenet_v3_large", _feature_layers, 960, 0.5),
+    "efficientnet-v2-s": ("efficientnet_v2_s", _feature_layers, 1280, 0.5),
+    "convnext-t": ("convnext_tiny", _feature_layers, 768, 16.0),
 }
 SMALL: Mapping[str, tuple[tuple[int, ...], int]] = {
     "resnet-small": ((24, 48, 96, 192), 2),
@@ -116,14 +123,14 @@ def build_encoder(name: str, weights: str = "") -> Encoder | ClipTower:
         raise ValueError(f"unknown encoder {name!r}; known: {', '.join((*ENCODERS, *TOWERS))}")
     import torchvision  # takes seconds, which networks that need none of it are spared
 
-    builder, take, channels = TORCHVISION[name]
+    builder, take, channels, first_centre = TORCHVISION[name]
     from_file = weights if weights and Path(weights).suffix else ""
     net = torchvision.models.get_model(builder, weights=None if from_file else weights or None)
     if from_file:
         load_weights(net, Path(from_file))
     layers = take(net)
     to_single_channel(layers)
-    return Encoder(layers, channels)
+    return Encoder(layers, channels, first_centre)
 
 
 def load_weights(net: nn.Module, path: Path) -> None:

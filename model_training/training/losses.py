@@ -1,10 +1,12 @@
-"""What training minimises: the losses of the tokens, the findings and the views.
+"""What training minimises: the losses of the tokens, the findings, the views, and of the places of findings.
 
 They come as sums with the number of terms beside them, so that a batch taken in pieces, or by several processes, has
 exactly the mean it has as a whole.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,7 @@ from model_training.config import TrainingConfig
 from model_training.dataset import IGNORED, Batch
 from model_training.model.report_model import ReportModel
 
-PARTS = ("tokens", "findings", "views")
+PARTS = ("tokens", "findings", "views", "places")
 
 
 def targets_of(batch: Batch) -> Tensor:
@@ -24,14 +26,16 @@ def targets_of(batch: Batch) -> Tensor:
 
 
 def loss_counts(batch: Batch) -> Tensor:
-    """Terms f32[3] of each of `PARTS`: words, labels given, views known."""
-    given = (targets_of(batch) != PAD, ~batch.labels.isnan(), batch.views != IGNORED)
+    """Terms f32[4] of each of `PARTS`: words, labels given, views known, boxes."""
+    given = (targets_of(batch) != PAD, ~batch.labels.isnan(), batch.views != IGNORED, batch.boxes[:, 0] >= 0)
     return torch.stack([terms.sum() for terms in given]).float()
 
 
 def loss_sums(model: ReportModel, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-    """Summed losses f32[3] of each of `PARTS`."""
-    token_logits, finding_logits, view_logits = model(batch.images, batch.view_mask, batch.tokens[:, :-1])
+    """Summed losses f32[4] of each of `PARTS`."""
+    token_logits, finding_logits, view_logits, evidence = model(
+        batch.images, batch.view_mask, batch.tokens[:, :-1], batch.stances
+    )
     tokens = F.cross_entropy(
         token_logits.float().flatten(0, 1),
         targets_of(batch).flatten(),
@@ -44,10 +48,32 @@ def loss_sums(model: ReportModel, batch: Batch, label_smoothing: float = 0.0) ->
         finding_logits.float(), batch.labels.nan_to_num(), weight=given, reduction="sum"
     )
     views = F.cross_entropy(view_logits.float(), batch.views, ignore_index=IGNORED, reduction="sum")
-    return torch.stack([tokens, findings, views])
+    return torch.stack([tokens, findings, views, place_loss(model, evidence.float(), batch)])
+
+
+def place_loss(model: ReportModel, evidence: Tensor, batch: Batch) -> Tensor:
+    """How much of the evidence f32[B,P,F] for each boxed finding lies outside its box, as -log of the share inside,
+    summed over the boxes. The share is that of the softmax over positions, which is what the logit is made of.
+    """
+    rows, findings = batch.boxes[:, 0].long(), batch.boxes[:, 1].long()
+    side = math.isqrt(evidence.shape[1])
+    centres = model.first_centre + model.stride * torch.arange(side, device=evidence.device)
+    centres = centres * 2 / model.image_size - 1
+    down, across = torch.meshgrid(centres, centres, indexing="ij")
+    places = torch.stack([across, down, torch.ones_like(down)]).flatten(1)  # [3,P], in reading order
+    changes = batch.changes
+    where = changes.affine[rows] @ places if changes else places[:2].expand(len(rows), -1, -1)
+    corners = batch.boxes[:, 2:].view(-1, 2, 2)
+    # A position stands for the cell around it: a box counts where it reaches into the cell.
+    distance = (where - corners.mean(1)[..., None]).abs() - (corners[:, 1] - corners[:, 0])[..., None] / 2
+    inside = (distance < 1 / side).all(1)
+    shares = evidence[rows, :, findings].log_softmax(1)
+    # A box that was moved out of the picture says nothing.
+    seen = inside.any(1)
+    return -shares.masked_fill(~inside, -math.inf)[seen].logsumexp(1).sum()
 
 
 def objective(sums: Tensor, counts: Tensor, training: TrainingConfig) -> Tensor:
     """The weighted sum of the means that is minimised; a part without terms counts nothing."""
-    weights = sums.new_tensor([1.0, training.finding_weight, training.view_weight])
+    weights = sums.new_tensor([1.0, training.finding_weight, training.view_weight, training.place_weight])
     return (weights * sums / counts.clamp(min=1.0)).sum()

@@ -28,7 +28,8 @@ def build_optimiser(model: ReportModel, training: TrainingConfig) -> torch.optim
             },
         )
         group["params"].append(parameter)
-    return torch.optim.AdamW(groups.values(), lr=training.learning_rate, betas=(0.9, 0.98))
+    fused = all(parameter.is_cuda for parameter in model.parameters())
+    return torch.optim.AdamW(groups.values(), lr=training.learning_rate, betas=(0.9, 0.98), fused=fused)
 
 
 def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:

@@ -30,7 +30,7 @@ from model_training.training.losses import PARTS, loss_counts, loss_sums, object
 from model_training.training.optimiser import build_optimiser, rate_factor, set_rates
 from model_training.training.processes import Processes
 from model_training.training.sampling import epoch_order, study_weights
-from model_training.training.validation import on_device, validate
+from model_training.training.validation import validate
 
 LOG_STEPS = 10
 MEASURED = (*PARTS, "gradient_norm")  # in every step of training
@@ -71,6 +71,8 @@ class Trainer:
         if len(train) // self.steps_per_epoch < pieces:
             raise ConfigError(f"training.batch_size: a step has too few studies for {pieces} pieces")
         self.model = model.to(processes.device)
+        for examples in (train, val):
+            examples.keep_on(processes.device)
         self.average = MovingAverage(self.model, self.training.ema_decay)
         processes.synchronise_batch_norm(self.model)
         self.optimiser = build_optimiser(self.model, self.training)
@@ -188,7 +190,7 @@ class Trainer:
         sums = torch.zeros_like(counts)
         for piece in pieces:
             with self.autocast:
-                losses = loss_sums(self.model, on_device(piece, self.processes.device), self.training.label_smoothing)
+                losses = loss_sums(self.model, piece.on_device(self.processes.device), self.training.label_smoothing)
             objective(losses, counts, self.training).backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
             sums += losses.detach()
         self.processes.sum(sums)

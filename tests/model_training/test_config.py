@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from app.inference.findings import FINDINGS, IMAGE_LABELS
 from model_training.config import SHIPPED, ConfigError, config_from, load_config
 from model_training.data.indiana import uid_of
-from model_training.findings import FINDINGS, IMAGE_LABELS
 from model_training.model.decoders import DECODERS
 from model_training.model.encoders import ENCODERS
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from app.inference.labeller import label_report
 from app.inference.tokenizer import BOS, PAD
-from model_training.config import Config, config_from
+from model_training.config import Config, DataConfig, config_from
 from model_training.data import Study, StudyImage, read_collection
 from model_training.data.indiana import REPORTS
-from model_training.dataset import labels_of, select_studies, training_text
-from model_training.labeller import label_report
+from model_training.dataset import Batch, labels_of, select_studies, training_text
 from model_training.train import add_arguments, prepare
 from model_training.training.processes import Processes
 from model_training.training.trainer import Trainer
@@ -111,18 +111,31 @@ def test_studies_without_images_are_left_out_and_counted() -> None:
     """A study held back is counted as that, with or without an image."""
     image = (StudyImage(Path("1.png")),)
     studies = [Study("1", image), Study("2", ()), Study("3", image), Study("4", ())]
-    kept, left_out = select_studies(studies, ["3", "4"])
+    kept, left_out = select_studies(studies, DataConfig(exclude=("3", "4")))
     assert [study.id for study in kept] == ["1"]
     assert left_out == {"held back by data.exclude": 2, "without an image": 1}
+
+
+def test_one_source_of_several_can_be_learnt_from() -> None:
+    """The others are counted as left out."""
+    image = (StudyImage(Path("1.png")),)
+    studies = [Study("1", image, source="a"), Study("2", image, source="b"), Study("3", image)]
+    kept, left_out = select_studies(studies, DataConfig(sources=("a",)))
+    assert [study.id for study in kept] == ["1"]
+    assert left_out["of another source"] == 2
 
 
 def test_what_is_random_does_not_depend_on_the_batch(prepared: Callable[..., Trainer]) -> None:
     """A study looks the same alone and among others, different in another epoch, and as it is without a seed."""
     examples = prepared({}).train
-    together, alone = examples.batch([0, 1, 2], (1, 5)), examples.batch([2], (1, 5))
+
+    def shown(studies: list[int], epoch: int) -> Batch:
+        return examples.batch(studies, (1, epoch)).on_device(torch.device("cpu"))
+
+    together, alone = shown([0, 1, 2], 5), shown([2], 5)
     mine = int(together.view_mask[:2].sum())
-    assert torch.equal(together.images[mine:], alone.images)
-    assert not torch.equal(examples.batch([2], (1, 6)).images[:1], alone.images[:1])
+    torch.testing.assert_close(together.images[mine:], alone.images)
+    assert not torch.allclose(shown([2], 6).images[:1], alone.images[:1])
     plain = torch.tensor(examples.images[: len(examples.studies[0].images)]).float()
     assert torch.equal(examples.batch([0]).images[:, 0], plain)
 

@@ -99,20 +99,13 @@ def test_the_manifest_gets_figures_with_intervals_and_the_options_used(evaluatio
     assert len(json.dumps(metrics)) < 7000
 
 
-def test_export_takes_metrics_and_calibration_as_they_are(
+def test_export_takes_metrics_as_they_are(
     evaluation: Path, tiny_model: ReportModel, tiny_tokenizer: Tokenizer, tiny_config: Config, tmp_path: Path
 ) -> None:
-    """The checkpoint decides by the fitted temperatures and thresholds."""
-    written = content(evaluation)
-    parts = {"metrics": written["metrics"], "calibration": written["calibration"]}
-    parts["uncertain_below"] = written["uncertain below"]
-    export_model(tiny_model, tiny_tokenizer, tiny_config, tmp_path / "tiny.pt", **parts)
-    manifest = load_checkpoint(tmp_path / "tiny.pt").manifest
-    assert manifest["metrics"] == written["metrics"]
-    assert manifest["uncertain_below"] == written["uncertain below"] < 0
-    assert {f["name"]: {k: f[k] for k in ("temperature", "threshold")} for f in manifest["findings"]} == (
-        written["calibration"]
-    )
+    """The manifest holds what `evaluate` wrote."""
+    metrics = content(evaluation)["metrics"]
+    export_model(tiny_model, tiny_tokenizer, tiny_config, tmp_path / "tiny.pt", metrics=metrics)
+    assert load_checkpoint(tmp_path / "tiny.pt").manifest["metrics"] == metrics
 
 
 def test_predictions_stand_in_a_table_one_row_a_study(evaluation: Path) -> None:

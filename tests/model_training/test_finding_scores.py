@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from model_training import abstention
-from model_training.calibration import expected_calibration_error
+from model_training.calibration import expected_calibration_error, fit_temperatures
 from model_training.data.study import Study, StudyImage
 from model_training.finding_scores import (
     Calibration,
     HeadOutput,
     auroc,
     average_precision,
-    best_thresholds,
     score_findings,
     summarise,
     view_accuracy,
@@ -61,22 +60,6 @@ def test_average_precision_adds_precision_where_recall_grows() -> None:
     assert average_precision(column(0.5, 0.5), column(1, 0)) == pytest.approx([0.5])
 
 
-def test_the_threshold_is_the_one_with_the_best_f1() -> None:
-    """Between .2 and .3 all positives are found at the price of no false alarm."""
-    assert best_thresholds(column(0.1, 0.2, 0.3, 0.4), column(0, 0, 1, 1)) == pytest.approx([0.25])
-
-
-def test_equally_good_thresholds_leave_it_at_one_half() -> None:
-    """Where the classes lie on both sides of it, or there is but one class."""
-    assert best_thresholds(column(0.1, 0.2, 0.9), column(0, 0, 1)) == pytest.approx([0.5])
-    assert best_thresholds(column(0.1, 0.2, 0.9), column(0, NAN, 0)) == pytest.approx([0.5])
-
-
-def test_a_threshold_stays_away_from_certainty() -> None:
-    """A threshold of one in a million would say nothing but which few studies it was fitted on."""
-    assert best_thresholds(column(0.0001, 0.012), column(0, 1)) == pytest.approx([0.01])
-
-
 def test_raw_logits_are_found_again_behind_the_temperature() -> None:
     """Calibration starts from what the network said, whatever the checkpoint made of it."""
     made = report(probabilities=[1 / (1 + np.exp(-3.0 / 2.0)), 1.0])
@@ -91,8 +74,8 @@ def test_raw_logits_are_found_again_behind_the_temperature() -> None:
 
 def test_calibration_lowers_the_error_of_an_overconfident_head() -> None:
     """Fitted on one sample, it holds on another."""
-    fitted, fresh = Calibration.fit(synthetic(seed=1)), synthetic(seed=2)
-    assert fitted.temperatures == pytest.approx([3.0, 3.0], rel=0.1)
+    sample, fresh = synthetic(seed=1), synthetic(seed=2)
+    fitted = Calibration(fit_temperatures(sample.logits, sample.targets), np.full(2, 0.5))
     rows = score_findings(fresh, fitted)
     for name, row in rows.items():
         assert row["ECE"] < 0.3 * row["ECE before"], name
@@ -100,18 +83,6 @@ def test_calibration_lowers_the_error_of_an_overconfident_head() -> None:
         assert row["labelled"] == 4000
     before = expected_calibration_error(fresh.probabilities(), fresh.targets)
     assert [row["ECE before"] for row in rows.values()] == pytest.approx(before)
-
-
-def test_a_few_studies_told_apart_do_not_make_certainty() -> None:
-    """Perfect separation would call for a temperature of zero."""
-    output = HeadOutput(("a",), column(-2, -1, 1, 2), column(0, 0, 1, 1))
-    assert 0.3 < Calibration.fit(output).temperatures[0] < 1
-
-
-def test_without_a_validation_study_nothing_is_calibrated() -> None:
-    """Temperature 1, threshold .5, and the names as the manifest has them."""
-    empty = HeadOutput.of([], [{"name": "a", "temperature": 2.0}])
-    assert Calibration.fit(empty).as_dict(empty.names) == {"a": {"temperature": 1.0, "threshold": 0.5}}
 
 
 def test_the_interval_of_the_mean_auroc_holds_the_truth() -> None:
@@ -146,7 +117,9 @@ def test_abstaining_follows_the_signal_that_knows(tmp_path: Path) -> None:
     made = [written(s, report("x", score=-float(i))) for i, s in enumerate(studies)]
     output = HeadOutput(("a",), column(0.1, 0.2, 5, 9), column(1, 0, 1, 1))
     calibration = Calibration(np.ones(1), np.full(1, 0.5))
-    curves = abstention.curves(made, np.array([0, 0, 1, NAN]), output, calibration)
+    curves = abstention.curves(
+        made, np.array([0, 0, 1, NAN]), abstention.sureness(output, calibration, None), output, calibration
+    )
     figures = abstention.summarise(curves)
     assert figures[abstention.BY_SCORE]["risk at 50%"] == 0
     assert figures[abstention.BY_SCORE]["risk at 100%"] == pytest.approx(1 / 3)

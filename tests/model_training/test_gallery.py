@@ -1,4 +1,4 @@
-"""The gallery: attention that is the network's own, differences a reader would mark, one page that needs nothing."""
+"""The gallery: one page that needs nothing, on which whatever comes from data stays text."""
 
 from __future__ import annotations
 
@@ -9,66 +9,27 @@ from pathlib import Path
 
 import pytest
 
-from app.inference.checkpoint import Checkpoint, load_checkpoint
-from app.inference.generator import Generator
-from app.inference.options import DecodingOptions
 from model_training.__main__ import main
-from model_training.data import read_collection
-from model_training.gallery import make_cards, sample
-from model_training.gallery.attention import NoAttentionError, eager_model
-from model_training.gallery.cards import (
-    Bar,
-    Card,
-    Sentence,
-)
+from model_training.gallery import sample
+from model_training.gallery.cards import Bar, Card, Looked, Picture, Sentence
 from model_training.gallery.page import render
-from model_training.generation import Written, generate
 
 EVIL = "<script>alert(\"x\")</script> & 'quoted'"
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tiny_checkpoint: Path) -> Checkpoint:
-    """The tiny checkpoint, loaded."""
-    return load_checkpoint(tiny_checkpoint)
-
-
-@pytest.fixture(scope="module")
-def some_written(checkpoint: Checkpoint, phantoms: Path) -> list[Written]:
-    """What the tiny model wrote of six phantoms."""
-    generator = Generator(checkpoint, max_queue=128)
-    try:
-        studies = read_collection(phantoms).split("val")
-        return generate(generator, studies, DecodingOptions(num_beams=1, max_new_tokens=12)).written
-    finally:
-        generator.close()
-
-
-@pytest.mark.parametrize("config", [None, {"data": {"findings": ["x"]}}, {"model": {"encoder": "unheard of"}}])
-def test_a_network_that_cannot_be_rebuilt_has_no_attention_but_a_gallery(
-    config: object, checkpoint: Checkpoint, some_written: list[Written]
-) -> None:
-    """The page says so."""
-    stranger = dataclasses.replace(checkpoint, manifest={**checkpoint.manifest, "config": config})
-    with pytest.raises(NoAttentionError):
-        eager_model(stranger)
-    cards, lacking = make_cards(stranger, some_written)
-    page = render(cards, "tiny", "", lacking)
-    assert "No attention to show: the network cannot be rebuilt" in page
-    assert "data-maps" not in page.partition("<script>")[0]
-
-
 def card(name: str, f1: float = 1.0, **changes: object) -> Card:
     """A card of which every text is the name."""
-    sentence = Sentence([name, "effusion", "."], [0, 1, 2], [False, True, True], maps=(bytes([0, 255, 3, 4]),))
+    looked = Looked((bytes([0, 255, 3, 4]),), name)
+    sentence = Sentence((name, "effusion", "."), (False, True, True), looked=looked)
     made = Card(
         id=name,
         normal=False,
-        images=((name, "data:image/jpeg;base64,AAAA"),),
+        pictures=(Picture("data:image/jpeg;base64,AAAA", 3, 4, name, name, 0.9, 2, (-0.1, 0.0, 0.9, 1.0)),),
         reference={name: [sentence]},
         prediction={"findings": [sentence]},
+        warnings=(name,),
         labels={name: "missed"},
-        bars=(Bar(name, 0.8, 0.5, False),),
+        bars=(Bar(name, 0.8, 0.5, False, looked),),
         label_f1=f1,
         bleu=0.1,
         score=-0.3,
@@ -97,7 +58,7 @@ class Tags(HTMLParser):
 
 def test_whatever_comes_from_data_is_escaped() -> None:
     """Ids, texts, section and finding names, titles: none of them becomes a tag."""
-    page = Tags(render([card(EVIL)], EVIL, EVIL, EVIL))
+    page = Tags(render([card(EVIL)], EVIL, EVIL))
     assert sum(tag == "script" for tag, _ in page.tags) == 1
     assert any(attributes.get("data-id") == EVIL for _, attributes in page.tags)
     seen = "".join(page.text)
@@ -106,14 +67,15 @@ def test_whatever_comes_from_data_is_escaped() -> None:
 
 def test_words_that_differ_are_marked_and_others_are_not() -> None:
     """Punctuation and enumeration never are."""
-    sentence = Sentence(["2", ".", "small", "left", "effusion", "."], list(range(6)), [False] * 4 + [True, False])
+    sentence = Sentence(("2", ".", "small", "left", "effusion", "."), (False, False, False, False, True, False))
     page = render([card("x", prediction={"findings": [sentence]})], "", "")
     assert ">2. <mark>Small left</mark> effusion.<" in page
 
 
 def test_bars_show_decision_and_truth() -> None:
     """Present by threshold, wrong by label, or not labelled at all."""
-    bars = (Bar("a", 0.8, 0.5, False), Bar("b", 0.2, 0.1, True), Bar("c", 0.2, 0.5, None))
+    looked = Looked((), "")
+    bars = (Bar("a", 0.8, 0.5, False, looked), Bar("b", 0.2, 0.1, True, looked), Bar("c", 0.2, 0.5, None, looked))
     page = Tags(render([card("x", bars=bars)], "", ""))
     states = [a["class"] for tag, a in page.tags if tag == "div" and (a.get("class") or "").startswith("bar")]
     assert states == ["bars", "bar present wrong", "bar present", "bar"]
@@ -150,16 +112,32 @@ def test_the_page_needs_nothing_from_elsewhere(page: str) -> None:
 
 
 def test_the_page_shows_each_study_the_worst_first(page: str) -> None:
-    """With its attention, one map a view."""
+    """With where the model looked for each finding and sentence, one map a view, laid by its box."""
     tags = Tags(page).tags
     articles = [a for tag, a in tags if tag == "article"]
     assert len(articles) == 4
     order = [(float(a["data-f1"] or 0), float(a["data-bleu"] or 0)) for a in articles]
     assert order == sorted(order)
     maps = [a["data-maps"] or "" for _, a in tags if "data-maps" in a]
-    assert maps
+    assert sum(tag == "div" and "data-maps" in a for tag, a in tags) == 3 * len(articles)
+    assert sum(tag == "span" and "data-maps" in a for tag, a in tags) >= len(articles)
     assert all(re.fullmatch(r"[0-9a-f]{8}( [0-9a-f]{8})?", m) for m in maps)
+    boxes = {a["style"] for tag, a in tags if tag == "canvas"}
+    # Two positions a side and one more all round; the picture's middle lies half a position, less half a pixel, off.
+    assert boxes == {"left:-74.22%;top:-74.22%;width:200.00%;height:200.00%"}
     assert "Research use only" in page
+
+
+def test_the_real_check_has_all_its_studies(tiny_checkpoint: Path, data_dir: Path, tmp_path: Path) -> None:
+    """The Indiana images at hand belong to studies of the training split and of none; laterals stand with frontals."""
+    out = tmp_path / "indiana.html"
+    arguments = ["--data", str(data_dir / "iu_xray"), "--split", "all", "--num-beams", "1", "--max-new-tokens", "8"]
+    assert main(["gallery", str(tiny_checkpoint), "--out", str(out), *arguments]) == 0
+    tags = Tags(out.read_text(encoding="utf-8")).tags
+    assert sum(tag == "article" for tag, _ in tags) == 11
+    views = [a["alt"] for tag, a in tags if tag == "img"]
+    # 22 files, two of which are the other form of two others.
+    assert (views.count("frontal"), views.count("lateral"), len(views)) == (11, 9, 20)
 
 
 def test_nothing_to_show_is_an_error(
@@ -169,5 +147,5 @@ def test_nothing_to_show_is_an_error(
     out = ["--out", str(tmp_path / "g.html"), "--data", str(phantoms)]
     assert main(["gallery", str(tiny_checkpoint), *out, "--split", "external"]) == 2
     assert main(["gallery", str(tmp_path / "none.pt"), *out]) == 2
-    assert "no external studies" in capsys.readouterr().out
+    assert "in the split external" in capsys.readouterr().out
     assert not (tmp_path / "g.html").exists()

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.inference.findings import FINDINGS, Mention, Status
+from app.inference.labeller import label_report, label_sentence
 from model_training import agreement, labeller, r2gen
 from model_training.data import Study, read_collection
 from model_training.data.phantom import FINDINGS as DRAWABLE
 from model_training.data.phantom import mesh_codes, sample_phantom, write_report
-from model_training.findings import FINDINGS, Mention, Status
-from model_training.labeller import label_mesh, label_report, label_sentence
+from model_training.mesh import MESH, label_mesh
 
 LEFT, RIGHT, BOTH, NONE = frozenset({"left"}), frozenset({"right"}), frozenset({"left", "right"}), frozenset[str]()
 
@@ -89,6 +90,7 @@ def test_mesh_codes_are_read_with_their_sides() -> None:
         "airspace opacity": LEFT,
     }
     assert label_mesh(["normal", "No Indexing"]) == {}
+    assert tuple(MESH) == FINDINGS
 
 
 @pytest.mark.parametrize("finding", FINDINGS)

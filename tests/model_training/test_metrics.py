@@ -11,9 +11,9 @@ import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.meteor import meteor as package_meteor
 
+from app.inference.findings import FINDINGS
 from model_training import bootstrap, metrics
-from model_training.findings import FINDINGS
-from model_training.labeller import label_mesh
+from model_training.mesh import label_mesh
 from model_training.meteor import meteor_of, meteor_statistics
 from model_training.metrics import StudyScores
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model_training import abstention
+from app.inference.findings import IMAGE_LABELS
 from model_training.data.study import Study
 from model_training.finding_scores import Calibration, HeadOutput
-from model_training.findings import IMAGE_LABELS
 from model_training.source_scores import best_constant, head_row, score_abstaining, score_sources, score_texts, signs
 from tests.model_training.reports import report, written
 
@@ -77,20 +76,11 @@ def test_withholding_unsure_texts_gains_what_they_lost() -> None:
     """Of five texts the least sure is wrong."""
     studies = [study(str(i), effusion=True) for i in range(5)]
     texts = ["Pleural effusion."] * 4 + ["Cardiomegaly."]
-    rows = score_abstaining(studies, texts, np.array([-1.0, -2.0, -3.0, -4.0, -5.0]), bar=-2.5)
+    rows = score_abstaining(studies, texts, np.array([-1.0, -2.0, -3.0, -4.0, -5.0]), {"below": -2.5})
     assert rows["at the shipped bar"]["answered"] == pytest.approx(0.4)
     assert rows["the surest 80%"]["answered"] == pytest.approx(0.8)
     assert rows["the surest 80%"]["micro-F1"]["value"] == 1
     assert rows["the surest 80%"]["gain"]["value"] == pytest.approx(1 - 8 / 10)
-
-
-def test_the_bar_lets_four_in_five_validation_studies_pass() -> None:
-    """By the probability the head gives its own answers."""
-    output = HeadOutput(("a",), np.arange(10.0)[:, None], np.zeros((10, 1)))
-    calibration = Calibration(np.ones(1), np.full(1, 0.5))
-    bar = abstention.fit_bar(output, calibration)
-    assert (abstention.sureness(output, calibration) >= bar).mean() == pytest.approx(0.8)
-    assert np.isnan(abstention.fit_bar(HeadOutput(("a",), np.zeros((0, 1)), np.zeros((0, 1))), calibration))
 
 
 def test_each_source_is_scored_on_its_own() -> None:
@@ -98,7 +88,7 @@ def test_each_source_is_scored_on_its_own() -> None:
     ours = [study("1", "a", effusion=True), study("2", "a", effusion=True), study("3", "b"), study("4", "b")]
     made = [written(one, report("Pleural effusion." if one.source == "a" else "Normal.")) for one in ours]
     output = HeadOutput(("effusion",), np.array([[2.0], [2.0], [-2.0], [-2.0]]), np.array([[1.0], [1.0], [0.0], [0.0]]))
-    sources = score_sources({"model": made}, ours, output, Calibration(np.ones(1), np.full(1, 0.5)), 0.0)
+    sources = score_sources({"model": made}, ours, output, Calibration(np.ones(1), np.full(1, 0.5)), None)
     assert list(sources) == ["a", "b"]
     assert sources["a"]["text"]["best constant"]["lead"]["value"] == 0
     assert sources["b"]["text"] == {}

@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
+from app.inference.findings import FINDINGS
 from model_training import summary
 from model_training.bootstrap import bootstrap, paired_bootstrap
 from model_training.data.study import Study
-from model_training.findings import FINDINGS
 from model_training.generation import Written
 from model_training.metrics import StudyScores
 from model_training.text_scores import BLANK, MODEL, SHUFFLED, Scored, TextView, is_normal, prepare, score, text_views

@@ -57,7 +57,7 @@ async def test_answers_fit(client: httpx.AsyncClient, document: dict[str, Any], 
     """What is answered is what is documented, for success and for errors; the example has every member asked for."""
     responses = document["paths"][URL]["post"]["responses"]
     schema = responses["200"]["content"]["application/json"]["schema"]
-    params = {"include": "alternatives,tokens"}
+    params = {"include": "alternatives,tokens,heatmaps"}
     answer = (await client.post(URL, files={"image": picture}, params=params)).json()
     assert valid(document, schema, answer)
     example = document["components"]["schemas"]["ReportResponse"]["example"]

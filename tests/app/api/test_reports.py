@@ -81,6 +81,20 @@ async def test_same_as_the_generator(app: FastAPI, client: httpx.AsyncClient, pi
         assert (got["tokens"], got["finish_reason"]) == (wanted.tokens, wanted.finish_reason)
 
 
+async def test_heatmaps_lie_on_the_images_as_sent(client: httpx.AsyncClient) -> None:
+    """In pixels of the file, though a large JPEG is decoded at a fraction of its size; only for chosen sections."""
+    small, large = jpeg(phantom(100, 75)), jpeg(phantom(100, 75).resize((1500, 2000)))
+    answer = (await post(client, small, large, include="heatmaps", sections="findings")).json()
+    assert answer["options"]["include"] == ["heatmaps"]
+    for looked in (*answer["heatmaps"]["findings"], *answer["heatmaps"]["sentences"]):
+        assert [one["image"] for one in looked["maps"]] == [0, 1]
+        assert [[len(row) for row in one["levels"]] for one in looked["maps"]] == [[2, 2], [2, 2]]
+        boxes = [one["box"] for one in looked["maps"]]
+        assert {side: value * 20 for side, value in boxes[0].items()} == pytest.approx(boxes[1], abs=2)
+        assert boxes[1] == pytest.approx({"left": -734, "top": -484, "right": 1266, "bottom": 1516}, abs=1)
+    assert {sentence["section"] for sentence in answer["heatmaps"]["sentences"]} <= {"findings"}
+
+
 @pytest.mark.parametrize(("kind", "make"), [("image/png", png), ("image/jpeg", jpeg)])
 async def test_raw_body(client: httpx.AsyncClient, kind: str, make: Any) -> None:
     """A raw body is an image, read by its content whatever type it is declared as."""
@@ -147,8 +161,7 @@ async def test_contradicting_options(client: httpx.AsyncClient, picture: bytes) 
         ({"beam_size": "3"}, "unknown option beam_size"),
         ({"sections": "history"}, "sections takes findings, impression"),
         ({"sections": ""}, "sections must name at least one"),
-        ({"include": "gradients"}, "include takes alternatives, tokens"),
-        ({"include": "heatmaps"}, "heatmaps are not available"),
+        ({"include": "gradients"}, "include takes alternatives, tokens, heatmaps"),
     ],
 )
 async def test_bad_options(client: httpx.AsyncClient, picture: bytes, params: dict[str, Any], named: str) -> None:

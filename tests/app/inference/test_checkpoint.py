@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from app.inference import checkpoint as checkpoint_module
 from app.inference.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, script, sha256_path
 from app.inference.tokenizer import Tokenizer
 from model_training.model.report_model import ReportModel
@@ -104,6 +105,8 @@ def test_a_file_that_is_no_archive_is_an_error(copy: Path) -> None:
         ({"default_options": {"num_beams": 99}}, "default_options: num_beams"),
         ({"name": 7}, "name is missing or of the wrong type"),
         ({"self_test": {}}, "self-test"),
+        ({"abstain": {"rule": "expected-f1", "below": 0.1}}, "abstain is not made of"),
+        ({"abstain": {"rule": "by hunch", "balance": 0.5, "below": 0.1}}, "abstain: this program knows"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_an_error_that_says_what(
@@ -113,6 +116,15 @@ def test_a_manifest_that_does_not_fit_is_an_error_that_says_what(
     sha256 = with_manifest(copy, **values)
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(copy, sha256)
+
+
+def test_an_archive_without_a_method_of_the_contract_is_refused(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it is loaded, not when somebody first asks for what it cannot do."""
+    monkeypatch.setattr(checkpoint_module, "_METHODS", ("encode", "sing"))
+    with pytest.raises(CheckpointError, match="lacks sing"):
+        load_checkpoint(tiny_checkpoint)
 
 
 def test_other_weights_fail_the_self_test(copy: Path) -> None:

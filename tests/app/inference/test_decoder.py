@@ -12,9 +12,9 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 from app.inference.checkpoint import load_checkpoint
-from app.inference.cuda_graphs import STEPS, LaneGraphs
 from app.inference.decoder import ArchiveDecoder, LaneStep, PackedDecoder, PackedLinear
 from app.inference.lane import Lane, Study
+from app.inference.lane_graphs import STEPS, LaneGraphs
 from app.inference.options import DecodingOptions
 
 LENGTH = 12
@@ -53,7 +53,7 @@ def test_lanes_stepped_together_get_what_the_archive_gives_each(
     for seed, (beams, studies) in enumerate(shapes):
         mask = torch.arange(4) < torch.arange(1, studies + 1)[:, None]
         views = torch.rand(studies * 4, 1, size, size, generator=torch.Generator().manual_seed(seed))
-        parts = [part.unflatten(0, (studies, 4)) for part in module.encode(views)]
+        parts = [part.unflatten(0, (studies, 4)) for part in module.encode(views)[:3]]
         constants = module.begin(*parts, mask)[1]
         steps = lane_inputs(beams, studies, len(checkpoint.tokenizer), seed)
         states = archive.allocate(studies, beams, LENGTH), packed.allocate(studies, beams, LENGTH)
@@ -89,7 +89,7 @@ def test_recorded_steps_write_what_plain_ones_write(tiny_checkpoint: Path) -> No
     graphs = LaneGraphs(decoder, record)
     size = checkpoint.manifest["image_size"]
     views = torch.rand(12, 1, size, size, generator=torch.Generator().manual_seed(0))
-    parts = [part.unflatten(0, (3, 4)) for part in checkpoint.module.encode(views)]
+    parts = [part.unflatten(0, (3, 4)) for part in checkpoint.module.encode(views)[:3]]
     constants = decoder.prepare(checkpoint.module.begin(*parts, torch.ones(3, 4, dtype=torch.bool))[1])
     options = [DecodingOptions(num_beams=3, num_return_sequences=3, max_new_tokens=40, length_penalty=penalty)
                for penalty in (0.0, 1.0, 2.0)]  # fmt: skip
@@ -125,7 +125,7 @@ def test_a_step_that_fails_on_its_way_can_be_taken_again(
     checkpoint = load_checkpoint(tiny_checkpoint)
     decoder = PackedDecoder(checkpoint.module, torch.float32)
     size = checkpoint.manifest["image_size"]
-    parts = [part[None] for part in checkpoint.module.encode(torch.rand(4, 1, size, size))]
+    parts = [part[None] for part in checkpoint.module.encode(torch.rand(4, 1, size, size))[:3]]
     constants = decoder.prepare(checkpoint.module.begin(*parts, torch.ones(1, 4, dtype=torch.bool))[1])
     states = [decoder.allocate(1, 3, LENGTH) for _ in "ab"]
     for step in lane_inputs(3, 1, len(checkpoint.tokenizer), 0):

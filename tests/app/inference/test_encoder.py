@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ def worst(encode: Encode, checkpoint: Checkpoint) -> float:
     with torch.inference_mode():
         images = pictures(5, checkpoint)
         pairs = zip(encode(images), checkpoint.module.encode(images), strict=True)
-        return max(float((ours - theirs).abs().max()) for ours, theirs in pairs)
+        # Relative to the largest number of its kind: evidence by position is larger than what is made of it.
+        return max(float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1)) for ours, theirs in pairs)
 
 
 def test_what_the_machine_chooses_encodes_as_the_archive_does(checkpoint: Checkpoint) -> None:
@@ -42,7 +44,7 @@ def test_folding_batch_norms_changes_rounding_only(checkpoint: Checkpoint) -> No
     assert worst(frozen_encode(checkpoint.module), checkpoint) < 1e-4
 
 
-@pytest.mark.parametrize(("bfloat16", "tolerance"), [(False, 1e-4), (True, 0.2)])
+@pytest.mark.parametrize(("bfloat16", "tolerance"), [(False, 1e-4), (True, 0.1)])
 def test_openvino_encodes_as_the_archive_does(checkpoint: Checkpoint, bfloat16: bool, tolerance: float) -> None:
     """In float32 but for rounding; in bfloat16 within its precision."""
     pytest.importorskip("openvino", reason='needs the extra "openvino"')
@@ -78,10 +80,12 @@ def test_studies_encoded_together_get_what_each_gets_alone(checkpoint: Checkpoin
     encoder = StudyEncoder(checkpoint.module, make_encode(checkpoint.module, "exact", CPU), max_views=4, device=CPU)
     studies = [pictures(1 + i % 4, checkpoint, i) for i in range(11)]
     assert sum(map(len, studies)) > MAX_IMAGES
-    together = encoder(studies)
+    together, constants = encoder(studies)
     for i, study in enumerate(studies):
-        alone = encoder([study])
-        torch.testing.assert_close(together.finding_logits[i], alone.finding_logits[0], rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(together.view_logits[i], alone.view_logits[0], rtol=1e-4, atol=1e-4)
-        for ours, theirs in zip(together.constants, alone.constants, strict=True):
-            torch.testing.assert_close(ours[i], theirs[0], rtol=1e-4, atol=1e-4)
+        [alone], own = encoder([study])
+        for field in fields(alone):
+            ours, theirs = getattr(together[i], field.name), getattr(alone, field.name)
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+        assert len(alone.view_logits) == len(alone.intake) == len(alone.evidence) == len(study)
+        for table, row in zip(constants, own, strict=True):
+            torch.testing.assert_close(table[i], row[0], rtol=1e-4, atol=1e-4)

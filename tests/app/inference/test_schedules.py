@@ -131,7 +131,7 @@ def test_any_schedule_gives_every_survivor_what_it_gets_alone(bench: Bench, sche
         assert [one.ids for one in found.sequences] == [one.ids for one in expected.sequences]
         scores = [[one.score for one in each.sequences] for each in (found, expected)]
         assert scores[0] == pytest.approx(scores[1], abs=1e-4, rel=1e-4)
-        assert found.finding_logits == pytest.approx(expected.finding_logits, abs=1e-4, rel=1e-4)
+        assert found.encoding.finding_logits == pytest.approx(expected.encoding.finding_logits, abs=1e-4, rel=1e-4)
     wait_until_idle(bench.engine)
 
 

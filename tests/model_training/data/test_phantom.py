@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.inference.labeller import label_report
 from model_training.data import read_collection
 from model_training.data.phantom import (
     FINDINGS,
@@ -36,7 +37,7 @@ from model_training.data.phantom.geometry import Array, Beads, Solid, bezier, co
 from model_training.data.phantom.projection import Rays
 from model_training.data.phantom.render import WATER, expose
 from model_training.data.study import View
-from model_training.labeller import label_mesh, label_report
+from model_training.mesh import label_mesh
 
 SIDED = [name for name in FINDINGS if name != "cardiomegaly"]
 STILL = Acquisition(0, 0, (0, 0), 400, 1e7, 1, 0, "", (0.9, 0.1), (0, 0, 0, 0))

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from app.inference.findings import FINDINGS, IMAGE_LABELS
+from app.inference.labeller import label_report
 from model_training.data import Study, read_collection
 from model_training.data.claims import claims_of, statement_of, supported
 from model_training.data.placing import without_place
 from model_training.data.priors import mentions_prior
 from model_training.data.text_policy import TextPolicy
 from model_training.data.weak_pairing import WeakPairing
-from model_training.findings import FINDINGS, IMAGE_LABELS
-from model_training.labeller import label_report
 
 SECTIONS = ("findings", "impression")
 ALL_ABSENT = dict.fromkeys(IMAGE_LABELS, False)

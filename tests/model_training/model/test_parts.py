@@ -82,6 +82,24 @@ def test_no_encoder_has_a_convolution_that_corrupts_memory(encoder: str) -> None
     assert all(channels >= 16 for channels in strided)
 
 
+@pytest.mark.parametrize("name", [*ENCODERS, "clip-vit-b-32"])
+def test_an_encoder_says_where_its_positions_look(name: str) -> None:
+    """The pixels that positions answer to spread around the middles it names: on the first pixel of a cell or on its
+    middle, 16 further. Untrained networks look unevenly, hence the tolerance."""
+    torch.manual_seed(0)
+    encoder = build_encoder(name).eval()
+    images = torch.randn(2, 1, 224, 224, requires_grad=True)
+    grid = encoder(images).unflatten(1, (224 // encoder.stride, -1))
+    pixels = torch.arange(224) + 0.5
+    off = []
+    for i in (2, 3, 4):
+        (answer,) = torch.autograd.grad(grid[:, i, i].pow(2).sum(), images, retain_graph=True)
+        for across in (2, 3):
+            line = answer.pow(2).sum((0, 1, across))
+            off.append(float((line * pixels).sum() / line.sum()) - encoder.first_centre - i * encoder.stride)
+    assert sum(off) / len(off) == pytest.approx(0, abs=7)
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_a_decoder_learns_to_read_its_memory(decoder: str) -> None:
     """Trained on two memories with two texts, it tells them apart: cross-attention reaches the logits."""

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from app.inference.checkpoint import CheckpointError, script
-from app.inference.tokenizer import BOS, PAD, UNK
+from app.inference.tokenizer import BOS, PAD, UNK, Tokenizer
+from model_training.config import Config, config_from
 from model_training.export import check_agreement
+from model_training.model.build import build_model
 from model_training.model.report_model import ReportModel
 
 
@@ -17,7 +19,7 @@ def constants_of(model: ReportModel, views: list[int]) -> list[torch.Tensor]:
     size = model.image_size
     mask = torch.arange(4) < torch.tensor(views)[:, None]
     images = torch.rand(sum(views), 1, size, size, generator=torch.Generator().manual_seed(3))
-    spread = [model.spread(part, mask) for part in model.encode(images)]
+    spread = [model.spread(part, mask) for part in model.encode(images)[:3]]
     return model.begin(spread[0], spread[1], spread[2], mask)[1]
 
 
@@ -95,7 +97,7 @@ def test_preprocessing_keeps_the_aspect_ratio_and_takes_out_exposure(
 def test_evidence_of_views_adds_up(tiny_model: ReportModel) -> None:
     """The same view twice doubles the evidence for a finding and counts the prior once."""
     image = torch.rand(1, 1, 64, 64)
-    memory, findings, views = tiny_model.encode(image)
+    memory, findings, views, *_ = tiny_model.encode(image)
     once, _ = tiny_model.begin(memory[None], findings[None], views[None], torch.tensor([[True]]))
     pair = [torch.cat([part, part])[None] for part in (memory, findings, views)]
     twice, _ = tiny_model.begin(pair[0], pair[1], pair[2], torch.tensor([[True, True]]))
@@ -109,5 +111,63 @@ def test_a_picture_that_says_nothing_leaves_the_prior(tiny_model: ReportModel) -
     model = copy.deepcopy(tiny_model)
     model.finding_head.weight.zero_()
     model.set_prior(torch.tensor([[1.0, torch.nan, 0.0]] * 2 + [[0.0, torch.nan, 0.0]] * 5))
-    _, findings, _ = model.encode(torch.rand(1, 1, 64, 64))
+    _, findings, *_ = model.encode(torch.rand(1, 1, 64, 64))
     torch.testing.assert_close(findings.sigmoid()[0], torch.tensor([3 / 9, 1 / 2, 1 / 9]))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("views", [1, 4])
+def test_attention_is_what_the_decoder_steps_by(
+    any_decoder: ReportModel, views: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archive's weights are those with which stepping attends to the memory; views not given get none."""
+    used: list[torch.Tensor] = []
+    original = torch.nn.functional.scaled_dot_product_attention
+
+    def spy(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor) -> torch.Tensor:
+        if key.shape[2] == 17:  # the memory of four views and what is told of findings, not the words
+            eye = torch.eye(17).expand(*key.shape[:2], 17, 17)
+            used.append(original(query, key, eye, attn_mask=attn_mask).mean(1)[0])
+        return original(query, key, value, attn_mask=attn_mask)
+
+    tokens = torch.tensor([[BOS, 6, 7, 8, 9]])
+    constants = constants_of(any_decoder, [views])
+    attention = script(any_decoder).attention(tokens, constants)[0]
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
+    state = any_decoder.allocate(1, 1, 5)
+    for t in range(5):
+        ancestors = torch.zeros(1, 1, t + 1, dtype=torch.long)
+        any_decoder.decode_step(tokens[:, t : t + 1], torch.tensor([t]), ancestors, constants, state)
+    torch.testing.assert_close(attention, torch.cat(used).view(5, -1, 17).mean(1))
+    torch.testing.assert_close(attention.sum(1), torch.ones(5))
+    assert bool((attention[:, 1 + 4 * views :] == 0).all())
+
+
+@pytest.fixture(params=["transformer", "lstm"])
+def any_decoder(request: pytest.FixtureRequest, tiny_config: Config, tiny_tokenizer: Tokenizer) -> ReportModel:
+    """The tiny network with each decoder."""
+    content = tiny_config.as_dict()
+    content["model"] |= {"decoder": request.param}
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return build_model(config_from(content), len(tiny_tokenizer)).eval()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("shape", [(400, 400), (600, 300), (250, 500)])
+def test_a_region_lays_positions_back_on_the_image(tiny_model: ReportModel, shape: tuple[int, int]) -> None:
+    """What the preprocessed square shows at the middle of a position is what the image has there: a ramp comes back."""
+    height, width = shape
+    model = copy.deepcopy(tiny_model)
+    model.stride, model.first_centre = 16.0, 8.0  # finer than it is, so that some lie within every shape
+    left, top, right, bottom = model.region(height, width, 4)
+    for axis, (low, high) in enumerate(((top, bottom), (left, right))):
+        ramp = (torch.arange(shape[axis]) + 0.5) / shape[axis]
+        image = (ramp[:, None] if axis == 0 else ramp).expand(shape).contiguous()
+        square = model.preprocess(image)[0] * (image.std(correction=0) + 1e-3) + image.mean()
+        line = (square[:, 32] if axis == 0 else square[32]).unflatten(0, (4, 16))
+        middles = line[:, 7:9].mean(1)
+        wanted = torch.tensor([low + (high - low) * (i + 0.5) / 4 for i in range(4)])
+        shown = (wanted > 0.02) & (wanted < 0.98)
+        torch.testing.assert_close(middles[shown], wanted[shown], atol=0.01, rtol=0)
+        assert bool(shown.any())

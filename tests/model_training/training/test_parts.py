@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +12,10 @@ from app.inference.tokenizer import BOS, PAD, UNK
 from model_training.config import AugmentationConfig, TrainingConfig
 from model_training.dataset import Batch
 from model_training.model.report_model import ReportModel
-from model_training.training.augmentation import AMOUNTS, augment
+from model_training.training.augmentation import AMOUNTS, augment, changes_of
 from model_training.training.ema import MovingAverage
 from model_training.training.history import best_epoch, exhausted
-from model_training.training.losses import loss_counts, loss_sums, objective
+from model_training.training.losses import loss_counts, loss_sums, objective, place_loss
 from model_training.training.optimiser import rate_factor
 from model_training.training.sampling import epoch_order, study_weights
 
@@ -26,20 +28,22 @@ def batch_of(model: ReportModel, studies: list[int]) -> Batch:
     views = torch.tensor([[0, 1], [1, -100], [-100, -100]])[studies]
     labels = torch.tensor([[1.0, 0.0, 1.0], [0.0, float("nan"), 1.0], [float("nan")] * 3])[studies]
     tokens = torch.tensor([[BOS, 6, 7, 8, 2], [BOS, 9, UNK, 2, PAD], [BOS, PAD, PAD, PAD, PAD]])[studies]
-    return Batch(images[mask], mask, views[mask], labels, tokens)
+    stances = labels.nan_to_num(0.5) * 2 - 1
+    boxes = torch.tensor([[0.0, 1.0, -0.5, -0.5, 0.4, 0.9]]) if 0 in studies else torch.zeros(0, 6)
+    return Batch(images[mask], mask, views[mask], labels, tokens, stances, boxes)
 
 
 def test_losses_of_parts_add_up_to_those_of_the_whole(tiny_model: ReportModel) -> None:
     """So do their terms; unknown words, labels and views are none."""
     whole = batch_of(tiny_model, [0, 1, 2])
     parts = [batch_of(tiny_model, studies) for studies in ([0], [1, 2])]
-    assert loss_counts(whole).tolist() == [6, 5, 3]
+    assert loss_counts(whole).tolist() == [6, 5, 3, 1]
     assert torch.equal(sum(map(loss_counts, parts)), loss_counts(whole))
     with torch.inference_mode():
         sums = loss_sums(tiny_model, whole)
         torch.testing.assert_close(sum(loss_sums(tiny_model, part) for part in parts), sums, rtol=1e-5, atol=1e-5)
-    training = TrainingConfig(finding_weight=2.0, view_weight=0.5)
-    expected = sums[0] / 6 + 2 * sums[1] / 5 + 0.5 * sums[2] / 3
+    training = TrainingConfig(finding_weight=2.0, view_weight=0.5, place_weight=3.0)
+    expected = sums[0] / 6 + 2 * sums[1] / 5 + 0.5 * sums[2] / 3 + 3 * sums[3]
     torch.testing.assert_close(objective(sums, loss_counts(whole), training), expected)
 
 
@@ -85,7 +89,9 @@ def test_augmentation_without_draws_changes_nothing() -> None:
     """All amounts at zero are the image itself."""
     images = torch.randn(2, 1, 32, 32)
     limits = AugmentationConfig(rotation=10, shift=0.1, scale=0.2, brightness=1, contrast=0.5)
-    torch.testing.assert_close(augment(images, np.zeros((2, AMOUNTS)), limits), images, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        augment(images, changes_of(np.zeros((2, AMOUNTS)), limits)), images, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_augmentation_never_mirrors_and_pads_with_the_darkest() -> None:
@@ -94,7 +100,7 @@ def test_augmentation_never_mirrors_and_pads_with_the_darkest() -> None:
     image = torch.full((1, 1, 64, 64), -1.5)
     image[..., 16:28, 12:24] = 2.0
     draws = np.random.default_rng(0).uniform(-1, 1, (50, AMOUNTS))
-    out = augment(image.expand(50, -1, -1, -1), draws, limits)
+    out = augment(image.expand(50, -1, -1, -1), changes_of(draws, limits))
     assert not torch.equal(out[0], out[1])
     assert float(out.min()) == pytest.approx(-1.5)
     assert float(out.max()) <= 2.0 + 1e-5
@@ -127,3 +133,22 @@ def test_studies_with_a_rare_finding_are_repeated() -> None:
     labels = np.array([[1, 0]] * 8 + [[1, 1]] * 2 + [[np.nan, np.nan]])
     weights = study_weights([None] * 11, labels, source_balance=0.0, class_balance=0.5)
     assert weights == pytest.approx([1.0] * 8 + [5**0.5] * 2 + [1.0])
+
+
+def test_evidence_inside_the_box_costs_nothing_and_outside_much(tiny_model: ReportModel) -> None:
+    """Where the image is moved, the box moves along; one that is moved out of the picture says nothing."""
+    side = tiny_model.image_size // int(tiny_model.stride)
+    evidence = torch.zeros(1, side * side, 3)
+    evidence[0, -1, 1] = 20.0  # the last position, at the bottom right
+    corner = torch.tensor([[0.0, 1.0, -0.2, -0.2, 0.2, 0.2]])  # around the last position's middle
+    limits = AugmentationConfig(shift=0.5)
+    batch = batch_of(tiny_model, [1])
+
+    def cost(boxes: torch.Tensor, across: float = 0.0) -> float:
+        changes = changes_of(np.array([[0.0, across, across, 0.0, 0.0, 0.0]]), limits)
+        return float(place_loss(tiny_model, evidence, replace(batch, boxes=boxes, changes=changes)))
+
+    assert cost(corner) == pytest.approx(0.0, abs=1e-3)
+    assert cost(corner, 1.0) > 5  # the image moved up and to the left, the box with it, the evidence not
+    assert cost(corner, 4.0) == 0.0
+    assert float(place_loss(tiny_model, evidence, replace(batch, boxes=corner[:0]))) == 0.0

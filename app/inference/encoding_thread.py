@@ -13,23 +13,22 @@ import torch
 from torch import Tensor
 
 from app.inference.decoder import Decoder
-from app.inference.encoder import StudyEncoder
+from app.inference.encoder import Encoding, StudyEncoder
 from app.inference.lane import Study
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedStudies:
-    """Studies with their finding logits, view logits, what the decoder keeps of them (study first), and when."""
+    """Studies with what the network sees in them, what the decoder keeps of that (study first), and when."""
 
     studies: list[Study]
-    finding_logits: list[list[float]]
-    view_logits: list[list[list[float]]]
+    encodings: list[Encoding]
     constants: list[Tensor]
     seconds: float
     finished_at: float
 
 
-class Encoding:
+class EncodingThread:
     """Encodes one batch of studies after the other. Its methods are called by one thread, the engine's."""
 
     def __init__(self, encoder: StudyEncoder, decoder: Decoder, notify: Callable[[object], None]) -> None:
@@ -88,11 +87,10 @@ class Encoding:
     @torch.inference_mode()
     def _encode(self, studies: list[Study]) -> EncodedStudies:
         started = time.monotonic()
-        encoded = self._encoder([study.views.result() for study in studies])
-        constants = self._decoder.prepare(encoded.constants)
-        findings, views = encoded.finding_logits.tolist(), encoded.view_logits.tolist()
+        encodings, constants = self._encoder([study.views.result() for study in studies])
+        kept = self._decoder.prepare(constants)
         now = time.monotonic()
-        return EncodedStudies(studies, findings, views, constants, now - started, now)
+        return EncodedStudies(studies, encodings, kept, now - started, now)
 
 
 def _same_threads() -> None:

@@ -1,4 +1,4 @@
-"""The findings reports are scored on, and the human MeSH codes of the Indiana collection that mean them.
+"""The human MeSH codes of the Indiana collection, and the findings they mean.
 
 A code reads `heading/qualifier/qualifier`: `Pleural Effusion/left/small`. Indexers wrote the codes of a study from its
 findings and its impression together (Demner-Fushman et al., JAMIA 2016, doi 10.1093/jamia/ocv080).
@@ -8,13 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
 
-Status = Literal["present", "absent", "uncertain"]
-# The statuses that count as naming a finding. On training findings, doubted ones counted as present agree with the
-# human codes to a micro-F1 of .94, not counted to .90: those who coded counted them too.
-POSITIVE: frozenset[Status] = frozenset({"present", "uncertain"})
+from app.inference.findings import MIDLINE, Mention
 
 # One pattern a finding, matched from the first character of a code in lower case. Headings seen in fewer than ten
 # training studies join a group only where they mean the same thing; the rest (osteopenia, kyphosis, prominent
@@ -52,36 +47,7 @@ MESH: dict[str, str] = {
     "device": r"catheters, indwelling|surgical instruments|(implanted )?medical device|tube, inserted|stents|sutures"
     r"|spinal fusion|breast implants|foreign bodies",
 }
-FINDINGS: tuple[str, ...] = tuple(MESH)
-# Findings of one midline structure, which have no side.
-MIDLINE = frozenset({"cardiomegaly", "degenerative spine", "atherosclerosis", "aortic tortuosity", "hiatal hernia"})
-# What collections of labelled images call findings (Wang et al., "ChestX-ray8", CVPR 2017), and ours they belong to.
-IMAGE_LABELS: dict[str, str] = {
-    "atelectasis": "atelectasis",
-    "cardiomegaly": "cardiomegaly",
-    "effusion": "pleural effusion",
-    "infiltration": "airspace opacity",
-    "pneumonia": "airspace opacity",
-    "consolidation": "airspace opacity",
-    "mass": "nodule",
-    "nodule": "nodule",
-    "pneumothorax": "pneumothorax",
-    "edema": "pulmonary edema",
-    "emphysema": "hyperinflation",
-    "fibrosis": "increased markings",
-    "pleural_thickening": "scarring",
-    "hernia": "hiatal hernia",
-}
 _MESH = {finding: re.compile(pattern) for finding, pattern in MESH.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Mention:
-    """What a text says of one finding; `sides` is a subset of {"left", "right"}, both when bilateral."""
-
-    finding: str
-    status: Status
-    sides: frozenset[str] = frozenset()
 
 
 def label_mesh(codes: Iterable[str]) -> dict[str, Mention]:

@@ -1,0 +1,75 @@
+"""Where the model looked: grids over the images for each finding and each sentence.
+
+The map of a finding is its evidence, softmax over the positions of an image. A finding's logit is the prior plus, for
+each image, logsumexp of the evidence; so a position's share is how much the logit rises with the evidence there. The
+map of a sentence is that of the findings it names, weighted by their probabilities: a decoder that is told findings
+need not look at the image to write of them. Sentences that name none have the decoder's attention.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from app.inference.contradictions import named_findings
+from app.inference.encoder import Encoding
+from app.inference.sentences import Sentence
+from app.inference.tokenizer import BOS
+from app.report import Finding, FindingHeatmaps, Heatmap, Heatmaps, HeatmapSource, SentenceHeatmaps
+
+Box = tuple[float, float, float, float]
+
+
+def make_heatmaps(
+    module: torch.jit.ScriptModule,
+    encoding: Encoding,
+    shapes: Sequence[tuple[int, ...]],
+    findings: Sequence[Finding],
+    ids: Sequence[int],
+    sentences: Sequence[Sentence],
+) -> Heatmaps:
+    """Heatmaps of a study of images [H,W] of `shapes` and of the sentences that the tokens `ids` are made of."""
+    names = tuple(finding.name for finding in findings)
+    shares = encoding.evidence.float().softmax(1).cpu()
+    side = math.isqrt(shares.shape[1])
+    boxes = [tuple(module.region(height, width, side)) for height, width in shapes]
+    attention: Tensor | None = None
+    made = []
+    for sentence in sentences:
+        about = sorted({i for _, group in named_findings(sentence.text, names) for i in group})
+        if about:
+            weights = torch.tensor([findings[i].probability for i in about])
+            looked = shares[..., about] @ (weights / weights.sum())
+        else:
+            if attention is None:
+                attention = _attention(module, encoding, ids)
+            looked = attention[list(sentence.spoken)].mean(0)
+        source: HeatmapSource = "evidence" if about else "attention"
+        named = tuple(names[i] for i in about)
+        made.append(SentenceHeatmaps(sentence.section, sentence.text, source, named, _maps(looked, boxes)))
+    of_findings = (FindingHeatmaps(name, _maps(shares[..., i], boxes)) for i, name in enumerate(names))
+    return Heatmaps(tuple(of_findings), tuple(made))
+
+
+def _attention(module: torch.jit.ScriptModule, encoding: Encoding, ids: Sequence[int]) -> Tensor:
+    """How each of the tokens `ids` [T] spread its attention over the positions of the images: f32[T,V,P]."""
+    views, positions, _ = encoding.evidence.shape
+    constants = [constant[None] for constant in encoding.constants]
+    # The word at place t is chosen by the query at the place before it.
+    tokens = torch.tensor([[BOS, *ids[:-1]]], device=encoding.evidence.device)
+    attention: Tensor = module.attention(tokens, constants)[0].cpu()
+    told = attention.shape[1] % positions  # one place for what the decoder is told of the findings, or none
+    return attention[:, told : told + views * positions].view(-1, views, positions)
+
+
+def _maps(shares: Tensor, boxes: Sequence[Box]) -> tuple[Heatmap, ...]:
+    """Shares f32[V,P] as levels, the highest of all images being 255."""
+    scale = float(shares.max())
+    side = math.isqrt(shares.shape[1])
+    levels = (shares * (255 / scale)).round().int().view(-1, side, side).tolist()
+    return tuple(
+        Heatmap(i, tuple(map(tuple, grid)), scale, box) for i, (grid, box) in enumerate(zip(levels, boxes, strict=True))
+    )

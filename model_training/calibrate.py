@@ -1,0 +1,117 @@
+"""The command `calibrate`: what a run's validation studies say of how sure its finding head may be.
+
+Written to `<run>/calibration.json`, which `export` takes into the checkpoint: for each finding the temperature of its
+probability; the probabilities from which on it is stated and below which it may be denied; and the rule by which a
+report is called uncertain. Where a collection was gathered from several sources, each counts the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.inference.generator import choose_device
+from model_training import run_state
+from model_training.abstention import COVERAGE, expected_gains
+from model_training.agreement import FloatArray, f1
+from model_training.calibration import fit_temperatures
+from model_training.data import read_collection
+from model_training.dataset import Examples, select_studies
+from model_training.finding_scores import HeadOutput, decision_counts
+from model_training.predictions import finding_logits
+
+CANDIDATES = np.linspace(0.01, 0.99, 197)
+DENIAL_ERROR = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Of a finding head: the temperature of each finding; the probabilities from which on findings are stated and below
+    which they may be denied; balance and bar of the rule for uncertain reports (`app.inference.abstention`)."""
+
+    temperatures: dict[str, float]
+    threshold: float
+    denied_below: float
+    balance: float
+    uncertain_below: float
+    studies: int
+
+
+def fit(output: HeadOutput, sources: list[str | None]) -> Fitted:
+    """Fits everything to validation studies, each source counting the same.
+
+    Calibrated probabilities can be compared, so one threshold serves all findings: that of the highest micro-F1 over
+    all decisions. A finding may be denied below the greatest probability at which, in every source, no more than
+    `DENIAL_ERROR` of the denied findings were there. A report is uncertain when its expected gain is among the least
+    1 - `COVERAGE`.
+    """
+    names, members = np.unique([source or "" for source in sources], return_inverse=True)
+    weights = 1.0 / np.bincount(members, minlength=len(names))[members]
+    temperatures = fit_temperatures(output.logits, output.targets, weights)
+    probabilities = output.probabilities(temperatures)
+    parts = [(probabilities[members == i], output.targets[members == i]) for i in range(len(names))]
+    scores = np.mean([_micro_f1(*part) for part in parts], axis=0)
+    threshold = float(CANDIDATES[np.argmax(scores)])
+    denied_below = min([threshold, *(_denied_below(*part) for part in parts)])
+    balance = float(scores.max())
+    gains = expected_gains(probabilities, probabilities >= threshold, balance)
+    order = np.argsort(gains)
+    share = np.cumsum(weights[order]) / weights.sum()
+    bar = float(gains[order][np.searchsorted(share, 1 - COVERAGE)])
+    fitted = dict(zip(output.names, temperatures.tolist(), strict=True))
+    return Fitted(fitted, threshold, denied_below, balance, bar, len(sources))
+
+
+def _micro_f1(probabilities: FloatArray, targets: FloatArray) -> FloatArray:
+    """Of the decisions at each of `CANDIDATES`; 0 where nothing is labelled present."""
+    counts = [decision_counts(probabilities >= candidate, targets).sum(axis=0) for candidate in CANDIDATES]
+    return np.nan_to_num(f1(np.array(counts)))
+
+
+def _denied_below(probabilities: FloatArray, targets: FloatArray) -> float:
+    """The greatest probability below which `DENIAL_ERROR` of the labelled findings were present."""
+    known = ~np.isnan(targets)
+    order = np.argsort(probabilities[known])
+    ranked, present = probabilities[known][order], targets[known][order]
+    error = np.cumsum(present) / np.arange(1, len(present) + 1)
+    allowed = np.flatnonzero(error <= DENIAL_ERROR)
+    return float(ranked[allowed[-1]]) if len(allowed) else 0.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `python -m model_training calibrate`."""
+    parser.description = "Fit the finding head's temperatures and thresholds on the validation split."
+    parser.add_argument("--run", type=Path, required=True, help="folder of a training run")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the collection it was trained on")
+    parser.add_argument("--layout", help="the collection's layout, where it cannot be told")
+    parser.add_argument("--cache", type=Path, help="folder for decoded images (default: in the run's)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fits, writes and prints."""
+    try:
+        model, tokenizer, config = run_state.load_run(args.run)
+        studies, _ = select_studies(read_collection(args.data, args.layout).split("val"), config.data)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}")
+        return 2
+    if not studies:
+        print(f"error: {args.data} has no validation studies")
+        return 2
+    texts = [dict[str, str]()] * len(studies)
+    examples = Examples(studies, texts, tokenizer, config, model, args.cache or args.run / "cache")
+    device = choose_device("auto")
+    logits = finding_logits(model.to(device).eval(), examples, device).double().numpy()
+    output = HeadOutput(config.data.findings, logits, examples.labels.double().numpy())
+    fitted = fit(output, [study.source for study in studies])
+    run_state.write_text(args.run / run_state.CALIBRATION, json.dumps(asdict(fitted), indent=1) + "\n")
+    print(
+        f"{fitted.studies:,} validation studies: stated from {fitted.threshold:.2f}, denied below"
+        f" {fitted.denied_below:.2f}; uncertain below an expected gain of {fitted.uncertain_below:.2f} with balance"
+        f" {fitted.balance:.2f}"
+    )
+    return 0

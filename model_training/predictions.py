@@ -1,0 +1,48 @@
+"""What finished runs say of images: for their calibration, and as the teachers of new runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from app.inference.generator import choose_device
+from model_training.config import Config
+from model_training.dataset import Examples
+from model_training.model.report_model import ReportModel
+from model_training.run_state import load_run
+
+BATCH = 32
+
+
+def taught(examples: Examples, config: Config, cache: Path) -> Tensor:
+    """Targets f32[N,F] for distillation (Hinton et al. 2015, arXiv:1503.02531): the labels moved towards the mean
+    probability of the teachers by `teacher_weight`, and that probability where nothing is labelled.
+
+    Raises OSError when a teacher's run is not there and ValueError when it knows other findings.
+    """
+    mean = torch.stack([_probabilities(Path(folder), examples, config, cache) for folder in config.training.teachers])
+    soft, weight = mean.mean(0), config.training.teacher_weight
+    return torch.where(examples.labels.isnan(), soft, examples.labels.lerp(soft, weight))
+
+
+def _probabilities(folder: Path, examples: Examples, config: Config, cache: Path) -> Tensor:
+    """What the run in a folder says of every study f32[N,F]."""
+    model, tokenizer, own = load_run(folder)
+    if own.data.findings != config.data.findings:
+        raise ValueError(f"training.teachers: {folder} was trained on other findings")
+    device = choose_device("auto")
+    shown = Examples(examples.studies, examples.texts, tokenizer, own, model, cache)
+    return finding_logits(model.to(device).eval(), shown, device).sigmoid()
+
+
+@torch.inference_mode()
+def finding_logits(model: ReportModel, examples: Examples, device: torch.device) -> Tensor:
+    """Finding logits f32[N,F] of every study, without augmentation."""
+    rows = []
+    for _, batch in examples.batches(BATCH):
+        there = batch.on_device(device)
+        logits = model.encode(there.images)[1]
+        rows.append(model.join_findings(model.spread(logits, there.view_mask), there.view_mask).cpu())
+    return torch.cat(rows)
