@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from app.inference.logits_processors import looks_back, penalised
 from app.inference.options import DecodingOptions
 from app.inference.tokenizer import BOS, EOS, PAD
 
@@ -85,7 +86,7 @@ class BeamLane:
     @property
     def plain(self) -> bool:
         """Whether no option looks at what was written, so that every step is the same work."""
-        return not any(_looks_back(options) for options in self.options)
+        return not any(looks_back(options) for options in self.options)
 
     def admit(self, options: DecodingOptions) -> int:
         """Starts a study in the next slot and returns the slot."""
@@ -278,8 +279,8 @@ class BeamLane:
     def _processed(self, scores: Tensor, lengths: Tensor) -> Tensor:
         """Scores [N,K,V] after repetition_penalty, no_repeat_ngram_size and min_new_tokens, in Hugging Face's order."""
         for slot, options in enumerate(self.options):
-            if _looks_back(options):
-                scores[slot] = _penalised(scores[slot], self.prefixes(slot), options)
+            if looks_back(options):
+                scores[slot] = penalised(scores[slot], self.prefixes(slot), options)
         too_short = lengths <= self.min_new_tokens[: len(lengths)]
         if self._any(too_short):
             scores[..., EOS].masked_fill_(too_short[:, None], float("-inf"))
@@ -295,25 +296,3 @@ def move(tables: Iterable[Tensor], slots: list[int]) -> None:
     for table in tables:
         to, origin = to.to(table.device, non_blocking=True), origin.to(table.device, non_blocking=True)
         table[to] = table[origin]
-
-
-def _looks_back(options: DecodingOptions) -> bool:
-    return options.repetition_penalty != 1.0 or options.no_repeat_ngram_size > 0
-
-
-def _penalised(scores: Tensor, tokens: Tensor, options: DecodingOptions) -> Tensor:
-    """Scores f32[K,V] given the tokens i64[K,T] so far, bos included."""
-    if options.repetition_penalty != 1.0:
-        seen = scores.gather(1, tokens)
-        penalty = options.repetition_penalty
-        scores = scores.scatter(1, tokens, torch.where(seen < 0, seen * penalty, seen / penalty))
-    size = options.no_repeat_ngram_size
-    if 0 < size <= tokens.shape[1]:
-        windows = tokens.unfold(1, size, 1)
-        prefix = tokens[:, tokens.shape[1] - size + 1 :]
-        repeats = (windows[..., :-1] == prefix[:, None]).all(-1)
-        banned = torch.zeros(scores.shape[0], scores.shape[1] + 1, dtype=torch.bool, device=scores.device)
-        # Windows that do not repeat go to a spare column, where they cannot unban another's token.
-        banned.scatter_(1, torch.where(repeats, windows[..., -1], scores.shape[1]), True)
-        scores = scores.masked_fill(banned[:, :-1], float("-inf"))
-    return scores

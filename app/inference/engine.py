@@ -1,8 +1,9 @@
 """The engine: one thread owns the device and advances every study in flight, one beam step a turn.
 
 A turn (`_turn`): wait for work ▸ take waiting studies that fit the free rows ▸ drop who was cancelled or is late ▸ let
-the new ones be encoded together, beside what follows ▸ give encoded ones their slots ▸ one beam step for every lane ▸
-hand out what finished. Studies join and leave between two steps; nobody waits for a batch-mate.
+the new ones be encoded together, beside what follows ▸ give encoded ones their slots, unless they are refused ▸ one
+beam step for every lane ▸ hand out what finished. Studies join and leave between two steps; nobody waits for a
+batch-mate.
 
 A lane holds the studies of one beam width in slots 0 to N-1 of shared tensors. The decoder steps all lanes at once, the
 search chooses each lane's tokens; a freed slot is filled by the last study. Whatever raises fails the studies concerned
@@ -15,7 +16,6 @@ import logging
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -27,32 +27,14 @@ from app.inference.beam_search import Sequence
 from app.inference.decoder import Decoder
 from app.inference.encoder import Encoding, StudyEncoder
 from app.inference.encoding_thread import EncodedStudies, EncodingThread
+from app.inference.errors import EngineStoppedError, GenerationError
 from app.inference.lane import Generation, Lane, Study
 from app.inference.lane_graphs import STEPS, LaneGraphs
 from app.inference.observer import Observer, Silent
 from app.inference.options import MAX_BEAMS, DecodingOptions
+from app.inference.study_queue import StudyQueue
 
 logger = logging.getLogger(__name__)
-
-
-class EngineFullError(Exception):
-    """The queue is full. `retry_after` seconds from now there should be room, at the rate measured."""
-
-    def __init__(self, retry_after: float) -> None:
-        super().__init__("the queue is full")
-        self.retry_after = retry_after
-
-
-class EngineStoppedError(Exception):
-    """The engine is stopping, stopped or has failed."""
-
-
-class DeadlineExceededError(Exception):
-    """The study's deadline passed before its report was done."""
-
-
-class GenerationError(Exception):
-    """This study could not be generated; others are not concerned."""
 
 
 class Engine:
@@ -75,7 +57,6 @@ class Engine:
         if max_rows < MAX_BEAMS:
             raise ValueError(f"max_rows must be at least {MAX_BEAMS}")
         self.max_rows = max_rows
-        self.max_queue = max_queue
         self._encoder = encoder
         self._decoder = decoder
         self._graphs = graphs
@@ -83,13 +64,11 @@ class Engine:
         self._observer: Observer = observer or Silent()
         self._refuse = refuse
         self._lanes: dict[int, Lane] = {}
-        self._queue: deque[Study] = deque()
+        self._queue = StudyQueue(max_queue)
         self._wake = threading.Condition()
-        self._encoding = EncodingThread(encoder, decoder, self._notify)
+        self._encoding_thread = EncodingThread(encoder, decoder, self._notify)
         self._stopping = False
         self._drain_until = math.inf
-        self._seconds_per_study = 1.0
-        self._last_finish = 0.0
         self._turn_began = math.inf
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
@@ -112,7 +91,7 @@ class Engine:
     @property
     def turn_seconds(self) -> float:
         """How long the turn or the encoding at work has lasted; 0 while idle: many seconds of it mean trouble."""
-        return max(0.0, time.monotonic() - min(self._turn_began, self._encoding.began))
+        return max(0.0, time.monotonic() - min(self._turn_began, self._encoding_thread.began))
 
     def submit(
         self, views: Future[Tensor], options: DecodingOptions, deadline: float | None = None, tag: object = None
@@ -127,9 +106,7 @@ class Engine:
         with self._wake:
             if not self.alive:
                 raise EngineStoppedError("the engine does not take studies")
-            if len(self._queue) >= self.max_queue:
-                raise EngineFullError(self.retry_after())
-            self._queue.append(study)
+            self._queue.add(study)
             self._observer.queued(len(self._queue))
             self._wake.notify()  # its deadline may be the next
         views.add_done_callback(partial(self._prepared, study))
@@ -138,7 +115,7 @@ class Engine:
 
     def retry_after(self) -> float:
         """Seconds until the queue of now is worked off, at the rate of late."""
-        return (len(self._queue) + 1) * self._seconds_per_study
+        return self._queue.retry_after()
 
     def close(self, drain_seconds: float = 0.0) -> None:
         """Takes no more studies, finishes those it has within `drain_seconds`, fails the rest, ends the thread."""
@@ -168,14 +145,14 @@ class Engine:
             logger.exception("the engine failed")
         finally:
             self._stopping = True
-            self._encoding.close()
+            self._encoding_thread.close()
             self._fail_all(EngineStoppedError("the engine stopped"))
 
     def _turn(self) -> bool:
         self._turn_began = math.inf
         with self._wake:
             while not self._has_work() and time.monotonic() < self._drain_until:
-                if self._stopping and not self._queue and not self._encoding.studies:
+                if self._stopping and not self._queue and not self._encoding_thread.studies:
                     return False
                 self._wake.wait(self._patience())
             if time.monotonic() >= self._drain_until:
@@ -184,66 +161,35 @@ class Engine:
             self._turn_began = time.monotonic()
         self._drop_gone()
         if taken:
-            self._encoding.start(taken)
-        if self._encoding.ready:
-            self._admit(self._encoding.take())
+            self._encoding_thread.start(taken)
+        if self._encoding_thread.ready:
+            self._admit(self._encoding_thread.take())
         if lanes := [lane for lane in self._lanes.values() if lane.studies]:
             self._step(lanes)
         self._observer.active(self.active_rows)
         return True
 
     def _has_work(self) -> bool:
-        now = time.monotonic()
-        if self._encoding.ready or any(lane.studies for lane in self._lanes.values()):
+        if self._encoding_thread.ready or any(lane.studies for lane in self._lanes.values()):
             return True
-        idle = not self._encoding.studies
-        return any((idle and study.views.done()) or self._gone(study, now) for study in self._queue)
+        return self._queue.has_work(encoder_free=not self._encoding_thread.studies)
 
     def _patience(self) -> float | None:
         """Seconds until the next deadline of a study whose images are still being prepared."""
-        deadlines = [study.deadline for study in self._queue if study.deadline is not None]
-        if self._stopping:
-            deadlines.append(self._drain_until)
+        deadlines = [*self._queue.deadlines(), *([self._drain_until] if self._stopping else [])]
         return max(0.0, min(deadlines) - time.monotonic()) + 1e-3 if deadlines else None
 
     def _take(self) -> list[Study]:
-        """Studies that fit the free rows, first come first served among those whose images are ready.
-
-        One batch at a time, of no more images than are encoded together.
-        """
-        now = time.monotonic()
-        free = self.max_rows - self.active_rows
-        images = 0 if self._encoding.studies else self._encoder.max_images
-        taken: list[Study] = []
-        waiting: deque[Study] = deque()
-        for study in self._queue:
-            if self._gone(study, now):
-                continue
-            ready = study.views.done()
-            if ready and images > 0 and study.options.num_beams <= free:
-                free -= study.options.num_beams
-                images -= 1 if study.views.exception() else len(study.views.result())
-                study.admitted_at = now
-                taken.append(study)
-            else:
-                # A study that does not fit holds back those behind it, or a wide one would wait for ever.
-                if ready:
-                    free = 0
-                waiting.append(study)
-        self._queue = waiting
-        self._observer.queued(len(waiting))
+        """Studies that fit the free rows: one batch at a time, of about as many images as are encoded together."""
+        images = 0 if self._encoding_thread.studies else self._encoder.max_images
+        taken = self._queue.take(self.max_rows - self.active_rows, images)
+        self._observer.queued(len(self._queue))
         return taken
-
-    def _gone(self, study: Study, now: float) -> bool:
-        """Whether nobody waits for it any more; answers the one who waited too long."""
-        if study.deadline is not None and now > study.deadline:
-            study.fail(DeadlineExceededError("the deadline passed"))
-        return study.future.done()
 
     def _drop_gone(self) -> None:
         now = time.monotonic()
         for lane in self._lanes.values():
-            if gone := [slot for slot, study in enumerate(lane.studies) if self._gone(study, now)]:
+            if gone := [slot for slot, study in enumerate(lane.studies) if study.gone(now)]:
                 lane.release(gone)
 
     def _admit(self, found: EncodedStudies | Study | None) -> None:
@@ -256,7 +202,7 @@ class Engine:
         self._observer.stage("encode", found.seconds)
         self._observer.encoded([study.tag for study in found.studies], found.seconds)
         for i, study in enumerate(found.studies):
-            if self._gone(study, time.monotonic()):
+            if study.gone(time.monotonic()):
                 continue
             study.encoded_at = found.finished_at
             study.encoding = found.encodings[i]
@@ -340,18 +286,14 @@ class Engine:
     def _finish(self, study: Study, sequences: list[Sequence]) -> None:
         now = time.monotonic()
         generation = study.answer(sequences, now)
-        # The rate is of finishes while busy: a pause before this study was queued says nothing about it.
-        since = max(self._last_finish, study.queued_at)
-        self._seconds_per_study += 0.1 * (now - since - self._seconds_per_study)
-        self._last_finish = now
+        self._queue.finished(study, now)
         self._observer.generated(len(sequences[0].ids))
         self._observer.stage("generate", generation.generate_seconds)
 
     def _fail_all(self, error: Exception) -> None:
         with self._wake:
             flying = (study for lane in self._lanes.values() for study in lane.studies)
-            studies = [*self._queue, *self._encoding.studies, *flying]
-            self._queue.clear()
+            studies = [*self._queue.clear(), *self._encoding_thread.studies, *flying]
             self._lanes.clear()
         for study in studies:
             study.fail(error)

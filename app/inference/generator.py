@@ -25,7 +25,8 @@ from app.inference.contradictions import contradictions
 from app.inference.cuda_graphs import CudaRecorder
 from app.inference.decoder import ArchiveDecoder, Decoder, PackedDecoder
 from app.inference.encoder import Encoding, OpenVinoEncode, StudyEncoder, make_encode
-from app.inference.engine import Engine, GenerationError
+from app.inference.engine import Engine
+from app.inference.errors import GenerationError
 from app.inference.heatmaps import make_heatmaps
 from app.inference.lane import Generation
 from app.inference.lane_graphs import LaneGraphs

@@ -12,6 +12,7 @@ from torch import Tensor
 from app.inference.beam_search import BeamLane, Sequence, move
 from app.inference.decoder import Decoder, LaneStep
 from app.inference.encoder import Encoding
+from app.inference.errors import DeadlineExceededError
 from app.inference.options import DecodingOptions
 
 
@@ -48,6 +49,12 @@ class Study:
     def waited(self) -> float:
         """Seconds between images that were ready and rows that were free."""
         return max(0.0, self.admitted_at - self.ready_at)
+
+    def gone(self, now: float) -> bool:
+        """Whether nobody waits for it any more; answers the one who waited too long."""
+        if self.deadline is not None and now > self.deadline:
+            self.fail(DeadlineExceededError("the deadline passed"))
+        return self.future.done()
 
     def answer(self, sequences: list[Sequence], now: float) -> Generation:
         """Answers with what was found. The study must have been encoded."""

@@ -1,7 +1,7 @@
 """A lane's step, network and search together, as a CUDA graph.
 
-It works on the lane's own tables, from the first slot on: one is recorded for each lane, number of slots (powers of two)
-and length (in blocks). Slots that are free or over are stepped in vain.
+It works on the lane's own tables, from the first slot on: one is recorded for each lane, number of slots (powers of
+two) and length (in blocks). Slots that are free or over are stepped in vain.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from app.inference.beam_search import BeamLane
 from app.inference.checkpoint import load_checkpoint
 from app.inference.decoder import ArchiveDecoder
 from app.inference.encoder import StudyEncoder
-from app.inference.engine import DeadlineExceededError, Engine, EngineFullError, EngineStoppedError, GenerationError
+from app.inference.engine import Engine
+from app.inference.errors import DeadlineExceededError, EngineFullError, EngineStoppedError, GenerationError
 from app.inference.generator import Generator, UnsupportedDeviceError
 from app.inference.options import DecodingOptions, InvalidOptionError
 from app.report import Report
