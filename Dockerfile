@@ -11,7 +11,7 @@ COPY constraints.txt /src/
 RUN /opt/venv/bin/pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -c /src/constraints.txt torch
 COPY pyproject.toml README.md /src/
 COPY app /src/app
-RUN /opt/venv/bin/pip install -c /src/constraints.txt "/src[openvino]"
+RUN /opt/venv/bin/pip install -c /src/constraints.txt "/src[openvino,tracing]"
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin xray

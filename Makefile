@@ -64,7 +64,8 @@ bench:
 	$(MAKE) setup VENV=$(BENCH) EXTRAS=$(EXTRAS),bench
 	$(BENCH)/bin/python -m benchmarks $(ARGS)
 
-# Load and faults on a real server; `make faults RUNS=soak` goes on for half an hour.
+# Load and faults on a real server; `make faults RUNS=soak` goes on for half an hour;
+# RUNS=--short tries all of it for seconds and writes nothing.
 RUNS :=
 faults: setup
 	$(BIN)/python -m benchmarks.faults $(RUNS)

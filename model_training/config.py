@@ -37,6 +37,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "training.learning_rate": (0, math.inf),
     "training.encoder_rate_factor": (0, math.inf),
     "training.frozen_epochs": (0, math.inf),
+    "training.frozen_layers": (0, math.inf),
     "training.weight_decay": (0, math.inf),
     "training.warm_up": (0, 1),
     "training.label_smoothing": (0, 0.9),
@@ -129,7 +130,9 @@ class TrainingConfig:
     by `teacher_weight`, and entirely where there is none (Hinton et al. 2015, arXiv:1503.02531).
 
     `batch_size` counts the studies of one step over all processes; each process takes its part in `accumulation`
-    pieces. The encoder learns at `encoder_rate_factor` × `learning_rate`, and not at all in the first `frozen_epochs`.
+    pieces. The encoder learns at `encoder_rate_factor` × `learning_rate`, and not at all in the first `frozen_epochs`;
+    its first `frozen_layers` (of convolutional encoders) never do. `start_from` is the folder of a finished run with
+    the same encoder and findings, whose encoder and finding head this one starts with.
     `source_balance` and `class_balance` are how far rare sources and findings are repeated (`training.sampling`).
     The best epoch by `monitor` on the validation split is kept; after `patience` epochs without a better one training
     ends (0: never early). The state to resume from is saved every `save_minutes` and every `save_steps` (0: off).
@@ -142,6 +145,8 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     encoder_rate_factor: float = 1.0
     frozen_epochs: int = 0
+    frozen_layers: int = 0
+    start_from: str = ""
     weight_decay: float = 0.05
     warm_up: float = 0.05
     label_smoothing: float = 0.05
@@ -205,6 +210,7 @@ class Config:
         values = self.as_dict()
         for section, key in (("model", "encoder_weights"), ("data", "reports")):
             values[section][key] = Path(values[section][key]).name
+        values["training"]["start_from"] = Path(self.training.start_from).name
         values["training"]["teachers"] = tuple(Path(folder).name for folder in self.training.teachers)
         return values
 

@@ -57,6 +57,22 @@ def load_run(folder: Path) -> tuple[ReportModel, Tokenizer, Config]:
     return model, tokenizer, config
 
 
+def start_from(folder: Path, model: ReportModel) -> None:
+    """Gives a model the encoder and the finding head of a finished run, in place.
+
+    Raises OSError when there is none and ValueError when its encoder or findings are others.
+    """
+    given, _, _ = load_run(folder)
+    parts = ("encoder.", "finding_head.", "finding_bias")
+    state = {name: value for name, value in given.state_dict().items() if name.startswith(parts)}
+    try:
+        _, foreign = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"training.start_from: {folder} has another encoder or other findings") from error
+    if foreign:
+        raise ValueError(f"training.start_from: {folder} has another encoder")
+
+
 def save_intake(folder: Path, fitted: Mapping[str, Any]) -> None:
     """Writes the fitted intake (see `model_training.intake`) atomically."""
     with _written(folder / INTAKE) as file:

@@ -94,6 +94,8 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
             for studies, texts in splits
         )
         model.set_prior(train.labels)
+        if config.training.start_from and not resuming:
+            run_state.start_from(Path(config.training.start_from), model)
         if config.training.teachers:
             train.targets = taught(train, config, args.cache or args.out / "cache")
         trainer = Trainer(config, model, tokenizer, train, val, args.out, processes)

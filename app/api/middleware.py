@@ -4,12 +4,10 @@ bodies that nobody reads. Plain ASGI: Starlette's BaseHTTPMiddleware would hide 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import time
 import uuid
-from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
@@ -23,17 +21,15 @@ logger = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:=+/-]{1,128}")
 # W3C Trace Context, level 1: version, trace-id, parent-id, flags.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
-# For a client that does not read before it has sent everything to find its answer.
-LINGER_SECONDS = 2.0
 
 # A page that needs more than nothing says so itself.
-_SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
+_SECURITY_HEADERS = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+)
 POLLED = frozenset({"/livez", "/readyz", "/metrics"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -59,10 +55,11 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = context["request_id"]
-                for name, value in _SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
+                headers = list(message.get("headers", ()))
+                given = {name for name, _ in headers}
+                headers += [(name, value) for name, value in _SECURITY_HEADERS if name not in given]
+                headers.append((b"x-request-id", context["request_id"].encode()))
+                message = {**message, "headers": headers}
             await send(message)
 
         try:
@@ -99,11 +96,11 @@ def _identify(headers: Headers) -> dict[str, str]:
     return context
 
 
-class LingeringClose:
-    """Closes the connection after an answer that came before the whole body had, but not at once.
+class CloseUnread:
+    """Announces the end of the connection with an answer that comes before the whole body has.
 
-    Left alone, uvicorn reads such a body to its end, which may never come; closed at once, a client that is still
-    sending would be reset and might never see the answer.
+    Nobody will read the rest, and uvicorn would otherwise wait for its end, which may never come. How the connection
+    then ends is up to `Connection`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -116,7 +113,6 @@ class LingeringClose:
             return
         headers = Headers(scope=scope)
         pending = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-        lingering = False
 
         async def watch() -> Message:
             nonlocal pending
@@ -125,19 +121,8 @@ class LingeringClose:
             return message
 
         async def answer(message: Message) -> None:
-            nonlocal lingering
-            if message["type"] == "http.response.start" and pending:
-                answered = MutableHeaders(scope=message)
-                lingering = "connection" not in answered
-                answered["Connection"] = "close"
-            elif lingering and not message.get("more_body", False):
-                message = {**message, "more_body": True}  # the last word is said below
+            if pending and message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Connection"] = "close"
             await send(message)
 
         await self.app(scope, watch, answer)
-        if lingering:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LINGER_SECONDS):
-                    while pending:
-                        await watch()
-            await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -141,10 +141,20 @@ class Service:
         """Why there is no report to be had."""
         return Problem("draining" if self.phase is Phase.DRAINING else "model-not-ready", headers={"Retry-After": "5"})
 
+    @property
+    def full(self) -> bool:
+        """Whether the request at hand finds no room: too many in the house, or a queue it would not get through."""
+        if self.generator is None or not self.generator.ready:
+            return False  # which is another problem
+        return len(self.visits) >= self.settings.max_requests or not self._has_room()
+
     def check_room(self) -> None:
         """Raises the problem `overloaded` when another study would find the queue full, or not be done in time."""
-        if not self.admission.admits(_request_id(), *self._backlog()):
+        if not self._has_room():
             raise self.overloaded()
+
+    def _has_room(self) -> bool:
+        return self.admission.admits(_request_id(), *self._backlog())
 
     def overloaded(self) -> Problem:
         """The refusal of the request at hand, saying when to come back."""
@@ -159,10 +169,7 @@ class Service:
 
     @contextmanager
     def admit(self) -> Iterator[Visit]:
-        """Lets one report request in. Raises the problem `overloaded` before anything is read when there is no room."""
-        if len(self.visits) >= self.settings.max_requests:
-            raise self.overloaded()
-        self.check_room()
+        """Lets one report request in, for which the door found room."""
         visit = Visit(self)
         self.visits.add(visit)
         try:

@@ -61,8 +61,7 @@ async def receive_upload(request: Request, limits: UploadLimits, hold: Callable[
                 hold(len(chunk))
                 reader.write(chunk)
     except TimeoutError as error:
-        # Or the server would go on reading what still trickles in.
-        raise Problem("request-timeout", headers={"Connection": "close"}) from error
+        raise Problem("request-timeout") from error
     except ClientDisconnect as error:
         raise Problem("client-closed-request") from error
     except FormParserError as error:

@@ -191,6 +191,7 @@ class Engine:
         for lane in self._lanes.values():
             if gone := [slot for slot, study in enumerate(lane.studies) if study.gone(now)]:
                 lane.release(gone)
+        self._observer.active(self.active_rows)
 
     def _admit(self, found: EncodedStudies | Study | None) -> None:
         """Gives encoded studies their slots, but for those of which no report is to be written."""

@@ -36,25 +36,30 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="each phase of steady load (default 30)")
     parser.add_argument("--overload", type=float, default=120.0, help="seconds at three times capacity (default 120)")
     parser.add_argument("--soak", type=float, default=30.0, help="minutes of mixed load (default 30)")
+    parser.add_argument("--short", action="store_true", help="a few seconds of each, nothing written")
     given = parser.parse_args()
+    if given.short:
+        given.seconds, given.overload, given.soak = 5.0, 20.0, 1.0
     for run in given.runs or RUNS[:2]:
         if run not in RUNS:
             parser.error(f"no run {run!r}")
         rows = asyncio.run(_run(run, given))
         name = "faults" if run == "faults" else f"faults-{run}"
         print_table(name, rows)
-        print(f"written to {write(name, rows)}\n")
+        if not given.short:
+            print(f"written to {write(name, rows)}\n")
     return 0
 
 
 async def _run(run: str, given: argparse.Namespace) -> list[Row]:
     with _folder(small=run == "faults") as (folder, small), serving(folder) as server:
         good = await studies.with_expected(server.port, studies.good())
-        peak = await capacity(server, good, min(10.0, given.seconds), rounds=3)
+        round_seconds = min(10.0, given.seconds)
+        if run == "overload":
+            return overload_rows(await overload(server, good, given.overload, round_seconds))
+        peak = await capacity(server, good, round_seconds, rounds=3)
         bench = Bench(server, good, studies.bad(), LOAD * peak.reports, given.seconds)
         print(f"{run}: capacity {peak.reports:.2f} reports/s, load {bench.rate:.2f}/s", flush=True)
-        if run == "overload":
-            return overload_rows(await overload(server, good, peak, given.overload))
         if run == "soak":
             bench.seconds = 60 * given.soak
             result = await soak(bench)

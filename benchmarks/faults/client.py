@@ -51,29 +51,22 @@ class Answer:
 
 
 async def ask(port: int, request: Request, request_id: str = "") -> Answer:
-    """Sends a request and reads the answer to its end; whatever happens to the connection is status 0."""
+    """Sends a request and reads its answer while sending, as far as its length says; without one the status is 0."""
     started = time.perf_counter()
-    received = b""
-    with suppress(OSError, TimeoutError):
+    with suppress(OSError, EOFError, TimeoutError):
         async with asyncio.timeout(PATIENCE_SECONDS):
             reader, writer = await asyncio.open_connection(HOST, port)
             try:
-                with suppress(ConnectionError):  # answered before all was sent
-                    writer.write(request.encoded(request_id))
-                    await writer.drain()
-                received = await reader.read()
+                writer.write(request.encoded(request_id))
+                lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+                headers = {
+                    name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
+                }
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                return Answer(int(lines[0].split()[1]), time.perf_counter() - started, headers, body)
             finally:
                 writer.close()
-    return _parse(received, time.perf_counter() - started)
-
-
-def _parse(received: bytes, seconds: float) -> Answer:
-    head, separator, body = received.partition(b"\r\n\r\n")
-    lines = head.decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-    if not separator or len(body) < int(headers.get("content-length", 0)):
-        return Answer(0, seconds)
-    return Answer(int(lines[0].split()[1]), seconds, headers, body)
+    return Answer(0, time.perf_counter() - started)
 
 
 async def leave(port: int, request: Request, moment: Awaitable[object]) -> None:

@@ -1,4 +1,8 @@
-"""Three times the load the server can take: how much still gets done, and what those who are refused are told."""
+"""Three times the load the server can take: how much still gets done, and what those who are refused are told.
+
+Clients have a process of their own, this one, but share the machine's processors with the server: rows tell how much of
+them each had.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ class Pace:
 
 
 async def capacity(server: Server, good: list[Request], seconds: float, rounds: int, clients: int = 24) -> Pace:
-    """With `clients` that ask again at once, the best of `rounds` of so many `seconds`."""
+    """With `clients` that ask again at once, the median of `rounds` of so many `seconds`."""
 
     async def busy(until: float) -> int:
         done = 0
@@ -35,40 +39,47 @@ async def capacity(server: Server, good: list[Request], seconds: float, rounds: 
         done = sum(await asyncio.gather(*(busy(until) for _ in range(clients))))
         return Pace(done / seconds, (server.processor_seconds() - before) / seconds)
 
-    return max([await round_() for _ in range(rounds)])
+    return statistics.median_low([await round_() for _ in range(rounds)])
 
 
 @dataclass(slots=True)
 class Overload:
     """What became of the newcomers, and of those who were refused and came back when told."""
 
-    peak: Pace
+    before: Pace
     seconds: float
+    after: Pace = Pace(0.0, 0.0)
     processors: float = 0.0
+    client_processors: float = 0.0
     sent: int = 0
     right: int = 0
     wrong: int = 0
     other: list[int] = field(default_factory=list)  # statuses neither 200 nor 503 with Retry-After
     done_in_time: int = 0  # reports given while the load lasted
-    refused_seconds: list[float] = field(default_factory=list)
+    refused_seconds: list[float] = field(default_factory=list)  # from connecting to the whole answer
+    refused_inside: list[float] = field(default_factory=list)  # as the server's log has them, from a request's head
     told_seconds: list[int] = field(default_factory=list)
     came_back: int = 0
     succeeded: int = 0
 
     @property
     def goodput(self) -> float:
-        """Reports a second while the load lasted."""
-        return self.done_in_time / self.seconds
+        """Reports a second while the load lasted, of the peak measured before and after."""
+        return self.done_in_time / self.seconds / statistics.mean([self.before.reports, self.after.reports])
 
     @property
-    def refused_p99(self) -> float:
-        """Seconds a refusal took, 99th percentile."""
-        return statistics.quantiles(self.refused_seconds, n=100)[98] if len(self.refused_seconds) > 1 else 0.0
+    def goodput_per_processor(self) -> float:
+        """The same for the processor time the server had, of which others on the machine leave it more or less."""
+        peak = statistics.mean([pace.reports / pace.processors for pace in (self.before, self.after)])
+        return self.done_in_time / self.seconds / self.processors / peak
 
 
-async def overload(server: Server, good: list[Request], peak: Pace, seconds: float) -> Overload:
-    """Newcomers at three times `peak` for `seconds`; whoever is refused obeys Retry-After once, with the same id."""
-    result = Overload(peak, seconds)
+async def overload(server: Server, good: list[Request], seconds: float, round_seconds: float) -> Overload:
+    """Newcomers at three times the capacity for `seconds`; whoever is refused obeys Retry-After once, with the same id.
+
+    The capacity is measured before and, when the last has come back, again.
+    """
+    result = Overload(await capacity(server, good, round_seconds, rounds=3), seconds)
     ends = time.monotonic() + seconds
 
     def count(request: Request, answer: Answer) -> bool:
@@ -96,9 +107,12 @@ async def overload(server: Server, good: list[Request], peak: Pace, seconds: flo
         result.succeeded += count(request, answer)
 
     async def watch() -> None:
-        before = server.processor_seconds()
+        before, ours = server.processor_seconds(), time.process_time()
         await asyncio.sleep(seconds)
         result.processors = (server.processor_seconds() - before) / seconds
+        result.client_processors = (time.process_time() - ours) / seconds
 
-    await asyncio.gather(watch(), poisson(3 * peak.reports, seconds, arrive))
+    await asyncio.gather(watch(), poisson(3 * result.before.reports, seconds, arrive))
+    result.refused_inside = server.refusals()
+    result.after = await capacity(server, good, round_seconds, rounds=3)
     return result

@@ -40,10 +40,14 @@ def overload_rows(result: Overload) -> list[Row]:
     """Three times the capacity."""
     refused, told = result.refused_seconds, result.told_seconds
     return [
-        Row("capacity, closed loop", result.peak.reports, "reports/s"),
-        Row("capacity: processor time of the server", result.peak.processors, "processors"),
+        Row("capacity before, closed loop", result.before.reports, "reports/s"),
+        Row("capacity before: processor time of the server", result.before.processors, "processors"),
+        Row("capacity after", result.after.reports, "reports/s"),
+        Row("capacity after: processor time of the server", result.after.processors, "processors"),
         Row("3x: processor time of the server", result.processors, "processors"),
-        Row("3x: goodput of peak", result.goodput / result.peak.reports, "share", goal=0.95),
+        Row("3x: processor time of the clients", result.client_processors, "processors"),
+        Row("3x: goodput of peak", result.goodput, "share", goal=0.95),
+        Row("3x: goodput of peak, for equal processor time", result.goodput_per_processor, "share"),
         Row("3x: reports that were wrong", result.wrong, "requests", goal=0, at_most=True),
         Row(
             "3x: neither report nor 503 with Retry-After",
@@ -55,12 +59,13 @@ def overload_rows(result: Overload) -> list[Row]:
         ),
         Row(
             "3x: time to a refusal, p99",
-            1e3 * result.refused_p99,
+            1e3 * _p99(refused),
             "ms",
             spread=_spread(refused, 1e3),
             goal=20,
             at_most=True,
         ),
+        Row("3x: of it inside the server, p99", 1e3 * _p99(result.refused_inside), "ms"),
         Row("3x: refused", len(refused), "requests", spread=(result.sent, result.sent)),
         Row("3x: Retry-After, median", statistics.median(told) if told else 0.0, "s", spread=_spread(told)),
         Row("3x: succeeded when coming back as told", result.succeeded / max(1, result.came_back), "share", goal=0.9),
@@ -77,6 +82,10 @@ def soak_rows(result: Soak) -> list[Row]:
         Row("soak: memory", result.third(2), "MiB", spread=_spread(result.memory)),
         Row("soak: open files, after less before", opened, "files", goal=0, at_most=True),
     ]
+
+
+def _p99(values: Sequence[float]) -> float:
+    return statistics.quantiles(values, n=100)[98] if len(values) > 1 else 0.0
 
 
 def _spread(values: Sequence[float] | Sequence[int], scale: float = 1.0) -> tuple[float, float]:

@@ -70,6 +70,11 @@ class Server:
         """Open file descriptors of the server."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
+    def refusals(self) -> list[float]:
+        """Seconds that each 503 so far took inside the server, by its log."""
+        lines = [line for line in self.log.read_text().splitlines() if '"status": 503' in line]
+        return [json.loads(line)["duration_ms"] / 1e3 for line in lines]
+
     async def metrics(self) -> dict[str, float]:
         """Its metrics by name and label values, as in `xray_report_queue_depth` or `…_sum step`."""
         answer = await ask(self.port, Request("GET", "/metrics"))

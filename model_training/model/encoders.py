@@ -72,6 +72,14 @@ class Encoder(nn.Module):
         return out
 
 
+def first_layers(encoder: nn.Module, count: int) -> list[nn.Module]:
+    """The layers that images go through first. Raises ValueError when the encoder has not that many in a row."""
+    layers = list(encoder.get_submodule("layers").children()) if count else []
+    if count > len(layers):
+        raise ValueError(f"training.frozen_layers: the encoder has {len(layers)} layers in a row, not {count}")
+    return layers[:count]
+
+
 def _resnet_layers(net: Any) -> nn.Module:
     return nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3, net.layer4)
 

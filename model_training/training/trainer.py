@@ -21,6 +21,7 @@ from app.inference.tokenizer import Tokenizer
 from model_training import run_state
 from model_training.config import Config, ConfigError
 from model_training.dataset import Batch, Examples, ahead
+from model_training.model.encoders import first_layers
 from model_training.model.report_model import ReportModel
 from model_training.progress import Progress
 from model_training.training.ema import MovingAverage
@@ -159,6 +160,8 @@ class Trainer:
         self.model.train()
         self.model.encoder.requires_grad_(not frozen)
         self.model.encoder.train(not frozen)  # its batch norms hold still too
+        for layer in first_layers(self.model.encoder, self.training.frozen_layers):
+            layer.requires_grad_(False).eval()
         for pieces in ahead(self._batches(epoch)):
             stop = self._train_step(pieces)
             if stop:

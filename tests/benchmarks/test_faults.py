@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from benchmarks.faults.client import Answer, Request, ask, drip, poisson
+from benchmarks.faults.overload import Overload, Pace
 from benchmarks.faults.phases import Phase
+from benchmarks.faults.rows import overload_rows
 from benchmarks.faults.soak import Soak
 
 pytestmark = pytest.mark.anyio
@@ -33,6 +35,15 @@ def test_thirds() -> None:
     """The last third is compared with the one before; the first warms."""
     soak = Soak(Phase("x", 1.0, 1.0, 0.0), memory=[9.0, 9.0, 9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
     assert (soak.third(1), soak.third(2)) == (2.0, 5.0)
+
+
+def test_goodput() -> None:
+    """Overload is compared with the peak before and after it, and with what the server then did in the same time of a
+    processor."""
+    run = Overload(Pace(30.0, 1.0), 10.0, after=Pace(20.0, 0.5), processors=0.5, done_in_time=200)
+    assert run.goodput == pytest.approx(20 / 25)
+    assert run.goodput_per_processor == pytest.approx(40 / 35)
+    assert {"3x: goodput of peak"} <= {row.name for row in overload_rows(run) if row.met is False}
 
 
 @asynccontextmanager

@@ -281,6 +281,30 @@ async def test_overload(tiny_checkpoint: Path) -> None:
         assert (service.visits, service.held_bytes) == (set(), 0)
 
 
+async def test_full_house(tiny_checkpoint: Path, picture: bytes) -> None:
+    """A full service refuses without reading, by the name of the route; whoever lacks a key is told that, not when to
+    come back."""
+    hash_ = hashlib.sha256(b"key").hexdigest()
+    async with running(tiny_checkpoint, max_requests=1, api_key_hashes=hash_) as app, client_of(app) as client:
+        service: Service = app.state.service
+
+        async def unread() -> AsyncIterator[bytes]:
+            raise AssertionError("the body was read")
+            yield b""
+
+        with service.admit():
+            assert (await client.post(URL, content=unread())).status_code == 401
+            refused = await client.post(URL, content=unread(), headers={"authorization": "Bearer key"})
+            assert (refused.status_code, refused.json()["type"]) == (503, "overloaded")
+            assert refused.json()["instance"] == URL
+            assert int(refused.headers["retry-after"]) >= 1
+            assert (await client.get("/livez")).status_code == 200
+        answer = await client.post(URL, files={"image": picture}, headers={"authorization": "Bearer key"})
+        assert answer.status_code == 200
+        route = f'xray_report_http_requests_total{{method="POST",route="{URL}",status="503"}} 1.0'
+        assert route in (await client.get("/metrics")).text
+
+
 async def test_buffered_bytes(tiny_checkpoint: Path, picture: bytes) -> None:
     """Uploads and the pixels in them together hold no more bytes than set."""
     async with running(tiny_checkpoint, max_buffered_bytes=10_000) as app, client_of(app) as client:

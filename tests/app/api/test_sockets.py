@@ -8,11 +8,13 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
+from app.api.connection import LINGER_SECONDS
 from tests.app.pictures import phantom, png
 from tests.app.server import Server, serving
 
@@ -158,6 +160,33 @@ def test_too_large_as_it_comes(server: Server) -> None:
     assert time.monotonic() - started < 6
     assert response.status_code == 413
     assert response.json()["type"] == "payload-too-large"
+
+
+def test_answer_before_the_body(tiny_checkpoint: Path) -> None:
+    """A client that reads only when it has sent everything finds its answer, even if the server was held up."""
+    head = "Accept: image/png\r\nContent-Type: image/png\r\nContent-Length: 400000"
+    with serving(tiny_checkpoint) as server, send(server, head, bytes(100_000)) as connection:
+        connection.recv(1, socket.MSG_PEEK)
+        time.sleep(0.1)
+        server.process.send_signal(signal.SIGSTOP)
+        connection.sendall(bytes(150_000))
+        time.sleep(LINGER_SECONDS + 0.2)
+        server.process.send_signal(signal.SIGCONT)
+        for _ in range(10):
+            time.sleep(0.05)
+            connection.sendall(bytes(15_000))
+        assert everything(connection).startswith(b"HTTP/1.1 406 ")
+
+
+def test_client_that_sends_on(server: Server) -> None:
+    """A client that goes on sending after its answer, a byte now and then, is given up all the same."""
+    started = time.monotonic()
+    head = "Accept: image/png\r\nContent-Type: image/png\r\nContent-Length: 400000"
+    with send(server, head) as connection, suppress(ConnectionError):
+        while time.monotonic() < started + 10:
+            connection.sendall(b"x")
+            time.sleep(0.2)
+    assert time.monotonic() - started < LINGER_SECONDS + 2
 
 
 def test_many_at_once(server: Server) -> None:
