@@ -297,7 +297,10 @@ def turns(title: str, connections: Mapping[str, Connection], batch: int, rounds:
                 failed[name] = seconds
             elif turn:  # the first warms up
                 measured[name].append(batch / seconds)
-    rows = [Row(f"{title}: {name}", 0.0, "reports/s", note=f"failed: {error}") for name, error in failed.items()]
+    rows = [
+        Row(f"{title}: {name}", None, "reports/s", note=f"not measured, failed: {error}")
+        for name, error in failed.items()
+    ]
     return rows + _rows(title, batch, {name: values for name, values in measured.items() if name not in failed})
 
 
