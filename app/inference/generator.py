@@ -153,19 +153,23 @@ class Generator:
 
     def warm_up(self) -> None:
         """Encodes batches of every size and runs studies of one and several views and widths, so that the first request
-        finds everything compiled. Until it is done no study is refused: its own are no radiographs."""
+        finds everything compiled. Once warm it runs the studies only: the encoder is the engine's then. Until it is
+        done no study is refused: its own are no radiographs."""
+        image = np.zeros((64, 80), np.uint8)
+        image[16:48, 20:60] = 200
         self._warming = True
         try:
-            self._run_own_studies()
+            if not self._warm:
+                with torch.inference_mode():
+                    self._encoder.warm_up(self.manifest["image_size"])
+            self._try_out(image)
+            if self._graphs and not self._warm:
+                self._record(image)
         finally:
             self._warming = False
         self._warm = True
 
-    def _run_own_studies(self) -> None:
-        with torch.inference_mode():
-            self._encoder.warm_up(self.manifest["image_size"])
-        image = np.zeros((64, 80), np.uint8)
-        image[16:48, 20:60] = 200
+    def _try_out(self, image: Image) -> None:
         tokens = min(8, self.limits.max_new_tokens)
         started: list[Future[Report]] = []
         for views, beams in 2 * ((1, 1), (2, self.default_options.num_beams), (self.limits.max_views, 4)):
@@ -175,8 +179,6 @@ class Generator:
             started.append(self.submit([image] * views, options, heatmaps=True))
         for future in started:
             future.result()
-        if self._graphs:
-            self._record(image)
 
     def _record(self, image: Image) -> None:
         """Records the default width's steps of all lengths, for 1, 2, 4 … studies; other widths when they come."""

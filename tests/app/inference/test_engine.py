@@ -342,6 +342,16 @@ def test_the_shortest_queue_warms_up(tiny_checkpoint: Path) -> None:
     generator.close()
 
 
+def test_warming_up_again_leaves_the_encoder_to_the_engine(generator: Generator) -> None:
+    """The watchdog tries studies while others may be in flight: two threads in one encoder could exchange images."""
+    generator.warm_up()
+    threads = []
+    encode = generator._encoder._encode
+    generator._encoder._encode = lambda images: (threads.append(threading.current_thread().name), encode(images))[1]
+    generator.warm_up()
+    assert {name.partition("_")[0] for name in threads} == {"encode"}
+
+
 @pytest.mark.parametrize(
     ("device", "precision"), [("tpu", "auto"), ("cuda:99", "auto"), ("meta", "auto"), ("cpu", "float8")]
 )
