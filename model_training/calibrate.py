@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     texts = [dict[str, str]()] * len(studies)
     examples = Examples(studies, texts, tokenizer, config, model, args.cache or args.run / "cache")
     device = choose_device("auto")
-    logits = finding_logits(model.to(device).eval(), examples, device).double().numpy()
+    logits = finding_logits(model, examples, device).double().numpy()
     output = HeadOutput(config.data.findings, logits, examples.labels.double().numpy())
     fitted = fit(output, [study.source for study in studies])
     run_state.write_text(args.run / run_state.CALIBRATION, json.dumps(asdict(fitted), indent=1) + "\n")

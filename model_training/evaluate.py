@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from app.inference.checkpoint import CheckpointError
+from app.inference.checkpoint import CheckpointError, load_checkpoint
 from app.inference.generator import Generator
 from app.inference.options import DecodingOptions
 from model_training import abstention, finding_scores, source_scores, summary
+from model_training.acceptance import images_in, score_acceptance
 from model_training.agreement import FloatArray
 from model_training.calibration import RiskCoverage
 from model_training.data import LAYOUTS, SPLITS, Study, read_collection
@@ -36,6 +37,7 @@ from model_training.generation import (
     shuffled_control,
 )
 from model_training.metrics import MissingExtraError
+from model_training.pointing import score_pointing
 from model_training.text_scores import BLANK, MODEL, SHUFFLED, Prepared, Scored, is_normal, prepare, score, text_views
 
 
@@ -66,7 +68,8 @@ class Result:
 
 def evaluate(task: Task) -> Result:
     """Generates and scores. Raises `ValueError` when no study can be reported on."""
-    generated = generate(task.generator, task.studies, task.options, max_views=task.max_views)
+    boxed = any(image.boxes for study in task.studies for image in study.images)
+    generated = generate(task.generator, task.studies, task.options, max_views=task.max_views, heatmaps=boxed)
     written = generated.written
     if not written:
         raise ValueError(f"no study could be reported on: {summary.left_out(generated.left_out)}")
@@ -96,6 +99,7 @@ def evaluate(task: Task) -> Result:
         "validation": {"studies": len(val.logits), **finding_scores.summarise(val, calibration)},
         "view accuracy": finding_scores.view_accuracy(written),
         "sources": source_scores.compact(sources),
+        "pointing": score_pointing(written),
     }
     details = {
         "left out": generated.left_out,
@@ -191,8 +195,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train-data", type=Path, help="where train and val are, if not in the same collection")
     parser.add_argument("--precision", default="exact", choices=("exact", "fast"), help="as served (default: exact)")
     parser.add_argument("--views", type=int, help="at most so many images a study, frontal first (default: all)")
+    for kind, meaning in (("films", "chest films"), ("others", "other images")):
+        parser.add_argument(
+            f"--{kind}",
+            action="append",
+            default=[],
+            metavar="NAME=FOLDER",
+            help=f"{meaning} to count as accepted or not",
+        )
     parser.add_argument("--out", type=Path, help="folder for the JSON, Markdown, CSV and PNG")
     add_decoding_arguments(parser)
+
+
+def _named_folder(text: str) -> tuple[str, list[Path]]:
+    """NAME=FOLDER as the name and the images of the folder. Raises ValueError and OSError."""
+    name, _, folder = text.partition("=")
+    return name, images_in(Path(folder))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -201,7 +219,10 @@ def run(args: argparse.Namespace) -> int:
         collection = read_collection(args.data, args.layout)
         home = read_collection(args.train_data) if args.train_data else collection
         studies = collection.split(None if args.split == "none" else args.split)
-        generator = Generator.load(args.checkpoint, precision=args.precision, max_queue=2 * IN_FLIGHT)
+        films, others = (dict(map(_named_folder, given)) for given in (args.films, args.others))
+        # What the intake would refuse is scored all the same, blank images among it.
+        settings = {"precision": args.precision, "max_queue": 2 * IN_FLIGHT, "acceptance": "off"}
+        generator = Generator.load(args.checkpoint, **settings)
     except (OSError, ValueError, CheckpointError) as error:
         print(f"error: {error}")
         return 2
@@ -220,7 +241,10 @@ def run(args: argparse.Namespace) -> int:
         "collection": collection.name,
         "split": args.split,
     }
-    metrics = source | result.metrics
+    for one in result.written:
+        films.setdefault(one.study.source or collection.name, []).extend(image.path for image in one.images)
+    accepted = score_acceptance(load_checkpoint(args.checkpoint), films, others)
+    metrics = source | result.metrics | {"acceptance": accepted}
     print(summary.markdown(metrics, result.details))
     if args.out:
         write(result, metrics, args.out)

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         collection = read_collection(args.data, args.layout)
         described = [study for study in studies_of(collection, args.split) if study.findings or study.impression]
         checkpoint = load_checkpoint(args.checkpoint)
-        generator = Generator(checkpoint, max_queue=2 * IN_FLIGHT)
+        generator = Generator(checkpoint, max_queue=2 * IN_FLIGHT, acceptance="warn")
     except (OSError, ValueError, CheckpointError) as error:
         print(f"error: {error}")
         return 2

@@ -71,7 +71,8 @@ class Trainer:
         pieces = processes.count * self.training.accumulation
         if len(train) // self.steps_per_epoch < pieces:
             raise ConfigError(f"training.batch_size: a step has too few studies for {pieces} pieces")
-        self.model = model.to(processes.device)
+        # In the memory order of the images, or every convolution turns one of the two around.
+        self.model = model.to(processes.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it for tensors alone
         for examples in (train, val):
             examples.keep_on(processes.device)
         self.average = MovingAverage(self.model, self.training.ema_decay)
