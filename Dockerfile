@@ -20,7 +20,7 @@ COPY weights /weights
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    XRAY_REPORT_CHECKPOINT=/weights/xray-report-phantom.pt \
+    XRAY_REPORT_CHECKPOINT=/weights/xray-report-reference.pt \
     XRAY_REPORT_HOST=0.0.0.0 \
     XRAY_REPORT_PORT=8000
 USER xray

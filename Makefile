@@ -40,22 +40,33 @@ PHANTOM := runs/phantom
 train-phantom: setup
 	$(BIN)/python -m model_training phantom --out $(PHANTOM)/data --studies 4000 --seed 1 --size 160
 	$(BIN)/python -m model_training train --data $(PHANTOM)/data --config phantom --out $(PHANTOM) --fresh
+	$(BIN)/python -m model_training calibrate --run $(PHANTOM) --data $(PHANTOM)/data
 	$(BIN)/python -m model_training export --run $(PHANTOM) --out $(PHANTOM)/xray-report-phantom.pt
 	$(BIN)/python -m model_training evaluate $(PHANTOM)/xray-report-phantom.pt --data $(PHANTOM)/data --out $(PHANTOM)/evaluation
 	$(BIN)/python -m model_training export --run $(PHANTOM) --out $(PHANTOM)/xray-report-phantom.pt --evaluation $(PHANTOM)/evaluation/evaluation.json
 
 # Trains the checkpoint for real radiographs. Interrupted, the same command goes on; with training done, it goes on behind it.
 REFERENCE := runs/reference
+TEACHERS := 1 3
+BEST := 3
+DATA = $(XRAY_REPORT_DATA)/radiographs
+# $(1): folder of the run, the rest: what `train` is told. A finished run is left alone.
+train-run = if [ ! -f $(1)/training.pt ] || [ -f $(1)/state.pt ]; then \
+	  $(BIN)/python -m model_training train --data $(DATA) --out $(1) --cache $(REFERENCE)/cache $(2); fi
 train-reference: setup
-	@test -d "$(XRAY_REPORT_DATA)/radiographs" || { echo "XRAY_REPORT_DATA must name the folder that holds radiographs/, iu_xray/ and pretrained/"; exit 2; }
-	@if [ ! -f $(REFERENCE)/training.pt ] || [ -f $(REFERENCE)/state.pt ]; then \
-	  $(BIN)/python -m model_training train --data $(XRAY_REPORT_DATA)/radiographs --config reference --out $(REFERENCE) \
-	    --set data.reports=$(XRAY_REPORT_DATA)/iu_xray --set model.encoder_weights=$(XRAY_REPORT_DATA)/pretrained/mobilenet_v2_imagenet.pt; fi
-	@if [ ! $(REFERENCE)/intake.pt -nt $(REFERENCE)/training.pt ]; then \
-	  $(BIN)/python -m model_training intake --run $(REFERENCE) --data $(XRAY_REPORT_DATA)/radiographs; fi
+	@test -d "$(DATA)" || { echo "XRAY_REPORT_DATA must name the folder that holds radiographs/, iu_xray/ and pretrained/"; exit 2; }
+	@for seed in $(TEACHERS); do $(call train-run,$(REFERENCE)/teacher-$$seed,--config reference-teacher --set training.seed=$$seed \
+	  --set model.encoder_weights=$(XRAY_REPORT_DATA)/pretrained/mobilenet_v2_imagenet.pt) || exit; done
+	@$(call train-run,$(REFERENCE),--config reference --set data.reports=$(XRAY_REPORT_DATA)/iu_xray \
+	  --set training.start_from=$(REFERENCE)/teacher-$(BEST) \
+	  --set 'training.teachers=[$(foreach seed,$(TEACHERS),"$(REFERENCE)/teacher-$(seed)",)]')
+	$(BIN)/python -m model_training calibrate --run $(REFERENCE) --data $(DATA) --cache $(REFERENCE)/cache
+	@if [ ! $(REFERENCE)/intake.pt -nt $(REFERENCE)/training.pt ]; then $(BIN)/python -m model_training intake --run $(REFERENCE) --data $(DATA); fi
 	$(BIN)/python -m model_training export --run $(REFERENCE) --out $(REFERENCE)/xray-report-reference.pt
-	$(BIN)/python -m model_training evaluate $(REFERENCE)/xray-report-reference.pt --data $(XRAY_REPORT_DATA)/radiographs --out $(REFERENCE)/evaluation
+	$(BIN)/python -m model_training evaluate $(REFERENCE)/xray-report-reference.pt --data $(DATA) --out $(REFERENCE)/evaluation \
+	  --films hannover=$(DATA)/hannover --films indiana=$(XRAY_REPORT_DATA)/iu_xray/images --others ood=$(XRAY_REPORT_DATA)/ood
 	$(BIN)/python -m model_training export --run $(REFERENCE) --out $(REFERENCE)/xray-report-reference.pt --evaluation $(REFERENCE)/evaluation/evaluation.json
+	$(BIN)/python -m model_training card $(REFERENCE)/xray-report-reference.pt --out $(REFERENCE)/MODEL_CARD.md
 
 # The peers have an environment of their own: they bring servers and event loops that would change ours.
 # ARGS=--short takes five minutes.

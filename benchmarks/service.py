@@ -34,7 +34,7 @@ from app.inference.options import DecodingOptions
 from benchmarks.faults.client import Answer, Request, ask, poisson
 from benchmarks.results import Row, rates, ratio
 
-CHECKPOINT = Path(__file__).parents[1] / "weights" / "xray-report-phantom.pt"
+CHECKPOINT = Path(__file__).parents[1] / "weights" / "xray-report-reference.pt"
 SAMPLE = CHECKPOINT.with_name("sample-frontal.png")
 LIMIT_SECONDS = 1.5
 CLIENTS = 16

@@ -14,7 +14,19 @@ from typing import Any
 
 from app.inference.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from model_training.config import Config, ConfigError, config_from, load_config
-from model_training.summary import ABSTAINING, COMPARED, HEAD, TEXT_OF_LABELS, beside_bounds, interval, number, table
+from model_training.summary import (
+    ABSTAINING,
+    AREAS,
+    COMPARED,
+    HEAD,
+    TEXT_OF_LABELS,
+    acceptance,
+    beside_bounds,
+    interval,
+    number,
+    pointing,
+    table,
+)
 
 _PAIRED = (
     "The images have labels and no reports. They were **weakly paired**: every epoch each was given a report drawn "
@@ -62,7 +74,7 @@ def card(checkpoint: Checkpoint, words: Config, path: Path) -> str:
         "## Decisions of the finding head",
         "A finding is called present from the threshold on; its probability is the sigmoid of the logit over the "
         "temperature. Both were fitted on validation.",
-        table({f["name"]: f for f in manifest["findings"]}, ("temperature", "threshold")),
+        table({f["name"]: f for f in manifest["findings"]}, ("temperature", "threshold", "denied_below")),
         "## Limits",
         _items(words.card.limits),
     ]
@@ -82,6 +94,8 @@ def _facts(checkpoint: Checkpoint, words: Config, path: Path) -> str:
     model = config_from(manifest["config"]).model
     parameters = sum(p.numel() for p in checkpoint.module.parameters())
     start = f"from {model.encoder_weights}" if model.encoder_weights else "from nothing"
+    if first := config_from(manifest["config"]).training.start_from:
+        start = f"from run {first}"
     hint = "" if model.conditioning == "nothing" else f", conditioned on the {model.conditioning} of the finding head"
     shape = f"{model.layers} layers, width {model.width}" + (
         f", {model.heads} heads" if model.decoder == "transformer" else ""
@@ -122,9 +136,13 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
         f"Finding head: mean AUROC {number(head['mean AUROC'])} ({low} to {high}), ECE {number(head['mean ECE'])} "
         f"after temperature, micro-F1 {number(head['micro-F1'])}. View accuracy {number(metrics['view accuracy'])}."
     )
+    for part in (*acceptance(metrics.get("acceptance") or {}), *pointing(metrics.get("pointing") or {})):
+        yield part.replace("## ", "### ", 1) if part.startswith("## ") else part
     for name, part in metrics.get("sources", {}).items():
         yield f"### {name}"
         yield table({"finding head": {"studies": part["studies"], **part["head"]}}, HEAD)
+        if part["findings"]:
+            yield table(part["findings"], AREAS)
         if part["text"]:
             yield table({system: beside_bounds(row) for system, row in part["text"].items()}, TEXT_OF_LABELS)
         if part["abstaining"]:

@@ -103,6 +103,7 @@ def score_findings(output: HeadOutput, calibration: Calibration) -> dict[str, di
         "positive": (output.targets == 1).sum(axis=0),
         "labelled": (~np.isnan(output.targets)).sum(axis=0),
         "AUROC": auroc(output.logits, output.targets),
+        **_area_bounds(output),
         "AP": average_precision(output.logits, output.targets),
         "F1": f1(decision_counts(calibrated >= calibration.thresholds, output.targets)),
         "ECE before": expected_calibration_error(raw, output.targets),
@@ -113,6 +114,16 @@ def score_findings(output: HeadOutput, calibration: Calibration) -> dict[str, di
         "threshold": calibration.thresholds,
     }
     return {name: {key: float(column[i]) for key, column in columns.items()} for i, name in enumerate(output.names)}
+
+
+def _area_bounds(output: HeadOutput, resamples: int = 200) -> dict[str, FloatArray]:
+    """The bounds of each finding's AUROC [findings], bootstrap 95%; NaN where it has none."""
+    draws = np.random.default_rng(0).integers(max(1, len(output.logits)), size=(resamples, len(output.logits)))
+    areas = np.array([auroc(output.logits[draw], output.targets[draw]) for draw in draws])
+    bounds = np.full((2, len(output.names)), np.nan)
+    known = ~np.isnan(areas).all(axis=0)
+    bounds[:, known] = np.nanquantile(areas[:, known], [0.025, 0.975], axis=0)
+    return {"AUROC low": bounds[0], "AUROC high": bounds[1]}
 
 
 def summarise(output: HeadOutput, calibration: Calibration, resamples: int = 200) -> dict[str, float]:

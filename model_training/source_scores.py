@@ -172,9 +172,17 @@ def signs(texts: Sequence[str]) -> dict[str, float]:
 
 
 def compact(sources: Sources) -> Sources:
-    """What the manifest holds of it: no table by finding."""
+    """What the manifest holds of it: of the table by finding, the common ones' AUROC."""
     return {
-        name: {key: part[key] for key in ("studies", "head", "text", "abstaining")} for name, part in sources.items()
+        name: {key: part[key] for key in ("studies", "head", "text", "abstaining")}
+        | {
+            "findings": {
+                finding: {key: row[key] for key in ("positive", "AUROC", "AUROC low", "AUROC high", "ECE")}
+                for finding, row in part["findings"].items()
+                if row["positive"] >= COMMON and row["positive"] < row["labelled"]
+            }
+        }
+        for name, part in sources.items()
     }
 
 

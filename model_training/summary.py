@@ -13,8 +13,8 @@ NAMING = "names a finding"
 RECITAL = ("distinct", "copied", "prior")
 COMPARED = ("BLEU-4", "ROUGE-L", "CIDEr", "micro-F1", "macro-F1", "side accuracy")
 FINDING = (
-    "positive", "labelled", "AUROC", "AP", "F1", "ECE before", "ECE", "Brier before", "Brier", "temperature",
-    "threshold",
+    "positive", "labelled", "AUROC", "AUROC low", "AUROC high", "AP", "F1", "ECE before", "ECE", "Brier before",
+    "Brier", "temperature", "threshold",
 )  # fmt: skip
 MEAN = ("AUROC", "AP", "F1", "ECE before", "ECE", "Brier before", "Brier")
 HEAD = (
@@ -24,6 +24,9 @@ TEXT_OF_LABELS = (
     "micro-F1", "micro-F1 low", "micro-F1 high", "lead", "lead low", "lead high", "macro-F1", "distinct", "marks",
     "prior", "beyond labels",
 )  # fmt: skip
+AREAS = ("positive", "AUROC", "AUROC low", "AUROC high", "ECE")
+ACCEPTED = ("images", "accepted")
+POINTING = ("images", "hit", "hit low", "hit high", "middle", "lead", "lead low", "lead high")
 ABSTAINING = ("answered", "micro-F1", "micro-F1 low", "micro-F1 high", "gain", "gain low", "gain high")
 Rows = Mapping[str, Mapping[str, Any]]
 
@@ -90,6 +93,8 @@ def _heads(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> Iterable[s
         f"95%). View accuracy {number(metrics['view accuracy'])}."
     )
     yield from _sources(details["sources"])
+    yield from acceptance(metrics.get("acceptance") or {})
+    yield from pointing(metrics.get("pointing") or {})
     if details["abstaining"]:
         yield "## Abstaining"
         yield (
@@ -116,6 +121,30 @@ def _sources(sources: Rows) -> Iterable[str]:
             yield f"Text, {name}: findings that the rule labeller reads in it against the labels of the images."
             yield table({system: beside_bounds(row) for system, row in part["text"].items()}, TEXT_OF_LABELS)
             yield table({name: beside_bounds(row) for name, row in part["abstaining"].items()}, ABSTAINING)
+
+
+def acceptance(found: Mapping[str, Any]) -> Iterable[str]:
+    """What the intake accepts, group by group; nothing for a checkpoint without one."""
+    if not found:
+        return
+    yield "## Acceptance"
+    for films, title in ((True, "Chest radiographs, which should be accepted"), (False, "Other images, none of which")):
+        if rows := {name: row for name, row in found["groups"].items() if row["films"] is films}:
+            yield f"{title}:"
+            yield table(rows, ACCEPTED)
+    if found["AUROC"] is not None and not math.isnan(found["AUROC"]):
+        yield f"AUROC of telling the two apart: {number(found['AUROC'])}."
+
+
+def pointing(rows: Rows) -> Iterable[str]:
+    """The pointing game; nothing where no image has boxes."""
+    if rows:
+        yield "## Pointing game"
+        yield (
+            "Share of the images in which the brightest place of a finding's heatmap lies in a radiologist's box of "
+            "it. Middle: the share that the middle of the image hits, where a centred Gaussian is brightest."
+        )
+        yield table({name: beside_bounds(row) for name, row in rows.items()}, POINTING)
 
 
 def beside_bounds(row: Mapping[str, Any]) -> dict[str, float]:

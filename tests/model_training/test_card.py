@@ -31,8 +31,8 @@ METRICS = {
 
 
 def test_the_shipped_card_is_what_the_command_writes(tmp_path: Path) -> None:
-    """`python -m model_training card weights/xray-report-phantom.pt --config phantom --out weights/MODEL_CARD.md`."""
-    arguments = [str(WEIGHTS / "xray-report-phantom.pt"), "--config", "phantom", "--out", str(tmp_path / "card.md")]
+    """`python -m model_training card weights/xray-report-reference.pt --config reference --out weights/MODEL_CARD.md`."""
+    arguments = [str(WEIGHTS / "xray-report-reference.pt"), "--config", "reference", "--out", str(tmp_path / "card.md")]
     assert main(["card", *arguments]) == 0
     assert (tmp_path / "card.md").read_text() == (WEIGHTS / "MODEL_CARD.md").read_text()
 
