@@ -48,7 +48,7 @@ P50_GOAL_MS, RATE_GOAL = 15.0, 5000.0  # of an H200
 
 
 def make_checkpoint(path: Path) -> None:
-    """A checkpoint as the shipped one, but for its weights and words."""
+    """A checkpoint as the synthetic one, but for its weights and words."""
     config = load_config("phantom", [f"model.max_new_tokens={decode.TOKENS}"])
     words = [f"word{i}" for i in range(decode.SHAPES[SHAPE]["vocabulary"] - SPECIAL)]
     tokenizer = Tokenizer.build([{"findings": " ".join(words)}], config.data.sections)

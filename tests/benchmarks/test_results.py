@@ -10,6 +10,7 @@ import pytest
 from app.inference.checkpoint import load_checkpoint
 from benchmarks import decode, gpu
 from benchmarks.results import Row, print_table, write
+from tests.conftest import ROOT
 
 
 def test_what_was_not_measured_is_neither_met_nor_missed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,11 +23,11 @@ def test_what_was_not_measured_is_neither_met_nor_missed(tmp_path: Path, capsys:
     assert last.split() == ["other", "not", "measured:", "why"]
 
 
-def test_the_checkpoint_made_for_a_gpu_has_the_shipped_shape(tmp_path: Path) -> None:
-    """So that it can stand for the shipped one, where an older torch cannot load that."""
+def test_the_checkpoint_made_for_a_gpu_has_the_shape_of_the_synthetic_one(tmp_path: Path) -> None:
+    """So that it can stand for that one, where an older torch cannot load it."""
     gpu.make_checkpoint(tmp_path / "random.pt")
     made = load_checkpoint(tmp_path / "random.pt").manifest
-    shipped = load_checkpoint(Path(gpu.__file__).parents[1] / "weights" / "xray-report-phantom.pt").manifest
-    network = shipped["config"]["model"] | {"max_new_tokens": decode.TOKENS}
+    synthetic = load_checkpoint(ROOT / "tests" / "phantom" / "xray-report-phantom.pt").manifest
+    network = synthetic["config"]["model"] | {"max_new_tokens": decode.TOKENS}
     assert {key: made["config"]["model"][key] for key in network} == network
     assert made["vocabulary_size"] == decode.SHAPES[gpu.SHAPE]["vocabulary"]
