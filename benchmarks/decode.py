@@ -13,7 +13,9 @@ import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 
@@ -24,11 +26,12 @@ from transformers import BartConfig, BartForConditionalGeneration, WhisperConfig
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 
-from app.inference.beam_search import BeamLane
 from app.inference.checkpoint import script
-from app.inference.cuda_graphs import GraphedDecoder
-from app.inference.decoder import ArchiveDecoder, Decoder, LaneStep, PackedDecoder, PackedLinear
-from app.inference.generator import choose_device, fast_bfloat16, make_decoder
+from app.inference.cuda_graphs import CudaRecorder
+from app.inference.decoder import ArchiveDecoder, Decoder, PackedDecoder, PackedLinear
+from app.inference.generator import choose_device, fast_bfloat16, make_decoder, settle
+from app.inference.lane import Lane, Study
+from app.inference.lane_graphs import STEPS, LaneGraphs
 from app.inference.options import DecodingOptions
 from app.inference.tokenizer import BOS, EOS, PAD
 from benchmarks.results import Row, rates, ratio
@@ -41,16 +44,19 @@ SHAPES = {
     "L=6 d=512": {"width": 512, "layers": 6, "heads": 8, "vocabulary": 1000},
 }
 HF, CT2_F32, CT2_INT8 = "HF generate float32", "CTranslate2 float32", "CTranslate2 int8"
-GRAPHED = "ours fast, CUDA graphs"
+HF_BF16 = "HF generate bfloat16"
 EXACT, FAST, BOUND = "ours exact", "ours fast", "bound: bfloat16 products alone"
-# Ours over the best of the peers so named, at batch 8 and 16.
+PLAINLY = ", kernel by kernel"  # on a GPU: without CUDA graphs
+# Ours over the best of the peers so named, beyond batch 1.
 GOALS = {
     (EXACT, HF): 1.5,
     (FAST, HF): 4.0,
+    (FAST, HF_BF16): None,
     (FAST, CT2_INT8): 1.3,
     (FAST, CT2_F32): 2.5,
     (FAST, BOUND): None,
-    (GRAPHED, FAST): None,
+    (EXACT, EXACT + PLAINLY): None,
+    (FAST, FAST + PLAINLY): None,
 }
 
 Contestant = Callable[[int], None]
@@ -62,20 +68,31 @@ def contestants(shape: dict[str, int], device: torch.device) -> dict[str, Callab
     model = {"encoder": "resnet-tiny", "max_new_tokens": TOKENS} | {k: shape[k] for k in ("width", "layers", "heads")}
     config = config_from({"model": model, "data": {"findings": ["any"]}})
 
-    def ours(decoder_of: Callable[[torch.jit.ScriptModule], Decoder]) -> Contestant:
+    gpu = device.type == "cuda"
+
+    def ours(decoder_of: Callable[[torch.jit.ScriptModule], Decoder], graphs: bool = gpu) -> Contestant:
         module = script(build_model(config, shape["vocabulary"])).to(device)
-        return Search(module, decoder_of(module))
+        return Search(module, decoder_of(module), graphs)
+
+    def exact(module: torch.jit.ScriptModule) -> Decoder:
+        return make_decoder(module, "exact")
+
+    def fast(module: torch.jit.ScriptModule) -> Decoder:
+        return make_decoder(module, "fast")
 
     found: dict[str, Callable[[], Contestant]] = {
         HF: lambda: partial(generate, hugging_face(shape).to(device), shape["width"]),
-        "ours, archive stepped plainly": lambda: ours(ArchiveDecoder),
-        EXACT: lambda: ours(lambda module: make_decoder(module, "exact")),
+        "ours, archive stepped plainly": lambda: ours(ArchiveDecoder, graphs=False),
+        EXACT: lambda: ours(exact),
     }
+    if gpu:
+        found[HF_BF16] = lambda: partial(generate, hugging_face(shape).to(device, torch.bfloat16), shape["width"])
+        found[EXACT + PLAINLY] = lambda: ours(exact, graphs=False)
     if fast_bfloat16(device):
-        found[FAST] = lambda: ours(lambda module: make_decoder(module, "fast"))
+        found[FAST] = lambda: ours(fast)
+        if gpu:
+            found[FAST + PLAINLY] = lambda: ours(fast, graphs=False)
         found[BOUND] = lambda: partial(multiply, bare_products(shape, device), shape["width"])
-    if device.type == "cuda":
-        found[GRAPHED] = lambda: ours(lambda module: GraphedDecoder(PackedDecoder(module, torch.bfloat16)))
     if device.type == "cpu" and importlib.util.find_spec("ctranslate2"):
         # With one thread and with all: where a step is short, its threads cost it more than they bring.
         for threads in sorted({1, torch.get_num_threads()}):
@@ -156,34 +173,45 @@ def hugging_face(shape: dict[str, int]) -> BartForConditionalGeneration:
 
 def generate(model: BartForConditionalGeneration, width: int, batch: int) -> None:
     """`batch` reports by Hugging Face."""
-    memory = BaseModelOutput(last_hidden_state=torch.randn(batch, POSITIONS, width, device=model.device))
+    memory = BaseModelOutput(
+        last_hidden_state=torch.randn(batch, POSITIONS, width, device=model.device, dtype=model.dtype)
+    )
     model.generate(
         encoder_outputs=memory, num_beams=BEAMS, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False
     )
 
 
 class Search:
-    """Our beam search over a decoder, with tables that stay where they are, as those of the engine's lanes do."""
+    """Our beam search over a decoder, with lanes that stay where they are, as the engine's do."""
 
-    def __init__(self, module: torch.jit.ScriptModule, decoder: Decoder) -> None:
+    def __init__(self, module: torch.jit.ScriptModule, decoder: Decoder, graphs: bool) -> None:
         self.module, self.decoder = module, decoder
-        self.tables: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+        self.graphs: LaneGraphs | None = None
+        if graphs and isinstance(decoder, PackedDecoder):
+            self.graphs = LaneGraphs(decoder, CudaRecorder(module.forbidden.device))
+        self.lanes: dict[int, tuple[list[Tensor], Lane]] = {}
 
     def __call__(self, batch: int) -> None:
         """`batch` reports."""
-        if batch not in self.tables:
+        if batch not in self.lanes:
             constants = self.decoder.prepare(_constants(self.module, batch))
-            self.tables[batch] = constants, self.decoder.allocate(batch, BEAMS, TOKENS)
-        constants, state = self.tables[batch]
-        lane = BeamLane(BEAMS, batch, TOKENS, constants[0].device)
+            lane = Lane(self.decoder, BEAMS, batch, TOKENS, [constant[0] for constant in constants])
+            self.lanes[batch] = constants, lane
+        constants, lane = self.lanes[batch]
         options = DecodingOptions(num_beams=BEAMS, max_new_tokens=TOKENS, min_new_tokens=TOKENS)
-        for _ in range(batch):
-            lane.admit(options)
-        while lane.size:
-            (logits,) = self.decoder.step([LaneStep(*lane.inputs(), constants, state)])
-            for slot in lane.advance(logits):
-                lane.sequences(slot)
-                lane.remove(slot)
+        for i in range(batch):
+            study = Study(Future(), options, None, None, Future(), 0.0)
+            lane.admit(study, [constant[i] for constant in constants])
+        while lane.studies:
+            if self.graphs:
+                for _ in range(STEPS):
+                    self.graphs.step(lane)
+            else:
+                lane.advance(self.decoder.step([lane.inputs()])[0])
+            over, _ = lane.search.outcome()
+            for slot in over:
+                lane.search.sequences(slot)
+            lane.release(over)
 
 
 def bare_products(shape: dict[str, int], device: torch.device) -> list[PackedLinear]:
@@ -212,40 +240,68 @@ def _constants(module: torch.jit.ScriptModule, batch: int) -> list[Tensor]:
 
 
 def serve(connection: Connection, label: str, name: str) -> None:
-    """One contestant in a process of its own: seconds for each batch size it is told. Runtimes of threads that share a
-    process slow each other down, CTranslate2's all others by a third."""
+    """One contestant in a process of its own: seconds for each batch size it is told, or what it failed of. Runtimes of
+    threads that share a process slow each other down, CTranslate2's all others by a third."""
     device = choose_device("auto")
-    runner = contestants(SHAPES[label], device)[name]()
+    settle(device)
+    runner: Contestant | None = None
     while batch := connection.recv():
-        started = time.perf_counter()
-        with torch.inference_mode():
-            runner(batch)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        connection.send(time.perf_counter() - started)
+        try:
+            runner = runner or contestants(SHAPES[label], device)[name]()
+            started = time.perf_counter()
+            with torch.inference_mode():
+                runner(batch)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            connection.send(time.perf_counter() - started)
+        except Exception as error:
+            connection.send(f"{type(error).__name__}: {error}")
 
 
 def run(rounds: int, short: bool) -> list[Row]:
     """Contestants take turns, `rounds` times; a ratio is the median of the ratios of single rounds."""
     rows = []
-    spawn = multiprocessing.get_context("spawn")
-    for label, shape in SHAPES.items():
-        connections = {}
-        for name in contestants(shape, choose_device("auto")):
-            connections[name], theirs = spawn.Pipe()
-            spawn.Process(target=serve, args=(theirs, label, name), daemon=True).start()
-        for batch in (8,) if short else (1, 8, 16):
-            measured: dict[str, list[float]] = {name: [] for name in connections}
-            for turn in range(rounds + 1):
-                for name, connection in connections.items():
-                    connection.send(batch)
-                    seconds = connection.recv()
-                    if turn:  # the first warms up
-                        measured[name].append(batch / seconds)
-            rows += _rows(f"{label}, batch {batch}", batch, measured)
-        for connection in connections.values():
-            connection.send(0)
+    for label in SHAPES:
+        with processes(label) as connections:
+            for batch in (8,) if short else (1, 8, 16):
+                rows += turns(f"{label}, batch {batch}", connections, batch, rounds)
     return rows
+
+
+@contextmanager
+def processes(label: str) -> Iterator[dict[str, Connection]]:
+    """A contestant a process."""
+    spawn = multiprocessing.get_context("spawn")
+    connections = {}
+    for name in contestants(SHAPES[label], choose_device("auto")):
+        connections[name], theirs = spawn.Pipe()
+        spawn.Process(target=serve, args=(theirs, label, name), daemon=True).start()
+        theirs.close()  # so that the end of the process is seen
+    yield connections
+    for connection in connections.values():
+        connection.send(0)
+
+
+def turns(title: str, connections: Mapping[str, Connection], batch: int, rounds: int) -> list[Row]:
+    """Rows of one batch size; who fails stands there with what it failed of."""
+    measured: dict[str, list[float]] = {name: [] for name in connections}
+    failed: dict[str, str] = {}
+    for turn in range(rounds + 1):
+        for name in [name for name in connections if name not in failed]:
+            connections[name].send(batch)
+            try:
+                seconds = connections[name].recv()
+            except EOFError:
+                seconds = "its process died"
+            if isinstance(seconds, str):
+                failed[name] = seconds
+            elif turn:  # the first warms up
+                measured[name].append(batch / seconds)
+    rows = [
+        Row(f"{title}: {name}", None, "reports/s", note=f"not measured, failed: {error}")
+        for name, error in failed.items()
+    ]
+    return rows + _rows(title, batch, {name: values for name, values in measured.items() if name not in failed})
 
 
 def _rows(label: str, batch: int, measured: dict[str, list[float]]) -> list[Row]:

@@ -19,10 +19,13 @@ PACKAGES = ("torch", "numpy", "transformers", "ctranslate2", "onnxruntime", "ope
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One measurement: the median, the spread (least to greatest), and the ratio's goal where it has one."""
+    """One measurement: the median, the spread (least to greatest), and the ratio's goal where it has one.
+
+    A row of what was not measured has no value; its note says why.
+    """
 
     name: str
-    value: float
+    value: float | None
     unit: str
     peer: str = ""
     spread: tuple[float, float] = (0.0, 0.0)
@@ -32,8 +35,8 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the goal was reached; None without one."""
-        if self.goal is None:
+        """Whether the goal was reached; None without one, or when nothing was measured."""
+        if self.goal is None or self.value is None:
             return None
         return self.value <= self.goal if self.at_most else self.value >= self.goal
 
@@ -79,15 +82,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write(name: str, rows: Sequence[Row]) -> Path:
-    """Writes `results/<name>.json`."""
-    FOLDER.mkdir(exist_ok=True)
+def write(name: str, rows: Sequence[Row], folder: Path = FOLDER) -> Path:
+    """Writes `<name>.json` into the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     content = {
         "machine": machine(),
         "versions": versions(),
         "rows": [asdict(row) | {"met": row.met} for row in rows],
     }
-    path = FOLDER / f"{name}.json"
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
 
@@ -96,6 +99,9 @@ def print_table(name: str, rows: Sequence[Row]) -> None:
     """The rows as text."""
     print(f"{name}: {machine()}, {versions()}")
     for row in rows:
+        if row.value is None:
+            print(f"  {row.name:60s} {row.note}")
+            continue
         low, high = row.spread
         bound = "at most " if row.at_most else ""
         verdict = "" if row.goal is None else f"goal {bound}{row.goal:g} {'met' if row.met else 'MISSED'}"

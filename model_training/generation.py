@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from app.images.decode import DecodeError, decode_image
-from app.inference.engine import GenerationError
+from app.inference.errors import GenerationError
 from app.inference.generator import Generator
 from app.inference.options import DecodingOptions
 from app.report import Report

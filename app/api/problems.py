@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from app.images.decode import DecodeError
 from app.images.sandbox import WorkerStartError
 from app.inference.acceptance import NotAChestXrayError
-from app.inference.engine import DeadlineExceededError, EngineFullError, GenerationError
+from app.inference.errors import DeadlineExceededError, EngineFullError, GenerationError
 from app.inference.options import InvalidOptionError
 from app.telemetry import request_context
 

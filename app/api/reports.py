@@ -18,7 +18,7 @@ from app.api.service import Service, ServiceDep, Visit
 from app.api.uploads import UploadLimits, receive_upload
 from app.images.decode import DecodedImage, DecodeError
 from app.images.pool import DecodePool
-from app.inference.engine import EngineStoppedError
+from app.inference.errors import EngineStoppedError
 from app.inference.generator import Generator
 from app.telemetry import request_context
 

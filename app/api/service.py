@@ -14,7 +14,7 @@ from app.api.admission import Admission
 from app.api.problems import Problem
 from app.api.rate_limit import RateLimiter
 from app.images.pool import DecodePool
-from app.inference.engine import GenerationError
+from app.inference.errors import GenerationError
 from app.inference.generator import Generator
 from app.settings import Settings
 from app.telemetry import Metrics, request_context

@@ -7,11 +7,14 @@ its greedy search), applied to each study as if it were alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from app.inference.logits_processors import looks_back, penalised
 from app.inference.options import DecodingOptions
 from app.inference.tokenizer import BOS, EOS, PAD
 
@@ -32,7 +35,7 @@ class BeamLane:
     """Studies searched with the same number of beams K, in slots 0 to N-1 without holes.
 
     Removing a study moves the last one into its slot, so that the active part of every tensor is a prefix: `remove`
-    tells the caller which slot moved, for the caller's own tensors.
+    tells the caller which slot moved, for the caller's own tensors. On a GPU many are best removed at once (`keep`).
     """
 
     def __init__(self, beams: int, capacity: int, max_tokens: int, device: torch.device) -> None:
@@ -40,6 +43,9 @@ class BeamLane:
         self.beams = beams
         self.size = 0
         self.options: list[DecodingOptions] = []
+        self.steps = 0  # of the lane
+        self._begun: list[int] = []  # at which of them each study came
+        self._asks = device.type == "cpu"  # whether asking what may be left out costs less than doing it
         shape = (capacity, beams, max_tokens + 1)
 
         def table(shape: tuple[int, ...], value: float, dtype: torch.dtype) -> Tensor:
@@ -59,21 +65,36 @@ class BeamLane:
         self.done_tokens = table(shape[:2], PAD, torch.long)
         self.done_gains = table(shape[:2], 0.0, torch.float32)
         self.done_parents = table(shape[:2], 0, torch.long)
-        # One value a study.
+        # One value a study; what is over may be stepped on and changes no more.
+        self.over = table(shape[:1], False, torch.bool)
+        self.broken = table(shape[:1], False, torch.bool)
         self.positions = table(shape[:1], 0, torch.long)
         self.length_penalty = table(shape[:1], 1.0, torch.float64)
         self.max_new_tokens = table(shape[:1], 1, torch.long)
         self.min_new_tokens = table(shape[:1], 0, torch.long)
         self.stop_when_full = table(shape[:1], False, torch.bool)
         self.hope_to_the_end = table(shape[:1], False, torch.bool)
-        self._tensors = [value for value in vars(self).values() if isinstance(value, Tensor)]
+        self.tables = [value for value in vars(self).values() if isinstance(value, Tensor)]
         self._own = torch.arange(beams, device=device)
+        self._first = torch.arange(2 * beams, device=device) < beams
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest running beam, bos included."""
+        return self.steps - min(self._begun) + 1
+
+    @property
+    def plain(self) -> bool:
+        """Whether no option looks at what was written, so that every step is the same work."""
+        return not any(looks_back(options) for options in self.options)
 
     def admit(self, options: DecodingOptions) -> int:
         """Starts a study in the next slot and returns the slot."""
         slot = self.size
         self.size += 1
         self.options.append(options)
+        self._begun.append(self.steps)
+        self.over[slot] = self.broken[slot] = False
         self.tokens[slot, :, 0] = BOS
         self.ancestors[slot, :, 0] = self._own
         self.scores[slot] = NEVER
@@ -91,75 +112,108 @@ class BeamLane:
 
     def adopt(self, other: BeamLane) -> None:
         """Takes over the studies of a smaller lane of the same width."""
-        self.size, self.options = other.size, other.options
-        for tensor, taken in zip(self._tensors, other._tensors, strict=True):
+        self.size, self.options, self.steps, self._begun = other.size, other.options, other.steps, other._begun
+        for tensor, taken in zip(self.tables, other.tables, strict=True):
             tensor[: len(taken)] = taken
 
     def remove(self, slot: int) -> int:
         """Frees a slot. Returns the slot whose study moved into it (the last; `slot` itself when it was the last)."""
         last = self.size - 1
-        if slot != last:
-            for tensor in self._tensors:
-                tensor[slot] = tensor[last]
-            self.options[slot] = self.options[last]
-        self.options.pop()
-        self.size = last
+        self.keep([last if kept == slot else kept for kept in range(last)])
         return last
 
-    def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The next decoder input: tokens i64[N,K], positions i64[N], ancestors i64[N,K,T], T = max(positions) + 1."""
-        n = self.size
+    def keep(self, slots: list[int]) -> None:
+        """Keeps the studies of these slots, which move to the first ones in this order, and frees all others."""
+        move(self.tables, slots)
+        self.options, self._begun = [self.options[slot] for slot in slots], [self._begun[slot] for slot in slots]
+        self.size = len(slots)
+
+    def inputs(self, slots: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The next decoder input: tokens i64[N,K], positions i64[N], ancestors i64[N,K,T], T > max(positions).
+
+        N is the number of studies, or `slots`: free ones are then stepped with the others.
+        """
+        n = slots or self.size
         positions = self.positions[:n]
-        length = int(positions.max()) + 1
         place = positions[:, None, None].expand(n, self.beams, 1)
+        length = self.ancestors.shape[2] if slots else self.longest
         return self.tokens[:n].gather(2, place)[..., 0], positions, self.ancestors[:n, :, :length]
 
     def advance(self, logits: Tensor) -> list[int]:
         """One step with `logits` f32[N,K,V]. Returns the slots whose search is over, highest first."""
-        n = self.size
-        lengths = self.positions[:n] + 1
+        self.choose(logits)
+        self.steps += 1
+        over, _ = self.outcome()
+        return over
+
+    def choose(self, logits: Tensor) -> None:
+        """A step's tensor program: what to write given `logits` f32[N,K,V]. On a GPU it asks nothing of the device."""
+        lengths = self.positions[: len(logits)] + 1
         if self.beams == 1:
-            over = self._advance_greedily(logits[:, 0], lengths)
+            over, best = self._advance_greedily(logits[:, 0], lengths)
         else:
-            over = self._advance_beams(logits, lengths)
-        self.positions[:n] = lengths
-        return sorted(over.nonzero()[:, 0].tolist(), reverse=True)
+            over, best = self._advance_beams(logits, lengths)
+        n = len(logits)
+        self.over[:n] |= over
+        self.broken[:n] |= best.isnan()
+        # What is over stays within its tables.
+        self.positions[:n] = lengths.clamp(max=self.tokens.shape[2] - 2)
+
+    def outcome(self) -> tuple[list[int], list[int]]:
+        """Slots whose search is over, and slots for which the network gave no number; highest first."""
+        over, broken = torch.stack([self.over[: self.size], self.broken[: self.size]]).tolist()
+        slots = range(self.size - 1, -1, -1)
+        return [slot for slot in slots if over[slot]], [slot for slot in slots if broken[slot]]
 
     def prefixes(self, slot: int) -> Tensor:
         """What each running beam of a study has written so far, bos first: i64[K, position + 1]."""
-        past = self.ancestors[slot, :, : int(self.positions[slot]) + 1]
+        past = self.ancestors[slot, :, : self.steps - self._begun[slot] + 1]
         return self.tokens[slot].gather(0, past)
 
     def sequences(self, slot: int) -> list[Sequence]:
         """The finished sequences of a study, best first, as many as its options ask for."""
-        tokens, gains, parents = (table[slot].tolist() for table in (self.tokens, self.gains, self.parents))
+
+        def read(*tables: Tensor) -> list[list[Any]]:
+            values: list[list[Any]] = torch.stack([table[slot] for table in tables]).tolist()
+            return values
+
+        (tokens, parents), (gains,) = read(self.tokens, self.parents), read(self.gains)
+        lengths, last, before = read(self.done_lengths, self.done_tokens, self.done_parents)
+        scores, last_gains = read(self.done_scores, self.done_gains)
         found = []
         for rank in range(self.options[slot].num_return_sequences):
-            ids, log_probabilities = [int(self.done_tokens[slot, rank])], [float(self.done_gains[slot, rank])]
-            beam = int(self.done_parents[slot, rank])
-            for place in range(int(self.done_lengths[slot, rank]) - 1, 0, -1):
+            ids, log_probabilities, beam = [last[rank]], [last_gains[rank]], before[rank]
+            for place in range(lengths[rank] - 1, 0, -1):
                 ids.append(tokens[beam][place])
                 log_probabilities.append(gains[beam][place])
                 beam = parents[beam][place]
-            score = float(self.done_scores[slot, rank])
-            found.append(Sequence(tuple(reversed(ids)), tuple(reversed(log_probabilities)), score))
+            found.append(Sequence(tuple(reversed(ids)), tuple(reversed(log_probabilities)), scores[rank]))
         return found
 
-    def _advance_greedily(self, logits: Tensor, lengths: Tensor) -> Tensor:
-        """Hugging Face's greedy search: processors see raw logits f32[N,V], the first of equal maxima wins."""
-        n = self.size
+    def _advance_greedily(self, logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Hugging Face's greedy search: processors see raw logits f32[N,V], the first of equal maxima wins.
+
+        Returns which studies end and what the best continuation gained, [N] both."""
+        n = len(lengths)
         log_probabilities = logits.log_softmax(-1)
         chosen = self._processed(logits[:, None], lengths)[:, 0].argmax(-1, keepdim=True)
         gains = log_probabilities.gather(1, chosen)
         self.scores[:n] += gains
         self._write(torch.zeros_like(chosen), chosen, gains, lengths)
         over = (chosen[:, 0] == EOS) | (lengths >= self.max_new_tokens[:n])
-        if bool(over.any()):
-            self.done_scores[:n] = self.scores[:n] / self._penalty(lengths)
-            self.done_lengths[:n], self.done_tokens[:n], self.done_gains[:n] = lengths[:, None], chosen, gains
-        return over
+        if self._any(over):
+            ending = (over & ~self.over[:n])[:, None]
+            for kept, new in (
+                (self.done_scores, self.scores[:n] / self._penalty(lengths)),
+                (self.done_lengths, lengths[:, None]),
+                (self.done_tokens, chosen),
+                (self.done_gains, gains),
+            ):
+                kept[:n] = torch.where(ending, new, kept[:n])
+        return over, gains[:, 0]
 
-    def _advance_beams(self, logits: Tensor, lengths: Tensor) -> Tensor:
+    def _advance_beams(self, logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Which studies end, and the best continuation's total, [N] both."""
         n, beams, vocabulary = logits.shape
         log_probabilities = self._processed(logits.log_softmax(-1), lengths)
         totals = (log_probabilities + self.scores[:n, :, None]).flatten(1)
@@ -168,24 +222,28 @@ class BeamLane:
         parents, tokens = flat // vocabulary, flat % vocabulary
         gains = log_probabilities.flatten(1).gather(1, flat)
         ends = (tokens == EOS) | (lengths >= self.max_new_tokens[:n])[:, None]
-        if bool(ends[:, :beams].any()):
-            self._merge_finished(totals, parents, tokens, gains, ends, lengths)
+        # Only the first K candidates may end a sequence.
+        just_done = ends & self._first & ~self.over[:n, None]
+        if self._any(just_done):
+            self._merge_finished(totals, parents, tokens, gains, just_done, lengths)
         open_totals = totals + ends * NEVER
         kept = open_totals.topk(beams)[1]
         self.scores[:n] = open_totals.gather(1, kept)
         self._write(parents.gather(1, kept), tokens.gather(1, kept), gains.gather(1, kept), lengths)
-        return self._over(ends, lengths)
+        return self._over(ends, lengths), totals[:, 0]
+
+    def _any(self, mask: Tensor) -> bool:
+        """Whether what `mask` selects must be looked at: if any, and always where asking would stop the device."""
+        return not self._asks or bool(mask.any())
 
     def _merge_finished(
-        self, totals: Tensor, parents: Tensor, tokens: Tensor, gains: Tensor, ends: Tensor, lengths: Tensor
+        self, totals: Tensor, parents: Tensor, tokens: Tensor, gains: Tensor, just_done: Tensor, lengths: Tensor
     ) -> None:
-        """Merges candidates [N,2K] that end with the best finished so far; only the first K candidates may."""
-        n, beams = self.size, self.beams
-        just_done = ends.clone()
-        just_done[:, beams:] = False
+        """Merges candidates [N,2K] that end, those of `just_done`, with the best finished so far."""
+        n = len(lengths)
         scores = totals / self._penalty(lengths) + ~just_done * NEVER
         merged = torch.cat([self.done_scores[:n], scores], 1)
-        best = merged.topk(beams)[1]
+        best = merged.topk(self.beams)[1]
         self.done_scores[:n] = merged.gather(1, best)
         for kept, new in (
             (self.done, just_done),
@@ -198,7 +256,7 @@ class BeamLane:
 
     def _write(self, parents: Tensor, tokens: Tensor, gains: Tensor, lengths: Tensor) -> None:
         """Writes the surviving continuations [N,K] into the log: a beam takes its parent's past and adds itself."""
-        n = self.size
+        n = len(lengths)
         place = lengths[:, None, None].expand(n, self.beams, 1)
         for log, new in ((self.tokens, tokens), (self.gains, gains), (self.parents, parents)):
             log[:n].scatter_(2, place, new[..., None])
@@ -207,41 +265,34 @@ class BeamLane:
 
     def _over(self, ends: Tensor, lengths: Tensor) -> Tensor:
         """Which studies are finished, bool[N]: nothing open can win any more, all beams are done, or none goes on."""
-        n = self.size
+        n = len(lengths)
         hoped = torch.where(self.hope_to_the_end[:n], self.max_new_tokens[:n], lengths)
         best_possible = self.scores[:n, 0] / self._penalty(hoped)[:, 0]
-        worst_done = torch.where(self.done[:n].all(1), self.done_scores[:n].amin(1), NEVER)
-        full = self.done[:n].all(1) & self.stop_when_full[:n]
-        return (best_possible <= worst_done) | full | ends.all(1)
+        all_done = self.done[:n].all(1)
+        worst_done = self.done_scores[:n].amin(1).masked_fill(~all_done, NEVER)
+        return (best_possible <= worst_done) | (all_done & self.stop_when_full[:n]) | ends.all(1)
 
     def _penalty(self, lengths: Tensor) -> Tensor:
         """length ** length_penalty, f32[N,1]; the power in double, as Python floats have it."""
-        return (lengths.double() ** self.length_penalty[: self.size]).float()[:, None]
+        return (lengths.double() ** self.length_penalty[: len(lengths)]).float()[:, None]
 
     def _processed(self, scores: Tensor, lengths: Tensor) -> Tensor:
         """Scores [N,K,V] after repetition_penalty, no_repeat_ngram_size and min_new_tokens, in Hugging Face's order."""
         for slot, options in enumerate(self.options):
-            if options.repetition_penalty != 1.0 or options.no_repeat_ngram_size:
-                scores[slot] = _penalised(scores[slot], self.prefixes(slot), options)
-        too_short = lengths <= self.min_new_tokens[: self.size]
-        if bool(too_short.any()):
-            scores[too_short, :, EOS] = float("-inf")
+            if looks_back(options):
+                scores[slot] = penalised(scores[slot], self.prefixes(slot), options)
+        too_short = lengths <= self.min_new_tokens[: len(lengths)]
+        if self._any(too_short):
+            scores[..., EOS].masked_fill_(too_short[:, None], float("-inf"))
         return scores
 
 
-def _penalised(scores: Tensor, tokens: Tensor, options: DecodingOptions) -> Tensor:
-    """Scores f32[K,V] given the tokens i64[K,T] so far, bos included."""
-    if options.repetition_penalty != 1.0:
-        seen = scores.gather(1, tokens)
-        penalty = options.repetition_penalty
-        scores = scores.scatter(1, tokens, torch.where(seen < 0, seen * penalty, seen / penalty))
-    size = options.no_repeat_ngram_size
-    if 0 < size <= tokens.shape[1]:
-        windows = tokens.unfold(1, size, 1)
-        prefix = tokens[:, tokens.shape[1] - size + 1 :]
-        repeats = (windows[..., :-1] == prefix[:, None]).all(-1)
-        banned = torch.zeros(scores.shape[0], scores.shape[1] + 1, dtype=torch.bool, device=scores.device)
-        # Windows that do not repeat go to a spare column, where they cannot unban another's token.
-        banned.scatter_(1, torch.where(repeats, windows[..., -1], scores.shape[1]), True)
-        scores = scores.masked_fill(banned[:, :-1], float("-inf"))
-    return scores
+def move(tables: Iterable[Tensor], slots: list[int]) -> None:
+    """Moves rows `slots` of each table to rows 0, 1, 2 …"""
+    moves = [(to, slot) for to, slot in enumerate(slots) if to != slot]
+    if not moves:
+        return
+    to, origin = torch.tensor(moves).T
+    for table in tables:
+        to, origin = to.to(table.device, non_blocking=True), origin.to(table.device, non_blocking=True)
+        table[to] = table[origin]

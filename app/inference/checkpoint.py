@@ -110,6 +110,11 @@ def frozen_encode(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     return frozen
 
 
+def disable_fusers() -> None:
+    """For the whole process. On a GPU TorchScript would compile kernels at the first calls of every new shape."""
+    torch._C._jit_set_texpr_fuser_enabled(False)
+
+
 def save_checkpoint(
     module: torch.jit.ScriptModule, manifest: Mapping[str, Any], tokenizer: Tokenizer, path: Path
 ) -> str:

@@ -20,6 +20,7 @@ _linear = torch.ops.mkldnn._linear_pointwise.default
 _linear_add = torch.ops.mkldnn._linear_pointwise.binary
 
 NARROW_HEAD = 64
+ALIGNED = 16  # a GPU's attention copies masks of other lengths at every call
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,28 +122,36 @@ class _View:
         self.rows = slice(first, first + self.studies * self.beams)
         self.heads = heads
         cache, held = lane.state
-        cross, given = lane.constants
-        slots = self._take_places(lane, held)
+        cross, given, reach = lane.constants
+        if used is None and held.is_cuda:
+            used = held.shape[2]  # asking the device costs more than reading all
+        slots, now = self._take_places(lane, held, used)
+        self._held, self._now = held, now
         if used is None:
-            used = int(held.flatten(0, 1).any(0).nonzero()[-1]) + 1
-        self.history = _additive(held[..., :used], dtype)[:, None]
-        self.given = given[:, None, None]
+            used = int(now.flatten(0, 1).any(0).nonzero()[-1]) + 1
+        self.history = _additive(now[..., :used], dtype)[:, None]
+        # Studies of fewer views than the model takes have memory in the first places only.
+        seen = given.shape[1] if given.is_cuda else int(reach.max())
+        self.given = given[:, None, None, :seen]
         layers, self.width = cache.shape[1], cache.shape[-1]
         self.table = cache.view(-1, 2 * self.width)
         blocks = torch.arange(self.studies * layers, device=slots.device).view(-1, layers, 1) * cache.shape[2]
         self.places = (blocks + slots[:, None]).transpose(0, 1).flatten(1)
         self.cache = self._by_head(cache[:, :, :used])
-        self.cross = self._by_head(cross.transpose(2, 3))
+        self.cross = self._by_head(cross[:, :, :, :seen].transpose(2, 3))
 
-    def _take_places(self, lane: LaneStep, held: Tensor) -> Tensor:
-        """Places i64[N,K] for this step's keys and values; `held` bool[N,K,M] becomes what each beam descends from."""
+    def _take_places(self, lane: LaneStep, held: Tensor, used: int | None) -> tuple[Tensor, Tensor]:
+        """Places i64[N,K] for this step's keys and values, and what each beam then descends from, bool[N,K,M]."""
         places = held.shape[2]
         parents = lane.ancestors.gather(2, (lane.positions - 1).clamp(min=0)[:, None, None].expand(-1, self.beams, 1))
         now = held.gather(1, parents.expand(-1, -1, places)) & (lane.positions > 0)[:, None, None]
         order = torch.arange(places, device=held.device)
-        slots = (order + places * now.any(1)).topk(self.beams, largest=False).indices
-        held.copy_(now.scatter_(2, slots[..., None], True))
-        return slots
+        slots = (order + places * now.any(1))[:, :used].topk(self.beams, largest=False).indices
+        return slots, now.scatter_(2, slots[..., None], True)
+
+    def keep(self) -> None:
+        """Takes the places for good: a step that fails on its way can be taken again."""
+        self._held.copy_(self._now)
 
     def _by_head(self, keys_values: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values [N,H,M,D/H] of each layer from [N,L,M,2,D]."""
@@ -200,11 +209,17 @@ class PackedDecoder:
         return {"layers.0.self_qkv.weight", "layers.0.cross_kv.weight", "positions.weight"} <= names
 
     def prepare(self, constants: list[Tensor]) -> list[Tensor]:
-        return [constants[0].to(self.kept), _additive(constants[1], self.kept)]
+        keys_values, given = constants[0].to(self.kept), constants[1]
+        if given.is_cuda:
+            missing = -given.shape[1] % ALIGNED
+            keys_values, given = F.pad(keys_values, [0, 0, 0, missing]), F.pad(given, [0, missing])
+        reach = (given * torch.arange(1, given.shape[1] + 1, device=given.device)).amax(1)
+        return [keys_values, _additive(given, self.kept), reach]
 
     def allocate(self, studies: int, beams: int, length: int) -> list[Tensor]:
-        shape = (studies, len(self._layers), length * beams, 2, self._embedding.shape[1])
-        held = self._embedding.new_zeros((studies, beams, length * beams), dtype=torch.bool)
+        places = -(-length * beams // ALIGNED) * ALIGNED
+        shape = (studies, len(self._layers), places, 2, self._embedding.shape[1])
+        held = self._embedding.new_zeros((studies, beams, places), dtype=torch.bool)
         return [self._embedding.new_zeros(shape, dtype=self.kept), held]
 
     def step(self, lanes: Sequence[LaneStep], used: int | None = None) -> list[Tensor]:
@@ -226,6 +241,8 @@ class PackedDecoder:
             x = layer.ff_out.add(layer.ff_in(F.layer_norm(x, width, *layer.ff_norm), "gelu"), x)
         logits = self._vocabulary(F.layer_norm(x.float(), width, *self._norm))
         logits.index_fill_(-1, self._forbidden, float("-inf"))
+        for view in views:
+            view.keep()
         return [logits[view.rows].view(view.studies, view.beams, -1) for view in views]
 
 

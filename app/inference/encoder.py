@@ -1,11 +1,12 @@
 """The encoder as the engine drives it: the images of several studies at once, by the fastest way the machine has.
 
-On a GPU the archive's own `encode` runs. On a CPU it is frozen: batch norms folded into convolutions, channels last.
-Where OpenVINO is installed (the extra `openvino`) it runs the same graph, in float32 or bfloat16.
+The archive's `encode` is frozen: batch norms folded into convolutions, channels last. On a GPU it is recorded as CUDA
+graphs; on a CPU, where OpenVINO is installed (the extra `openvino`), that runs the same graph, in float32 or bfloat16.
 """
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from app.inference.checkpoint import frozen_encode
+from app.inference.cuda_graphs import CudaRecorder, Recorder
 
-MAX_IMAGES = 16  # encoded at once: more gain nothing and keep those in flight waiting
-SIZES = (1, 2, 4, 8, MAX_IMAGES)  # a batch is filled up to one of these: every new size costs a compilation
+# Encoded at once: on a CPU more gain nothing and keep those in flight waiting.
+MAX_IMAGES, MAX_IMAGES_ON_GPU = 16, 64
+SIZES = (1, 2, 4, 8, 16, 32, 64)  # a batch is filled up to one of these: every new size costs a compilation
 
 # Images f32[B,1,S,S] to memory f32[B,P,D], finding logits f32[B,F], view logits f32[B,2], evidence f32[B,P,F] for the
 # findings by position, and what the intake says f32[B,K].
@@ -46,6 +49,7 @@ class StudyEncoder:
         """`module` joins the views (`begin`), `encode` stands for its `encode`."""
         self._module, self._encode = module, encode
         self.max_views, self.device = max_views, device
+        self.max_images = MAX_IMAGES if device.type == "cpu" else MAX_IMAGES_ON_GPU
 
     def __call__(self, studies: Sequence[Tensor]) -> tuple[list[Encoding], list[Tensor]]:
         """Encodes f32[V,1,S,S] of each study, V from 1 to `max_views`; also the decoder's constants, study first."""
@@ -53,12 +57,13 @@ class StudyEncoder:
         mask = torch.zeros(len(studies), self.max_views, dtype=torch.bool)
         for row, views in zip(mask, studies, strict=True):
             row[: len(views)] = True
-        mask = mask.to(self.device)
-        parts = [torch.cat(part) for part in zip(*map(self._filled, torch.split(images, MAX_IMAGES)), strict=True)]
+        places = mask.flatten().nonzero()[:, 0].to(self.device, non_blocking=True)
+        mask = mask.to(self.device, non_blocking=True)
+        parts = [torch.cat(part) for part in zip(*map(self._filled, torch.split(images, self.max_images)), strict=True)]
         spread = []
         for part in parts[:3]:
             room = part.new_zeros(mask.shape + part.shape[1:])
-            room[mask] = part
+            room.flatten(0, 1).index_copy_(0, places, part)
             spread.append(room)
         findings, constants = self._module.begin(*spread, mask)
         counts = [len(views) for views in studies]
@@ -73,7 +78,7 @@ class StudyEncoder:
 
     def warm_up(self, image_size: int) -> None:
         """Encodes a batch of every size there will be."""
-        for size in SIZES:
+        for size in (size for size in SIZES if size <= self.max_images):
             for _ in range(2):  # TorchScript compiles at the first calls of a shape
                 self._encode(torch.zeros(size, 1, image_size, image_size, device=self.device))
 
@@ -86,14 +91,39 @@ class StudyEncoder:
 
 def make_encode(module: torch.jit.ScriptModule, precision: str, device: torch.device) -> Encode:
     """The fastest `encode` for the device: `precision` "exact" is float32, "fast" bfloat16 where that is to be had."""
-    if device.type != "cpu":
-        torch.backends.cudnn.allow_tf32 = precision == "fast"
-        encode: Encode = module.encode
-        return encode
+    if device.type == "cuda":
+        return RecordedEncode(module, torch.bfloat16 if precision == "fast" else torch.float32, CudaRecorder(device))
     frozen = frozen_encode(module)
     if importlib.util.find_spec("openvino"):
         return OpenVinoEncode(frozen, bfloat16=precision == "fast")
     return lambda images: frozen(images.contiguous(memory_format=torch.channels_last))
+
+
+class RecordedEncode:
+    """A frozen `encode` by CUDA graphs, one for each number of images."""
+
+    def __init__(self, module: torch.jit.ScriptModule, dtype: torch.dtype, record: Recorder) -> None:
+        """`dtype` is what all of it runs in."""
+        self._frozen, self._dtype, self._record = frozen_encode(copy.deepcopy(module).to(dtype)), dtype, record
+        self._recorded: dict[torch.Size, tuple[Tensor, list[Tensor], Callable[[], None]]] = {}
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Encodes f32[B,1,S,S]."""
+        if images.shape not in self._recorded:
+            self._recorded[images.shape] = self._prepared(images)
+        given, found, replay = self._recorded[images.shape]
+        given.copy_(images)
+        replay()
+        return tuple(part.clone() for part in found)
+
+    def _prepared(self, images: Tensor) -> tuple[Tensor, list[Tensor], Callable[[], None]]:
+        given, found = images.clone(), list[Tensor]()
+
+        def work() -> None:
+            views = given.to(self._dtype).contiguous(memory_format=torch.channels_last)
+            found[:] = [part.float() for part in self._frozen(views)]
+
+        return given, found, self._record(work)
 
 
 class OpenVinoEncode:

@@ -1,8 +1,9 @@
 """The engine: one thread owns the device and advances every study in flight, one beam step a turn.
 
-A turn (`_turn`): wait for work ▸ take waiting studies that fit the free rows ▸ drop who was cancelled or is late ▸
-encode the new ones together ▸ one beam step for every lane ▸ hand out what finished. Studies join and leave between two
-steps; nobody waits for a batch-mate.
+A turn (`_turn`): wait for work ▸ take waiting studies that fit the free rows ▸ drop who was cancelled or is late ▸ let
+the new ones be encoded together, beside what follows ▸ give encoded ones their slots, unless they are refused ▸ one
+beam step for every lane ▸ hand out what finished. Studies join and leave between two steps; nobody waits for a
+batch-mate.
 
 A lane holds the studies of one beam width in slots 0 to N-1 of shared tensors. The decoder steps all lanes at once, the
 search chooses each lane's tokens; a freed slot is filled by the last study. Whatever raises fails the studies concerned
@@ -15,64 +16,25 @@ import logging
 import math
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from app.inference.beam_search import Sequence
 from app.inference.decoder import Decoder
-from app.inference.encoder import MAX_IMAGES, Encoding, StudyEncoder
+from app.inference.encoder import Encoding, StudyEncoder
+from app.inference.encoding_thread import EncodedStudies, EncodingThread
+from app.inference.errors import EngineStoppedError, GenerationError
 from app.inference.lane import Generation, Lane, Study
+from app.inference.lane_graphs import STEPS, LaneGraphs
+from app.inference.observer import Observer, Silent
 from app.inference.options import MAX_BEAMS, DecodingOptions
+from app.inference.study_queue import StudyQueue
 
 logger = logging.getLogger(__name__)
-
-
-class EngineFullError(Exception):
-    """The queue is full. `retry_after` seconds from now there should be room, at the rate measured."""
-
-    def __init__(self, retry_after: float) -> None:
-        super().__init__("the queue is full")
-        self.retry_after = retry_after
-
-
-class EngineStoppedError(Exception):
-    """The engine is stopping, stopped or has failed."""
-
-
-class DeadlineExceededError(Exception):
-    """The study's deadline passed before its report was done."""
-
-
-class GenerationError(Exception):
-    """This study could not be generated; others are not concerned."""
-
-
-class Observer(Protocol):
-    """Whoever counts what the engine does. Called on the engine's thread: must be quick and must not raise."""
-
-    def queued(self, depth: int) -> None: ...
-    def admitted(self, wait_seconds: float) -> None: ...
-    def step(self, rows: int) -> None: ...
-    def active(self, rows: int) -> None: ...
-    def generated(self, tokens: int) -> None: ...
-    def stage(self, name: str, seconds: float) -> None: ...
-    def encoded(self, tags: list[object], seconds: float) -> None: ...
-
-
-class _Silent:
-    def queued(self, depth: int) -> None: ...
-    def admitted(self, wait_seconds: float) -> None: ...
-    def step(self, rows: int) -> None: ...
-    def active(self, rows: int) -> None: ...
-    def generated(self, tokens: int) -> None: ...
-    def stage(self, name: str, seconds: float) -> None: ...
-    def encoded(self, tags: list[object], seconds: float) -> None: ...
 
 
 class Engine:
@@ -87,26 +49,26 @@ class Engine:
         max_rows: int = 64,
         max_queue: int = 64,
         observer: Observer | None = None,
+        graphs: LaneGraphs | None = None,
         refuse: Callable[[Encoding], Exception | None] = lambda encoding: None,
     ) -> None:
-        """`max_rows` beams in flight over all studies, `max_queue` studies waiting; `refuse` says of a study that was
-        encoded why no report is to be written of it."""
+        """`max_rows` beams in flight over all studies, `max_queue` studies waiting. With `graphs` lanes are stepped by
+        these, each by itself; `refuse` says of a study that was encoded why no report is to be written of it."""
         if max_rows < MAX_BEAMS:
             raise ValueError(f"max_rows must be at least {MAX_BEAMS}")
         self.max_rows = max_rows
-        self.max_queue = max_queue
         self._encoder = encoder
         self._decoder = decoder
+        self._graphs = graphs
         self._max_new_tokens = max_new_tokens
-        self._observer: Observer = observer or _Silent()
+        self._observer: Observer = observer or Silent()
         self._refuse = refuse
         self._lanes: dict[int, Lane] = {}
-        self._queue: deque[Study] = deque()
+        self._queue = StudyQueue(max_queue)
         self._wake = threading.Condition()
+        self._encoding_thread = EncodingThread(encoder, decoder, self._notify)
         self._stopping = False
         self._drain_until = math.inf
-        self._seconds_per_study = 1.0
-        self._last_finish = 0.0
         self._turn_began = math.inf
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
@@ -128,8 +90,8 @@ class Engine:
 
     @property
     def turn_seconds(self) -> float:
-        """How long the turn at work has lasted; 0 while idle. A turn is one step: many seconds of it mean trouble."""
-        return max(0.0, time.monotonic() - self._turn_began)
+        """How long the turn or the encoding at work has lasted; 0 while idle: many seconds of it mean trouble."""
+        return max(0.0, time.monotonic() - min(self._turn_began, self._encoding_thread.began))
 
     def submit(
         self, views: Future[Tensor], options: DecodingOptions, deadline: float | None = None, tag: object = None
@@ -144,9 +106,7 @@ class Engine:
         with self._wake:
             if not self.alive:
                 raise EngineStoppedError("the engine does not take studies")
-            if len(self._queue) >= self.max_queue:
-                raise EngineFullError(self.retry_after())
-            self._queue.append(study)
+            self._queue.add(study)
             self._observer.queued(len(self._queue))
             self._wake.notify()  # its deadline may be the next
         views.add_done_callback(partial(self._prepared, study))
@@ -155,7 +115,7 @@ class Engine:
 
     def retry_after(self) -> float:
         """Seconds until the queue of now is worked off, at the rate of late."""
-        return (len(self._queue) + 1) * self._seconds_per_study
+        return self._queue.retry_after()
 
     def close(self, drain_seconds: float = 0.0) -> None:
         """Takes no more studies, finishes those it has within `drain_seconds`, fails the rest, ends the thread."""
@@ -185,101 +145,68 @@ class Engine:
             logger.exception("the engine failed")
         finally:
             self._stopping = True
+            self._encoding_thread.close()
             self._fail_all(EngineStoppedError("the engine stopped"))
 
     def _turn(self) -> bool:
         self._turn_began = math.inf
         with self._wake:
             while not self._has_work() and time.monotonic() < self._drain_until:
-                if self._stopping and not self._queue:
+                if self._stopping and not self._queue and not self._encoding_thread.studies:
                     return False
                 self._wake.wait(self._patience())
             if time.monotonic() >= self._drain_until:
                 return False
-            admitted = self._take()
+            taken = self._take()
             self._turn_began = time.monotonic()
         self._drop_gone()
-        if admitted:
-            self._encode(admitted)
+        if taken:
+            self._encoding_thread.start(taken)
+        if self._encoding_thread.ready:
+            self._admit(self._encoding_thread.take())
         if lanes := [lane for lane in self._lanes.values() if lane.studies]:
             self._step(lanes)
         self._observer.active(self.active_rows)
         return True
 
     def _has_work(self) -> bool:
-        now = time.monotonic()
-        return any(lane.studies for lane in self._lanes.values()) or any(
-            study.views.done() or self._gone(study, now) for study in self._queue
-        )
+        if self._encoding_thread.ready or any(lane.studies for lane in self._lanes.values()):
+            return True
+        return self._queue.has_work(encoder_free=not self._encoding_thread.studies)
 
     def _patience(self) -> float | None:
         """Seconds until the next deadline of a study whose images are still being prepared."""
-        deadlines = [study.deadline for study in self._queue if study.deadline is not None]
-        if self._stopping:
-            deadlines.append(self._drain_until)
+        deadlines = [*self._queue.deadlines(), *([self._drain_until] if self._stopping else [])]
         return max(0.0, min(deadlines) - time.monotonic()) + 1e-3 if deadlines else None
 
     def _take(self) -> list[Study]:
-        """Studies that fit the free rows, first come first served among those whose images are ready.
-
-        No more images at once than are encoded together: whoever is in flight waits for them.
-        """
-        now = time.monotonic()
-        free, images = self.max_rows - self.active_rows, MAX_IMAGES
-        taken: list[Study] = []
-        waiting: deque[Study] = deque()
-        for study in self._queue:
-            if self._gone(study, now):
-                continue
-            ready = study.views.done()
-            if ready and images > 0 and study.options.num_beams <= free:
-                free -= study.options.num_beams
-                images -= 1 if study.views.exception() else len(study.views.result())
-                study.admitted_at = now
-                taken.append(study)
-            else:
-                # A study that does not fit holds back those behind it, or a wide one would wait for ever.
-                if ready:
-                    free = 0
-                waiting.append(study)
-        self._queue = waiting
-        self._observer.queued(len(waiting))
+        """Studies that fit the free rows: one batch at a time, of about as many images as are encoded together."""
+        images = 0 if self._encoding_thread.studies else self._encoder.max_images
+        taken = self._queue.take(self.max_rows - self.active_rows, images)
+        self._observer.queued(len(self._queue))
         return taken
-
-    def _gone(self, study: Study, now: float) -> bool:
-        """Whether nobody waits for it any more; answers the one who waited too long."""
-        if study.deadline is not None and now > study.deadline:
-            study.fail(DeadlineExceededError("the deadline passed"))
-        return study.future.done()
 
     def _drop_gone(self) -> None:
         now = time.monotonic()
         for lane in self._lanes.values():
-            for slot in range(len(lane.studies) - 1, -1, -1):
-                if self._gone(lane.studies[slot], now):
-                    lane.release(slot)
+            if gone := [slot for slot, study in enumerate(lane.studies) if study.gone(now)]:
+                lane.release(gone)
         self._observer.active(self.active_rows)
 
-    def _encode(self, studies: list[Study]) -> None:
-        """Encodes studies together; when that fails, one by one, so that a bad study fails alone."""
-        try:
-            encoded, constants = self._encoder([study.views.result() for study in studies])
-            kept = self._decoder.prepare(constants)
-        except Exception as error:
-            if len(studies) > 1:
-                for study in studies:
-                    self._encode([study])
-            else:
-                logger.warning("a study could not be encoded: %s", type(error).__name__)
-                studies[0].fail(GenerationError("the study could not be encoded"))
+    def _admit(self, found: EncodedStudies | Study | None) -> None:
+        """Gives encoded studies their slots, but for those of which no report is to be written."""
+        if isinstance(found, Study):
+            found.fail(GenerationError("the study could not be encoded"))
+        if not isinstance(found, EncodedStudies):
+            logger.warning("%s could not be encoded", "a study" if found else "studies together")
             return
-        now = time.monotonic()
-        seconds = now - studies[0].admitted_at
-        self._observer.stage("encode", seconds)
-        self._observer.encoded([study.tag for study in studies], seconds)
-        for i, study in enumerate(studies):
-            study.encoded_at = now
-            study.encoding = encoded[i]
+        self._observer.stage("encode", found.seconds)
+        self._observer.encoded([study.tag for study in found.studies], found.seconds)
+        for i, study in enumerate(found.studies):
+            if study.gone(time.monotonic()):
+                continue
+            study.encoded_at = found.finished_at
+            study.encoding = found.encodings[i]
             self._observer.admitted(study.waited)
             if not all(map(math.isfinite, study.encoding.finding_logits)):
                 study.fail(GenerationError("the network gave no number"))
@@ -288,8 +215,8 @@ class Engine:
                 study.fail(refusal)
                 continue
             try:
-                own = [constant[i] for constant in kept]
-                self._lane_with_room(study.options.num_beams, own).admit(study, own)
+                constants = [constant[i] for constant in found.constants]
+                self._lane_with_room(study.options.num_beams, constants).admit(study, constants)
             except Exception as error:  # no memory for a larger lane
                 logger.warning("a study could not be admitted: %s", type(error).__name__)
                 study.fail(GenerationError("the report could not be generated"))
@@ -299,7 +226,8 @@ class Engine:
         lane = self._lanes.get(beams)
         if lane is not None and len(lane.studies) < lane.capacity:
             return lane
-        capacity = min(self.max_rows // beams, 2 * lane.capacity if lane else 4)
+        first = self.max_rows if self._graphs else 4  # what is recorded stays where it is
+        capacity = min(self.max_rows // beams, 2 * lane.capacity if lane else first)
         grown = Lane(self._decoder, beams, capacity, self._max_new_tokens, constants)
         if lane is not None:
             grown.adopt(lane)
@@ -307,10 +235,14 @@ class Engine:
         return grown
 
     def _step(self, lanes: list[Lane]) -> None:
-        """One beam step for all lanes; when that fails, lane by lane, so that a bad one fails alone."""
+        """A step for all lanes; when that fails, lane by lane, so that a bad one fails alone."""
         started = time.monotonic()
         try:
-            logits = self._decoder.step([lane.inputs() for lane in lanes])
+            if self._graphs is None:
+                logits = self._decoder.step([lane.inputs() for lane in lanes])
+                advances = [partial(lane.advance, own) for lane, own in zip(lanes, logits, strict=True)]
+            else:
+                advances = [partial(self._replay, lane) for lane in lanes]
         except Exception as error:
             if len(lanes) > 1:
                 for lane in lanes:
@@ -319,42 +251,50 @@ class Engine:
                 self._fail_lane(lanes[0], error)
             return
         self._observer.step(sum(lane.rows for lane in lanes))
-        for lane, lane_logits in zip(lanes, logits, strict=True):
+        for lane, advance in zip(lanes, advances, strict=True):
             try:
-                finished, broken = lane.advance(lane_logits)
+                advance()
+                self._harvest(lane)  # a GPU reports what failed only when it is asked
             except Exception as error:
                 self._fail_lane(lane, error)
-                continue
-            for slot in finished:
-                self._finish(lane.studies[slot], lane.search.sequences(slot))
-            for slot in sorted(finished + broken, reverse=True):
-                self._end(lane, slot, "the network gave no number")
         self._observer.stage("step", time.monotonic() - started)
+
+    def _replay(self, lane: Lane) -> None:
+        assert self._graphs  # noqa: S101 (narrows the type)
+        for _ in range(STEPS):
+            self._graphs.step(lane)
+
+    def _harvest(self, lane: Lane) -> None:
+        over, broken = lane.search.outcome()
+        for slot in over:
+            if slot not in broken:
+                self._finish(lane.studies[slot], lane.search.sequences(slot))
+        for slot in broken:
+            lane.clean(slot)
+        self._end(lane, {*over, *broken}, "the network gave no number")
 
     def _fail_lane(self, lane: Lane, error: Exception) -> None:
         logger.warning("a step of %d studies failed: %s", len(lane.studies), type(error).__name__)
-        for slot in range(len(lane.studies) - 1, -1, -1):
-            self._end(lane, slot, "the report could not be generated")
+        self._end(lane, set(range(len(lane.studies))), "the report could not be generated")
 
-    def _end(self, lane: Lane, slot: int, otherwise: str) -> None:
-        """Frees a slot; if its study was not answered, it fails with what `otherwise` says."""
-        lane.studies[slot].fail(GenerationError(otherwise))
-        lane.release(slot)
+    def _end(self, lane: Lane, slots: set[int], otherwise: str) -> None:
+        """Frees slots; studies that were not answered fail with what `otherwise` says."""
+        if slots:
+            for slot in slots:
+                lane.studies[slot].fail(GenerationError(otherwise))
+            lane.release(slots)
 
     def _finish(self, study: Study, sequences: list[Sequence]) -> None:
         now = time.monotonic()
         generation = study.answer(sequences, now)
-        # The rate is of finishes while busy: a pause before this study was queued says nothing about it.
-        since = max(self._last_finish, study.queued_at)
-        self._seconds_per_study += 0.1 * (now - since - self._seconds_per_study)
-        self._last_finish = now
+        self._queue.finished(study, now)
         self._observer.generated(len(sequences[0].ids))
         self._observer.stage("generate", generation.generate_seconds)
 
     def _fail_all(self, error: Exception) -> None:
         with self._wake:
-            studies: Iterable[Study] = [*self._queue, *(s for lane in self._lanes.values() for s in lane.studies)]
-            self._queue.clear()
+            flying = (study for lane in self._lanes.values() for study in lane.studies)
+            studies = [*self._queue.clear(), *self._encoding_thread.studies, *flying]
             self._lanes.clear()
         for study in studies:
             study.fail(error)

@@ -20,13 +20,17 @@ from torch import Tensor
 from app.inference.abstention import doubts
 from app.inference.acceptance import Acceptance, Mode, sigmoid
 from app.inference.beam_search import Sequence as TokenSequence
-from app.inference.checkpoint import Checkpoint, compare_self_test, load_checkpoint, run_self_test
+from app.inference.checkpoint import Checkpoint, compare_self_test, disable_fusers, load_checkpoint, run_self_test
 from app.inference.contradictions import contradictions
+from app.inference.cuda_graphs import CudaRecorder
 from app.inference.decoder import ArchiveDecoder, Decoder, PackedDecoder
 from app.inference.encoder import Encoding, OpenVinoEncode, StudyEncoder, make_encode
-from app.inference.engine import Engine, GenerationError, Observer
+from app.inference.engine import Engine
+from app.inference.errors import GenerationError
 from app.inference.heatmaps import make_heatmaps
 from app.inference.lane import Generation
+from app.inference.lane_graphs import LaneGraphs
+from app.inference.observer import Observer
 from app.inference.options import DecodingOptions, InvalidOptionError
 from app.inference.sentences import sentences_of
 from app.inference.tokenizer import EOS
@@ -68,9 +72,10 @@ class Generator:
         max_queue: int = 64,
         observer: Observer | None = None,
         acceptance: Mode = "refuse",
+        cuda_graphs: bool = True,
     ) -> None:
         """`threads` for torch in this process; None leaves it as it is. `acceptance` is what becomes of a study with an
-        image that is no chest radiograph.
+        image that is no chest radiograph. `cuda_graphs` False launches every kernel by itself, for comparison.
 
         Raises `UnsupportedDeviceError`, and `CheckpointError` when the self-test fails on the device."""
         if threads:
@@ -87,6 +92,7 @@ class Generator:
         self._tokenizer = checkpoint.tokenizer
         self._module = checkpoint.module.to(self.device)
         if self.device.type != "cpu":
+            settle(self.device)
             compare_self_test(run_self_test(self._module, self.device), self.manifest["self_test"], tolerance=1e-2)
         self._preprocessing = ThreadPoolExecutor(PREPROCESS_THREADS, thread_name_prefix="preprocess")
         self._answering = ThreadPoolExecutor(1, thread_name_prefix="answer")
@@ -94,6 +100,9 @@ class Generator:
         decoder = make_decoder(self._module, self.precision)
         if isinstance(decoder, ArchiveDecoder) and not isinstance(encode, OpenVinoEncode):
             self.precision = "exact"  # nothing runs faster than that here
+        self._graphs: LaneGraphs | None = None
+        if cuda_graphs and self.device.type == "cuda" and isinstance(decoder, PackedDecoder):
+            self._graphs = LaneGraphs(decoder, CudaRecorder(self.device))
         self._encoder = StudyEncoder(self._module, encode, max_views=self.limits.max_views, device=self.device)
         self._acceptance = Acceptance(self.manifest, acceptance)
         self._warm = self._warming = False
@@ -104,6 +113,7 @@ class Generator:
             max_rows=max_rows,
             max_queue=max_queue,
             observer=observer,
+            graphs=self._graphs,
             refuse=self._refusal,
         )
 
@@ -143,19 +153,23 @@ class Generator:
 
     def warm_up(self) -> None:
         """Encodes batches of every size and runs studies of one and several views and widths, so that the first request
-        finds everything compiled. Until it is done no study is refused: its own are no radiographs."""
+        finds everything compiled. Once warm it runs the studies only: the encoder is the engine's then. Until it is
+        done no study is refused: its own are no radiographs."""
+        image = np.zeros((64, 80), np.uint8)
+        image[16:48, 20:60] = 200
         self._warming = True
         try:
-            self._run_own_studies()
+            if not self._warm:
+                with torch.inference_mode():
+                    self._encoder.warm_up(self.manifest["image_size"])
+            self._try_out(image)
+            if self._graphs and not self._warm:
+                self._record(image)
         finally:
             self._warming = False
         self._warm = True
 
-    def _run_own_studies(self) -> None:
-        with torch.inference_mode():
-            self._encoder.warm_up(self.manifest["image_size"])
-        image = np.zeros((64, 80), np.uint8)
-        image[16:48, 20:60] = 200
+    def _try_out(self, image: Image) -> None:
         tokens = min(8, self.limits.max_new_tokens)
         started: list[Future[Report]] = []
         for views, beams in 2 * ((1, 1), (2, self.default_options.num_beams), (self.limits.max_views, 4)):
@@ -165,6 +179,16 @@ class Generator:
             started.append(self.submit([image] * views, options, heatmaps=True))
         for future in started:
             future.result()
+
+    def _record(self, image: Image) -> None:
+        """Records the default width's steps of all lengths, for 1, 2, 4 … studies; other widths when they come."""
+        longest = self.limits.max_new_tokens
+        options = DecodingOptions(self.default_options.num_beams, min_new_tokens=longest, max_new_tokens=longest)
+        studies = 1
+        while studies <= min(self.limits.max_queue, self.limits.max_rows // options.num_beams):
+            for future in [self.submit([image], options) for _ in range(studies)]:
+                future.result()
+            studies *= 2
 
     def _refusal(self, encoding: Encoding) -> Exception | None:
         return None if self._warming else self._acceptance.refusal(encoding)
@@ -304,6 +328,14 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UnsupportedDeviceError(f"device {name!r}: only cpu and cuda are supported")
     return device
+
+
+def settle(device: torch.device) -> None:
+    """What a GPU needs of the whole process: float32 that is float32, and nothing compiled anew for every shape."""
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.enable_cudnn_sdp(False)
+        disable_fusers()
 
 
 def choose_precision(name: str, device: torch.device) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from app.inference.beam_search import BeamLane, Sequence
+from app.inference.beam_search import BeamLane, Sequence, move
 from app.inference.decoder import Decoder, LaneStep
 from app.inference.encoder import Encoding
+from app.inference.errors import DeadlineExceededError
 from app.inference.options import DecodingOptions
 
 
@@ -48,6 +49,12 @@ class Study:
     def waited(self) -> float:
         """Seconds between images that were ready and rows that were free."""
         return max(0.0, self.admitted_at - self.ready_at)
+
+    def gone(self, now: float) -> bool:
+        """Whether nobody waits for it any more; answers the one who waited too long."""
+        if self.deadline is not None and now > self.deadline:
+            self.fail(DeadlineExceededError("the deadline passed"))
+        return self.future.done()
 
     def answer(self, sequences: list[Sequence], now: float) -> Generation:
         """Answers with what was found. The study must have been encoded."""
@@ -101,24 +108,33 @@ class Lane:
             table[slot] = row
         self.studies.append(study)
 
-    def release(self, slot: int) -> None:
-        """Frees a slot; the last study moves into it, in every tensor."""
-        last = self.search.remove(slot)
-        for table in self._constants + self._state:
-            if slot != last:
-                table[slot] = table[last]
-        self.studies[slot] = self.studies[last]
-        self.studies.pop()
+    def release(self, slots: Iterable[int]) -> None:
+        """Frees slots; the last studies move into them, in every tensor."""
+        kept = list(range(len(self.studies)))
+        for slot in sorted(slots, reverse=True):
+            kept[slot] = kept[-1]
+            kept.pop()
+        self.search.keep(kept)
+        move(self._constants + self._state, kept)
+        self.studies = [self.studies[slot] for slot in kept]
 
-    def inputs(self) -> LaneStep:
-        """The next step's input."""
-        n = len(self.studies)
-        tokens, positions, ancestors = self.search.inputs()
+    def clean(self, slot: int) -> None:
+        """Forgets a slot's state: a cache that holds what is not a number would give it to the next study."""
+        for table in self._state:
+            table[slot] = 0
+
+    def inputs(self, slots: int | None = None) -> LaneStep:
+        """The next step's input; of the first `slots` slots rather than of those taken."""
+        n = slots or len(self.studies)
+        tokens, positions, ancestors = self.search.inputs(slots)
         return LaneStep(tokens, positions, ancestors, [c[:n] for c in self._constants], [s[:n] for s in self._state])
 
-    def advance(self, logits: Tensor) -> tuple[list[int], list[int]]:
-        """One step of the search with `logits` f32[N,K,V]: slots that are finished, and slots without a number."""
-        broken = torch.isnan(logits).flatten(1).any(1)
-        finished = self.search.advance(logits)
-        bad = broken.nonzero()[:, 0].tolist()
-        return [slot for slot in finished if slot not in bad], bad
+    def advance(self, logits: Tensor) -> None:
+        """One step of the search with `logits` f32[N,K,V]; what came of it is `search.outcome`."""
+        self.search.choose(logits)
+        self.search.steps += 1
+
+    @property
+    def tables(self) -> list[Tensor]:
+        """What a step writes, but for keys and values: places of the cache taken in vain are free again."""
+        return [*self.search.tables, *self._state[1:]]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from app.inference.checkpoint import load_checkpoint
-from app.inference.cuda_graphs import GraphedDecoder
-from app.inference.decoder import ArchiveDecoder, LaneStep, PackedDecoder
+from app.inference.decoder import ArchiveDecoder, LaneStep, PackedDecoder, PackedLinear
+from app.inference.lane import Lane, Study
+from app.inference.lane_graphs import STEPS, LaneGraphs
+from app.inference.options import DecodingOptions
 
 LENGTH = 12
 
@@ -66,13 +71,13 @@ def test_lanes_stepped_together_get_what_the_archive_gives_each(
 
 
 @torch.inference_mode()
-def test_recorded_steps_give_what_plain_ones_give(tiny_checkpoint: Path) -> None:
-    """Fixed inputs, lengths in blocks and places undone after recording: the logits stay the same.
+def test_recorded_steps_write_what_plain_ones_write(tiny_checkpoint: Path) -> None:
+    """Slots stepped in vain, lengths in blocks, several steps at a time, what recording did undone: the same sequences.
 
     The recorder here takes the steps again as a GPU would; recording itself needs one.
     """
     checkpoint = load_checkpoint(tiny_checkpoint)
-    plain = PackedDecoder(checkpoint.module, torch.float32)
+    decoder = PackedDecoder(checkpoint.module, torch.float32)
     recordings = 0
 
     def record(work: Callable[[], None]) -> Callable[[], None]:
@@ -81,16 +86,77 @@ def test_recorded_steps_give_what_plain_ones_give(tiny_checkpoint: Path) -> None
         work()
         return work
 
-    recorded = GraphedDecoder(plain, record)
+    graphs = LaneGraphs(decoder, record)
     size = checkpoint.manifest["image_size"]
-    views = torch.rand(8, 1, size, size, generator=torch.Generator().manual_seed(0))
-    parts = [part.unflatten(0, (2, 4)) for part in checkpoint.module.encode(views)[:3]]
-    constants = plain.prepare(checkpoint.module.begin(*parts, torch.ones(2, 4, dtype=torch.bool))[1])
-    states = plain.allocate(2, 3, LENGTH), recorded.allocate(2, 3, LENGTH)
-    for step in lane_inputs(3, 2, len(checkpoint.tokenizer), 0):
-        (expected,), (found,) = (
-            decoder.step([LaneStep(*step, constants, state)])
-            for decoder, state in zip((plain, recorded), states, strict=True)
-        )
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    assert recordings == 1
+    views = torch.rand(12, 1, size, size, generator=torch.Generator().manual_seed(0))
+    parts = [part.unflatten(0, (3, 4)) for part in checkpoint.module.encode(views)[:3]]
+    constants = decoder.prepare(checkpoint.module.begin(*parts, torch.ones(3, 4, dtype=torch.bool))[1])
+    options = [DecodingOptions(num_beams=3, num_return_sequences=3, max_new_tokens=40, length_penalty=penalty)
+               for penalty in (0.0, 1.0, 2.0)]  # fmt: skip
+    found = []
+    for recorded in (False, True):
+        lane = Lane(decoder, 3, 5, 40, [constant[0] for constant in constants])
+        for i, chosen in enumerate(options):
+            study = Study(Future(), chosen, None, i, Future(), 0.0)
+            lane.admit(study, [constant[i] for constant in constants])
+        sequences = {}
+        while lane.studies:
+            if recorded:
+                for _ in range(STEPS):
+                    graphs.step(lane)
+            else:
+                lane.advance(decoder.step([lane.inputs()])[0])
+            over, broken = lane.search.outcome()
+            assert not broken
+            for slot in over:
+                sequences[lane.studies[slot].tag] = lane.search.sequences(slot)
+            lane.release(over)
+        found.append([sequences[i] for i in range(len(options))])
+    assert [[s.ids for s in study] for study in found[0]] == [[s.ids for s in study] for study in found[1]]
+    assert len({len(study[0].ids) for study in found[0]}) > 1
+    assert 1 < recordings <= 6
+
+
+@torch.inference_mode()
+def test_a_step_that_fails_on_its_way_can_be_taken_again(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine takes a failed step again, lane by lane: nothing of the first try is left in the cache."""
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    decoder = PackedDecoder(checkpoint.module, torch.float32)
+    size = checkpoint.manifest["image_size"]
+    parts = [part[None] for part in checkpoint.module.encode(torch.rand(4, 1, size, size))[:3]]
+    constants = decoder.prepare(checkpoint.module.begin(*parts, torch.ones(1, 4, dtype=torch.bool))[1])
+    states = [decoder.allocate(1, 3, LENGTH) for _ in "ab"]
+    for step in lane_inputs(3, 1, len(checkpoint.tokenizer), 0):
+        (expected,) = decoder.step([LaneStep(*step, constants, states[0])])
+        with monkeypatch.context() as patch:
+            patch.setattr(PackedLinear, "add", lambda *_: torch.ones(2) @ torch.ones(3))
+            with pytest.raises(RuntimeError):
+                decoder.step([LaneStep(*step, constants, states[1])])
+        (found,) = decoder.step([LaneStep(*step, constants, states[1])])
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_what_is_recorded_asks_nothing_of_a_gpu(tiny_checkpoint: Path, dtype: torch.dtype, beams: int) -> None:
+    """Tensors without data on a GPU that is not there: a question about values, or a second device, would raise."""
+    real = load_checkpoint(tiny_checkpoint).module
+    with FakeTensorMode():
+        weights = {name: torch.empty(p.shape, device="cuda") for name, p in real.decoder.named_parameters()}
+        transformer = SimpleNamespace(named_parameters=weights.items, layers=real.decoder.layers)
+        module = SimpleNamespace(decoder=transformer, forbidden=torch.empty(3, dtype=torch.long, device="cuda"))
+        decoder = PackedDecoder(module, dtype)  # type: ignore[arg-type]  # stands in for a module
+        layers, width = len(list(real.decoder.layers.children())), weights["embedding.weight"].shape[1]
+        keys_values = torch.empty(3, layers, 2, 17, width, device="cuda")
+        constants = decoder.prepare([keys_values, torch.empty(3, 17, dtype=torch.bool, device="cuda")])
+        lane = Lane(decoder, beams, 8, 40, [constant[0] for constant in constants])
+        graphs = LaneGraphs(decoder, lambda work: (work(), work)[1])  # type: ignore[func-returns-value]
+        for i in range(3):
+            options = DecodingOptions(num_beams=beams, min_new_tokens=3, max_new_tokens=40)
+            lane.admit(Study(Future(), options, None, i, Future(), 0.0), [constant[i] for constant in constants])
+        graphs.step(lane)
+        lane.release([0])
+        graphs.step(lane)

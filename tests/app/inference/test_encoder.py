@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from app.inference.checkpoint import Checkpoint, frozen_encode, load_checkpoint
-from app.inference.encoder import MAX_IMAGES, Encode, OpenVinoEncode, StudyEncoder, make_encode
+from app.inference.encoder import MAX_IMAGES, Encode, OpenVinoEncode, RecordedEncode, StudyEncoder, make_encode
 
 CPU = torch.device("cpu")
 
@@ -48,6 +49,21 @@ def test_openvino_encodes_as_the_archive_does(checkpoint: Checkpoint, bfloat16: 
     """In float32 but for rounding; in bfloat16 within its precision."""
     pytest.importorskip("openvino", reason='needs the extra "openvino"')
     assert worst(OpenVinoEncode(frozen_encode(checkpoint.module), bfloat16=bfloat16), checkpoint) < tolerance
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.4)])
+def test_recorded_encoding_gives_what_the_archive_gives(
+    checkpoint: Checkpoint, dtype: torch.dtype, tolerance: float
+) -> None:
+    """Replayed on other images than it was recorded with. The recorder here does the work again as a GPU would."""
+
+    def record(work: Callable[[], None]) -> Callable[[], None]:
+        work()
+        return work
+
+    encode = RecordedEncode(checkpoint.module, dtype, record)
+    encode(pictures(5, checkpoint, seed=1))
+    assert worst(encode, checkpoint) < tolerance
 
 
 def test_without_openvino_the_frozen_graph_runs(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,8 @@ from app.inference.beam_search import BeamLane
 from app.inference.checkpoint import load_checkpoint
 from app.inference.decoder import ArchiveDecoder
 from app.inference.encoder import StudyEncoder
-from app.inference.engine import DeadlineExceededError, Engine, EngineFullError, EngineStoppedError, GenerationError
+from app.inference.engine import Engine
+from app.inference.errors import DeadlineExceededError, EngineFullError, EngineStoppedError, GenerationError
 from app.inference.generator import Generator, UnsupportedDeviceError
 from app.inference.options import DecodingOptions, InvalidOptionError
 from app.report import Report
@@ -84,11 +85,14 @@ class Slow:
         self.module, self.seconds = module, seconds
         self.fail_encode = self.fail_step = self.nan = None
         self.steps = 0
+        self.encoding: threading.Event | None = None  # encoding waits for it
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.module, name)
 
     def encode(self, views: torch.Tensor) -> Any:
+        if self.encoding:
+            self.encoding.wait(10)
         if self.fail_encode and bool((views > 90).any()):
             raise self.fail_encode
         return self.module.encode(views)
@@ -190,6 +194,19 @@ def test_a_study_that_cannot_be_encoded_fails_alone(slow: Slow) -> None:
     engine.close()
 
 
+def test_nobody_in_flight_waits_for_others_to_be_encoded(engine: Engine, slow: Slow) -> None:
+    """Encoding goes on beside the steps; the engine says how long it has been at it."""
+    flying = engine.submit(views(), LONG)
+    time.sleep(0.05)
+    slow.encoding = threading.Event()
+    held = engine.submit(views(), LONG)
+    assert flying.result(10).sequences
+    assert not held.done()
+    assert engine.turn_seconds > 0.05
+    slow.encoding.set()
+    assert held.result(10).sequences
+
+
 def test_images_that_fail_to_prepare_fail_their_study_alone(engine: Engine) -> None:
     """An error in preprocessing answers one future."""
     broken: Future[torch.Tensor] = Future()
@@ -248,14 +265,14 @@ def test_no_memory_beside_the_network_fails_its_study_alone(slow: Slow, where: s
 def test_a_search_that_raises_fails_its_lane_alone(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
     """Choosing tokens may run out of memory, too."""
     engine = make_engine(slow)
-    advance = BeamLane.advance
+    choose = BeamLane.choose
 
-    def only_wide(lane: BeamLane, logits: torch.Tensor) -> list[int]:
+    def only_wide(lane: BeamLane, logits: torch.Tensor) -> None:
         if lane.beams == 2:
             raise MemoryError
-        return advance(lane, logits)
+        choose(lane, logits)
 
-    monkeypatch.setattr(BeamLane, "advance", only_wide)
+    monkeypatch.setattr(BeamLane, "choose", only_wide)
     bad = engine.submit(views(), DecodingOptions(num_beams=2, max_new_tokens=30))
     good = engine.submit(views(), LONG)
     with pytest.raises(GenerationError):
@@ -323,6 +340,16 @@ def test_the_shortest_queue_warms_up(tiny_checkpoint: Path) -> None:
     generator.warm_up()
     assert generator.ready
     generator.close()
+
+
+def test_warming_up_again_leaves_the_encoder_to_the_engine(generator: Generator) -> None:
+    """The watchdog tries studies while others may be in flight: two threads in one encoder could exchange images."""
+    generator.warm_up()
+    threads = []
+    encode = generator._encoder._encode
+    generator._encoder._encode = lambda images: (threads.append(threading.current_thread().name), encode(images))[1]
+    generator.warm_up()
+    assert {name.partition("_")[0] for name in threads} == {"encode"}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from torch import Tensor
 from app.inference.checkpoint import load_checkpoint
 from app.inference.decoder import ArchiveDecoder, Decoder, LaneStep, PackedDecoder
 from app.inference.encoder import StudyEncoder, make_encode
-from app.inference.engine import DeadlineExceededError, Engine, EngineFullError
+from app.inference.engine import Engine
+from app.inference.errors import DeadlineExceededError, EngineFullError
 from app.inference.lane import Generation
 from app.inference.options import DecodingOptions
 

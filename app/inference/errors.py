@@ -1,0 +1,23 @@
+"""What a study gets instead of a report."""
+
+from __future__ import annotations
+
+
+class EngineFullError(Exception):
+    """The queue is full. `retry_after` seconds from now there should be room, at the rate measured."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("the queue is full")
+        self.retry_after = retry_after
+
+
+class EngineStoppedError(Exception):
+    """The engine is stopping, stopped or has failed."""
+
+
+class DeadlineExceededError(Exception):
+    """The study's deadline passed before its report was done."""
+
+
+class GenerationError(Exception):
+    """This study could not be generated; others are not concerned."""
