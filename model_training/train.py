@@ -23,6 +23,7 @@ from model_training.export import git_commit
 from model_training.model.build import build_model
 from model_training.predictions import taught
 from model_training.training.interruption import InterruptedRunError
+from model_training.training.memory import keep_freed_memory
 from model_training.training.processes import Processes, joined_processes
 from model_training.training.trainer import DivergedError, Trainer
 
@@ -48,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Trains, or goes on training, and leaves the best state in `<out>`."""
     with joined_processes() as processes:
+        if processes.device.type == "cpu":
+            keep_freed_memory()
         try:
             trainer = prepare(args, processes)
         except (ConfigError, run_state.RunError, OSError, ValueError, ImportError) as error:

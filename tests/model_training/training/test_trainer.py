@@ -102,7 +102,7 @@ def test_pieces_make_the_same_step_as_the_whole(bench: Bench, small_config: Conf
     entries = whole.fit(), pieces.fit()
     assert entries[0]["train"] == pytest.approx(entries[1]["train"], rel=1e-4)
     for ours, theirs in zip(whole.model.parameters(), pieces.model.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=3e-4)  # Adam divides small gradients by themselves
 
 
 def test_too_few_studies_for_the_pieces_is_an_error(bench: Bench, small_config: Config, tmp_path: Path) -> None:
