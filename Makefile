@@ -61,7 +61,8 @@ train-reference: setup
 	  --set training.start_from=$(REFERENCE)/teacher-$(BEST) \
 	  --set 'training.teachers=[$(foreach seed,$(TEACHERS),"$(REFERENCE)/teacher-$(seed)",)]')
 	$(BIN)/python -m model_training calibrate --run $(REFERENCE) --data $(DATA) --cache $(REFERENCE)/cache
-	@if [ ! $(REFERENCE)/intake.pt -nt $(REFERENCE)/training.pt ]; then $(BIN)/python -m model_training intake --run $(REFERENCE) --data $(DATA); fi
+	@if [ ! $(REFERENCE)/intake.pt -nt $(REFERENCE)/training.pt ]; then \
+	  $(BIN)/python -m model_training intake --run $(REFERENCE) --data $(DATA) --films 250 --phantoms 160 --negatives 80; fi
 	$(BIN)/python -m model_training export --run $(REFERENCE) --out $(REFERENCE)/xray-report-reference.pt
 	$(BIN)/python -m model_training evaluate $(REFERENCE)/xray-report-reference.pt --data $(DATA) --out $(REFERENCE)/evaluation \
 	  --films hannover=$(DATA)/hannover --films indiana=$(XRAY_REPORT_DATA)/iu_xray/images --others ood=$(XRAY_REPORT_DATA)/ood

@@ -2,7 +2,7 @@
 
 Written to `<run>/calibration.json`, which `export` takes into the checkpoint: for each finding the temperature of its
 probability; the probabilities from which on it is stated and below which it may be denied; and the rule by which a
-report is called uncertain. Where a collection was gathered from several sources, each counts the same.
+report is called uncertain.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def fit(output: HeadOutput, sources: list[str | None]) -> Fitted:
     """Fits everything to validation studies, each source counting the same.
 
     Calibrated probabilities can be compared, so one threshold serves all findings: that of the highest micro-F1 over
-    all decisions. A finding may be denied below the greatest probability at which, in every source, no more than
-    `DENIAL_ERROR` of the denied findings were there. A report is uncertain when its expected gain is among the least
+    all decisions. A finding may be denied below the greatest probability at which no more than `DENIAL_ERROR` of the
+    denied ones were there, all decisions counting the same. A report is uncertain when its expected gain is among the least
     1 - `COVERAGE`.
     """
     names, members = np.unique([source or "" for source in sources], return_inverse=True)
@@ -56,7 +56,7 @@ def fit(output: HeadOutput, sources: list[str | None]) -> Fitted:
     parts = [(probabilities[members == i], output.targets[members == i]) for i in range(len(names))]
     scores = np.mean([_micro_f1(*part) for part in parts], axis=0)
     threshold = float(CANDIDATES[np.argmax(scores)])
-    denied_below = min([threshold, *(_denied_below(*part) for part in parts)])
+    denied_below = min(threshold, _denied_below(probabilities, output.targets))
     balance = float(scores.max())
     gains = expected_gains(probabilities, probabilities >= threshold, balance)
     order = np.argsort(gains)
