@@ -42,12 +42,12 @@ class Fitted:
 
 
 def fit(output: HeadOutput, sources: list[str | None]) -> Fitted:
-    """Fits everything to validation studies, each source counting the same.
+    """Fits everything to validation studies.
 
     Calibrated probabilities can be compared, so one threshold serves all findings: that of the highest micro-F1 over
-    all decisions. A finding may be denied below the greatest probability at which no more than `DENIAL_ERROR` of the
-    denied ones were there, all decisions counting the same. A report is uncertain when its expected gain is among the least
-    1 - `COVERAGE`.
+    all decisions, each source counting the same. A finding may be denied below the greatest probability at which no
+    more than `DENIAL_ERROR` of the denied ones were there, all decisions counting the same. A report is uncertain when
+    its expected gain is among the least 1 - `COVERAGE`, sources again counting the same.
     """
     names, members = np.unique([source or "" for source in sources], return_inverse=True)
     weights = 1.0 / np.bincount(members, minlength=len(names))[members]
