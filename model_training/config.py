@@ -53,6 +53,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "training.save_minutes": (0, math.inf),
     "training.seed": (0, math.inf),
     "decoding.num_beams": (1, 8),
+    "decoding.repetition_penalty": (0.1, 10),
 }
 
 
@@ -174,6 +175,7 @@ class DecodingConfig:
 
     num_beams: int = 3
     length_penalty: float = 1.0
+    repetition_penalty: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ def export_model(
         "default_options": DecodingOptions(
             num_beams=config.decoding.num_beams,
             length_penalty=config.decoding.length_penalty,
+            repetition_penalty=config.decoding.repetition_penalty,
             max_new_tokens=config.model.max_new_tokens,
         ).as_dict(),
         "metrics": dict(metrics or {}),

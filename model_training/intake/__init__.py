@@ -26,6 +26,7 @@ PENALTY, VIEW_PENALTY = 1e-2, 1e-1
 # Share of the upright films of any one source that may be refused or warned of wrongly; of phantoms and spoilt ones,
 # some of which nobody would recognise.
 WRONG, WRONG_IF_SPOILT = 0.002, 0.02
+MISSED = 0.01  # share of the negatives that may be accepted
 
 # Log odds below which no film is called turned: few are sent so.
 TURNED_FROM = 1.0
@@ -76,12 +77,12 @@ def turn_margin(said: Tensor) -> Tensor:
 def choose_thresholds(said: Sequence[tuple[Group, Tensor]]) -> dict[str, float]:
     """The logits from which on an image is accepted, called inverted, or turned, by what was said of each group.
 
-    Accepted is what nearly all films of every source reach, or less: half way to what nearly no negative does.
+    Accepted is what all but `MISSED` of the negatives stay below, or less: what nearly all films of every source reach.
     """
     upright = [(logits, WRONG if group.real else WRONG_IF_SPOILT) for group, logits in said if group.upright]
     strange = torch.cat([logits[:, 0] for group, logits in said if not group.chest])
-    reached = min(float(logits[:, 0].quantile(wrong)) for logits, wrong in upright)
-    accepted = min(reached, (reached + float(strange.quantile(1 - WRONG))) / 2)
+    reached = min(float(logits[:, 0].quantile(WRONG)) for group, logits in said if group.upright and group.real)
+    accepted = min(reached, float(strange.quantile(1 - MISSED)))
     inverted = max(float(logits[:, 1].quantile(1 - wrong)) for logits, wrong in upright)
     turned = max(float(turn_margin(logits).quantile(1 - wrong)) for logits, wrong in upright)
     return {"chest": accepted, "inverted": max(0.0, inverted), "turned": max(TURNED_FROM, turned)}

@@ -57,6 +57,7 @@ def decoding_of(config: Config) -> DecodingOptions:
     return DecodingOptions(
         num_beams=config.decoding.num_beams,
         length_penalty=config.decoding.length_penalty,
+        repetition_penalty=config.decoding.repetition_penalty,
         max_new_tokens=config.model.max_new_tokens,
     )
 
