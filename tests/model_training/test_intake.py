@@ -54,10 +54,12 @@ def test_weights() -> None:
 
 
 def test_thresholds() -> None:
-    """The threshold lies below nearly all films, and half way to the negatives where there is room."""
+    """Of the negatives one in a hundred is accepted, or more where hardly any film would be left."""
     films, cats = group("films", 0), group("cats", 0, chest=False)
-    said = [(films, torch.linspace(4, 6, 101)[:, None].repeat(1, len(OUTPUTS))), (cats, torch.zeros(100, len(OUTPUTS)))]
-    assert 1.9 < choose_thresholds(said)["chest"] < 2.1
+    negatives = (cats, torch.linspace(0, 1, 101)[:, None].repeat(1, len(OUTPUTS)))
+    for least, threshold in ((4.0, 0.99), (0.5, 0.5)):
+        said = [(films, torch.linspace(least, 6, 1001)[:, None].repeat(1, len(OUTPUTS))), negatives]
+        assert choose_thresholds(said)["chest"] == pytest.approx(threshold, abs=0.02)
 
 
 def test_auroc() -> None:
