@@ -77,12 +77,14 @@ def turn_margin(said: Tensor) -> Tensor:
 def choose_thresholds(said: Sequence[tuple[Group, Tensor]]) -> dict[str, float]:
     """The logits from which on an image is accepted, called inverted, or turned, by what was said of each group.
 
-    Accepted is what all but `MISSED` of the negatives stay below, or less: what nearly all films of every source reach.
+    Accepted is half way between what all but a few upright films reach, spoilt ones and phantoms among them, and what
+    all but `MISSED` of the negatives stay below; never more than what nearly all films of every source reach.
     """
     upright = [(logits, WRONG if group.real else WRONG_IF_SPOILT) for group, logits in said if group.upright]
     strange = torch.cat([logits[:, 0] for group, logits in said if not group.chest])
-    reached = min(float(logits[:, 0].quantile(WRONG)) for group, logits in said if group.upright and group.real)
-    accepted = min(reached, float(strange.quantile(1 - MISSED)))
+    reached = min(float(logits[:, 0].quantile(wrong)) for logits, wrong in upright)
+    by_films = min(float(logits[:, 0].quantile(WRONG)) for group, logits in said if group.upright and group.real)
+    accepted = min(by_films, (reached + float(strange.quantile(1 - MISSED))) / 2)
     inverted = max(float(logits[:, 1].quantile(1 - wrong)) for logits, wrong in upright)
     turned = max(float(turn_margin(logits).quantile(1 - wrong)) for logits, wrong in upright)
     return {"chest": accepted, "inverted": max(0.0, inverted), "turned": max(TURNED_FROM, turned)}
