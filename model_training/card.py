@@ -150,7 +150,7 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
     for name, part in metrics.get("sources", {}).items():
         yield f"### {name}"
         yield table({"finding head": {"studies": part["studies"], **part["head"]}}, HEAD)
-        if part["findings"]:
+        if part.get("findings"):
             yield table(part["findings"], AREAS)
         if part["text"]:
             yield table({system: beside_bounds(row) for system, row in part["text"].items()}, TEXT_OF_LABELS)

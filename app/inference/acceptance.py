@@ -67,7 +67,7 @@ class Acceptance:
         if most - upright >= self._thresholds["turned"]:
             degrees = (90, 180, 270)[turned.index(most)]
             warnings.append(
-                f"Image {number} looks turned by {degrees} degrees anticlockwise (probability "
+                f"Image {number} looks turned, likely by {degrees} degrees anticlockwise (probability "
                 f"{sigmoid(most - upright):.2g}): findings and sides are unreliable; turn it upright and send it again."
             )
         return warnings

@@ -22,7 +22,7 @@ from model_training.model.report_model import VIEW_NAMES
 from model_training.run_state import load_run, save_intake
 
 # On the squared weights of standardised features. What phantoms teach has to hold for films: more for the views.
-PENALTY, VIEW_PENALTY = 1e-2, 1e-1
+PENALTY, VIEW_PENALTY = 3e-2, 1e-1
 # Share of the upright films of any one source that may be refused or warned of wrongly; of phantoms and spoilt ones,
 # some of which nobody would recognise.
 WRONG, WRONG_IF_SPOILT = 0.002, 0.02
@@ -42,14 +42,15 @@ def fit_intake(train: Sequence[Group], val: Sequence[Group]) -> dict[str, Any]:
     head, view_head = IntakeHead(channels), nn.Linear(channels, len(VIEW_NAMES))
     readings = (
         fit_reading(train, lambda group: int(group.chest), 1, PENALTY),
-        fit_reading(train, lambda group: int(group.inverted) if group.chest and not group.turns else None, 1, PENALTY),
-        fit_reading(train, lambda group: group.turns if group.chest and not group.inverted else None, 4, PENALTY),
+        fit_reading(train, lambda group: int(group.inverted) if group.chest else None, 1, PENALTY),
+        fit_reading(train, lambda group: group.turns if group.chest else None, 4, PENALTY),
     )
     views = fit_reading(train, lambda group: VIEW_NAMES.index(group.view) if group.view else None, 2, VIEW_PENALTY)
     with torch.inference_mode():
         head.read.weight.copy_(torch.cat([reading.weight for reading in readings]))
         head.read.bias.copy_(torch.cat([reading.bias for reading in readings]))
         view_head.load_state_dict(views.state_dict())
+        view_head.bias[1] -= view_cut(val, view_head)
         said = [(group, head.read(group.features)) for group in val]
         thresholds = choose_thresholds(said)
         figures = measure(said, thresholds)
@@ -67,6 +68,17 @@ def fit_intake(train: Sequence[Group], val: Sequence[Group]) -> dict[str, Any]:
         "figures": figures,
         "fitted_on": {group.name: len(group.features) for group in train},
     }
+
+
+def view_cut(val: Sequence[Group], view_head: nn.Linear) -> float:
+    """The log odds from which on a film is lateral: half way between what nearly no frontal film reaches and nearly all
+    lateral ones do. Frontal films are known, lateral ones from phantoms, which look more lateral than films."""
+    frontal, lateral = (
+        [view_head(group.features).diff(dim=1)[:, 0] for group in val if group.view == view and real <= group.real]
+        for view, real in (("frontal", True), ("lateral", False))
+    )
+    reached = min(float(odds.quantile(WRONG_IF_SPOILT)) for odds in lateral)
+    return (max(float(odds.quantile(1 - WRONG)) for odds in frontal) + reached) / 2
 
 
 def turn_margin(said: Tensor) -> Tensor:

@@ -74,8 +74,11 @@ def make_groups(
 ) -> list[Group]:
     """All groups of a split; phantoms and negatives of different splits or seeds are different ones.
 
-    Raises ValueError where the split has no labelled images, OSError and `DecodeError` where one cannot be read.
+    Raises ValueError where the split has no images or an amount is 0, OSError and `DecodeError` where an image cannot
+    be read.
     """
+    if min(amounts.films, amounts.phantoms, amounts.negatives) < 1:
+        raise ValueError("there must be films, phantoms and negatives")
     films = _films(studies, split, amounts.films, seed)
     if not films:
         raise ValueError(f"the collection has no images in the split {split}")

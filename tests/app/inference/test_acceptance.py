@@ -40,7 +40,9 @@ def test_warn() -> None:
     ]
 
 
-@pytest.mark.parametrize(("image", "words"), [(INVERTED, "inverted"), (TURNED, "turned by 180 degrees anticlockwise")])
+@pytest.mark.parametrize(
+    ("image", "words"), [(INVERTED, "inverted"), (TURNED, "turned, likely by 180 degrees anticlockwise")]
+)
 def test_misplaced(image: list[float], words: str) -> None:
     """An inverted or turned image is named, with what to do; one as it should be is not."""
     (warning,) = Acceptance(MANIFEST, "refuse").warnings(encoding(FILM, image))
