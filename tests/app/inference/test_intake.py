@@ -81,7 +81,7 @@ def test_films_are_accepted(intake: Intake, data_dir: Path, source: str, split: 
 
 
 def test_indiana_is_accepted_and_its_views_are_in_order(intake: Intake, data_dir: Path) -> None:
-    """All real films of the Indiana collection are accepted, and every lateral one looks more lateral than any other."""
+    """All films of the Indiana collection are accepted, and every lateral one looks more lateral than any frontal."""
     paths = sorted((data_dir / "iu_xray" / "images").iterdir())
     with (data_dir / "iu_xray" / "indiana_projections.csv").open(newline="") as file:
         projection = {row["filename"].split(".")[0]: row["projection"] for row in csv.DictReader(file)}
