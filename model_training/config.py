@@ -127,8 +127,9 @@ class TrainingConfig:
     the boxes, where a collection has them.
 
     `hiding` is the greatest share of an image's labels that weak pairing keeps back from its report
-    (`dataset.hide_labels`). `teachers` are folders of finished runs; their mean probability takes the place of a label
-    by `teacher_weight`, and entirely where there is none (Hinton et al. 2015, arXiv:1503.02531).
+    (`dataset.hide_labels`). `teachers` are folders of finished runs; in studies of the sources they were taught by,
+    their mean probability takes the place of a label by `teacher_weight`, and entirely where there is none (Hinton et
+    al. 2015, arXiv:1503.02531).
 
     `batch_size` counts the studies of one step over all processes; each process takes its part in `accumulation`
     pieces. The encoder learns at `encoder_rate_factor` × `learning_rate`, and not at all in the first `frozen_epochs`;

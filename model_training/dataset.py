@@ -264,7 +264,7 @@ class Examples:
         boxes = [[float(n), *box] for n, row in enumerate(rows) for box in self.boxes[row]]
         return Batch(
             images,
-            mask,
+            mask[:, : int(mask.sum(1).max())],  # where nobody has a view there is nothing to attend to
             torch.tensor(views),
             self.targets[chosen],
             tokens,

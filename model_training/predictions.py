@@ -22,21 +22,23 @@ def taught(examples: Examples, config: Config, cache: Path) -> Tensor:
     """Targets f32[N,F] for distillation (Hinton et al. 2015, arXiv:1503.02531): the labels moved towards the mean
     probability of the teachers by `teacher_weight`, and that probability where nothing is labelled.
 
+    A teacher that was taught by some sources alone speaks of studies of these; where none speaks, the labels stand.
     Raises OSError when a teacher's run is not there and ValueError when it knows other findings.
     """
-    mean = torch.stack([_probabilities(Path(folder), examples, config, cache) for folder in config.training.teachers])
-    soft, weight = mean.mean(0), config.training.teacher_weight
-    return torch.where(examples.labels.isnan(), soft, examples.labels.lerp(soft, weight))
-
-
-def _probabilities(folder: Path, examples: Examples, config: Config, cache: Path) -> Tensor:
-    """What the run in a folder says of every study f32[N,F]."""
-    model, tokenizer, own = load_run(folder)
-    if own.data.findings != config.data.findings:
-        raise ValueError(f"training.teachers: {folder} was trained on other findings")
-    device = choose_device("auto")
-    shown = Examples(examples.studies, examples.texts, tokenizer, own, model, cache)
-    return finding_logits(model, shown, device).sigmoid()
+    sums, voices = torch.zeros_like(examples.labels), torch.zeros(len(examples), 1)
+    for folder in map(Path, config.training.teachers):
+        model, tokenizer, own = load_run(folder)
+        if own.data.findings != config.data.findings:
+            raise ValueError(f"training.teachers: {folder} was trained on other findings")
+        known = [i for i, study in enumerate(examples.studies) if study.source in (own.data.sources or (study.source,))]
+        studies, texts = [examples.studies[i] for i in known], [examples.texts[i] for i in known]
+        if known:
+            shown = Examples(studies, texts, tokenizer, own, model, cache)
+            sums[known] += finding_logits(model, shown, choose_device("auto")).sigmoid()
+            voices[known] += 1
+    soft, weight = sums / voices.clamp(min=1.0), config.training.teacher_weight
+    softened = torch.where(examples.labels.isnan(), soft, examples.labels.lerp(soft, weight))
+    return torch.where(voices > 0, softened, examples.labels)
 
 
 @torch.inference_mode()

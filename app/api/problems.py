@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
@@ -13,7 +12,7 @@ from starlette.exceptions import HTTPException
 from app.images.decode import DecodeError
 from app.images.sandbox import WorkerStartError
 from app.inference.acceptance import NotAChestXrayError
-from app.inference.errors import DeadlineExceededError, EngineFullError, GenerationError
+from app.inference.errors import DeadlineExceededError, GenerationError
 from app.inference.options import InvalidOptionError
 from app.telemetry import request_context
 
@@ -70,8 +69,6 @@ def problem_from(error: Exception) -> Problem:
             return Problem("invalid-options", str(error))
         case NotAChestXrayError():
             return Problem("not-a-chest-xray", str(error))
-        case EngineFullError():
-            return Problem("overloaded", headers={"Retry-After": str(max(1, math.ceil(error.retry_after)))})
         case WorkerStartError():  # too many processes, or too little memory
             return Problem("overloaded", headers={"Retry-After": "5"})
         case DeadlineExceededError() | TimeoutError():
@@ -113,7 +110,6 @@ def install_problems(app: FastAPI) -> None:
         DecodeError,
         InvalidOptionError,
         NotAChestXrayError,
-        EngineFullError,
         DeadlineExceededError,
         GenerationError,
         WorkerStartError,

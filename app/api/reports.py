@@ -18,7 +18,7 @@ from app.api.service import Service, ServiceDep, Visit
 from app.api.uploads import UploadLimits, receive_upload
 from app.images.decode import DecodedImage, DecodeError
 from app.images.pool import DecodePool
-from app.inference.errors import EngineStoppedError
+from app.inference.errors import EngineFullError, EngineStoppedError
 from app.inference.generator import Generator
 from app.telemetry import request_context
 
@@ -39,6 +39,7 @@ _PROBLEMS = problem_responses(
     "corrupt-image",
     "not-a-chest-xray",
     "rate-limited",
+    "internal-error",
     "overloaded",
     "model-not-ready",
     "draining",
@@ -103,6 +104,8 @@ async def _report(
                     heatmaps="heatmaps" in options.include,
                 )
             report = await asyncio.wrap_future(future)
+        except EngineFullError as error:
+            raise service.overloaded() from error
         except EngineStoppedError as error:
             raise service.unavailable() from error
     return ReportResponse.of(

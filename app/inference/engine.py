@@ -16,7 +16,6 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
@@ -25,10 +24,10 @@ from torch import Tensor
 
 from app.inference.beam_search import Sequence
 from app.inference.decoder import Decoder
-from app.inference.encoder import Encoding, StudyEncoder
+from app.inference.encoder import StudyEncoder
 from app.inference.encoding_thread import EncodedStudies, EncodingThread
 from app.inference.errors import EngineStoppedError, GenerationError
-from app.inference.lane import Generation, Lane, Study
+from app.inference.lane import Generation, Lane, Refuse, Study, refuse_none
 from app.inference.lane_graphs import STEPS, LaneGraphs
 from app.inference.observer import Observer, Silent
 from app.inference.options import MAX_BEAMS, DecodingOptions
@@ -50,10 +49,9 @@ class Engine:
         max_queue: int = 64,
         observer: Observer | None = None,
         graphs: LaneGraphs | None = None,
-        refuse: Callable[[Encoding], Exception | None] = lambda encoding: None,
     ) -> None:
         """`max_rows` beams in flight over all studies, `max_queue` studies waiting. With `graphs` lanes are stepped by
-        these, each by itself; `refuse` says of a study that was encoded why no report is to be written of it."""
+        these, each by itself."""
         if max_rows < MAX_BEAMS:
             raise ValueError(f"max_rows must be at least {MAX_BEAMS}")
         self.max_rows = max_rows
@@ -62,7 +60,6 @@ class Engine:
         self._graphs = graphs
         self._max_new_tokens = max_new_tokens
         self._observer: Observer = observer or Silent()
-        self._refuse = refuse
         self._lanes: dict[int, Lane] = {}
         self._queue = StudyQueue(max_queue)
         self._wake = threading.Condition()
@@ -94,15 +91,20 @@ class Engine:
         return max(0.0, time.monotonic() - min(self._turn_began, self._encoding_thread.began))
 
     def submit(
-        self, views: Future[Tensor], options: DecodingOptions, deadline: float | None = None, tag: object = None
+        self,
+        views: Future[Tensor],
+        options: DecodingOptions,
+        deadline: float | None = None,
+        tag: object = None,
+        refuse: Refuse = refuse_none,
     ) -> Future[Generation]:
         """Queues a study. `views` resolves to f32[V,1,S,S]; `deadline` is a `time.monotonic` time; the observer learns
-        by `tag` who was encoded together.
+        by `tag` who was encoded together; `refuse` says once it is encoded why no report is to be written of it.
 
         Cancelling the returned future frees the study's rows at the next step. Raises `EngineFullError` at once when
         the queue is full and `EngineStoppedError` when the engine does not run.
         """
-        study = Study(views, options, deadline, tag, Future(), time.monotonic())
+        study = Study(views, options, deadline, tag, refuse, Future(), time.monotonic())
         with self._wake:
             if not self.alive:
                 raise EngineStoppedError("the engine does not take studies")
@@ -211,7 +213,7 @@ class Engine:
             if not all(map(math.isfinite, study.encoding.finding_logits)):
                 study.fail(GenerationError("the network gave no number"))
                 continue
-            if refusal := self._refuse(study.encoding):
+            if refusal := study.refuse(study.encoding):
                 study.fail(refusal)
                 continue
             try:

@@ -24,11 +24,11 @@ from app.inference.checkpoint import Checkpoint, compare_self_test, disable_fuse
 from app.inference.contradictions import contradictions
 from app.inference.cuda_graphs import CudaRecorder
 from app.inference.decoder import ArchiveDecoder, Decoder, PackedDecoder
-from app.inference.encoder import Encoding, OpenVinoEncode, StudyEncoder, make_encode
+from app.inference.encoder import OpenVinoEncode, StudyEncoder, make_encode
 from app.inference.engine import Engine
 from app.inference.errors import GenerationError
 from app.inference.heatmaps import make_heatmaps
-from app.inference.lane import Generation
+from app.inference.lane import Generation, Refuse, refuse_none
 from app.inference.lane_graphs import LaneGraphs
 from app.inference.observer import Observer
 from app.inference.options import DecodingOptions, InvalidOptionError
@@ -105,7 +105,7 @@ class Generator:
             self._graphs = LaneGraphs(decoder, CudaRecorder(self.device))
         self._encoder = StudyEncoder(self._module, encode, max_views=self.limits.max_views, device=self.device)
         self._acceptance = Acceptance(self.manifest, acceptance)
-        self._warm = self._warming = False
+        self._warm = False
         self._engine = Engine(
             self._encoder,
             decoder,
@@ -114,7 +114,6 @@ class Generator:
             max_queue=max_queue,
             observer=observer,
             graphs=self._graphs,
-            refuse=self._refusal,
         )
 
     @classmethod
@@ -153,20 +152,15 @@ class Generator:
 
     def warm_up(self) -> None:
         """Encodes batches of every size and runs studies of one and several views and widths, so that the first request
-        finds everything compiled. Once warm it runs the studies only: the encoder is the engine's then. Until it is
-        done no study is refused: its own are no radiographs."""
+        finds everything compiled. Once warm it runs the studies only: the encoder is the engine's then."""
         image = np.zeros((64, 80), np.uint8)
         image[16:48, 20:60] = 200
-        self._warming = True
-        try:
-            if not self._warm:
-                with torch.inference_mode():
-                    self._encoder.warm_up(self.manifest["image_size"])
-            self._try_out(image)
-            if self._graphs and not self._warm:
-                self._record(image)
-        finally:
-            self._warming = False
+        if not self._warm:
+            with torch.inference_mode():
+                self._encoder.warm_up(self.manifest["image_size"])
+        self._try_out(image)
+        if self._graphs and not self._warm:
+            self._record(image)
         self._warm = True
 
     def _try_out(self, image: Image) -> None:
@@ -176,7 +170,7 @@ class Generator:
             if len(started) >= self.limits.max_queue:
                 started.pop(0).result()
             options = DecodingOptions(num_beams=beams, max_new_tokens=tokens)
-            started.append(self.submit([image] * views, options, heatmaps=True))
+            started.append(self._submit([image] * views, options, heatmaps=True))
         for future in started:
             future.result()
 
@@ -186,12 +180,9 @@ class Generator:
         options = DecodingOptions(self.default_options.num_beams, min_new_tokens=longest, max_new_tokens=longest)
         studies = 1
         while studies <= min(self.limits.max_queue, self.limits.max_rows // options.num_beams):
-            for future in [self.submit([image], options) for _ in range(studies)]:
+            for future in [self._submit([image], options) for _ in range(studies)]:
                 future.result()
             studies *= 2
-
-    def _refusal(self, encoding: Encoding) -> Exception | None:
-        return None if self._warming else self._acceptance.refusal(encoding)
 
     def submit(
         self,
@@ -214,8 +205,20 @@ class Generator:
         if options.max_new_tokens > self.limits.max_new_tokens:
             limit = self.limits.max_new_tokens
             raise InvalidOptionError("max_new_tokens", f"max_new_tokens must be at most {limit} for this model")
+        return self._submit(images, options, deadline, tag, self._acceptance.refusal, heatmaps=heatmaps)
+
+    def _submit(
+        self,
+        images: Sequence[Image],
+        options: DecodingOptions,
+        deadline: float | None = None,
+        tag: object = None,
+        refuse: Refuse = refuse_none,  # our own trials are no radiographs
+        *,
+        heatmaps: bool = False,
+    ) -> Future[Report]:
         views: Future[Tensor] = Future()
-        generation = self._engine.submit(views, options, deadline, tag)
+        generation = self._engine.submit(views, options, deadline, tag, refuse)
         answer: Future[Report] = Future()
         shapes = [image.shape for image in images] if heatmaps else []
         # The engine has better things to do than reading what it wrote.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,14 +30,24 @@ class Generation:
     generate_seconds: float
 
 
+Refuse = Callable[[Encoding], Exception | None]
+
+
+def refuse_none(encoding: Encoding) -> Exception | None:
+    """Lets every study have its report."""
+    return None
+
+
 @dataclass(slots=True, eq=False)
 class Study:
-    """One study from the queue to its answer. Times are of `time.monotonic`; `views` resolves to f32[V,1,S,S]."""
+    """One study from the queue to its answer. Times are of `time.monotonic`; `views` resolves to f32[V,1,S,S];
+    `refuse` says once it is encoded why no report is to be written of it."""
 
     views: Future[Tensor]
     options: DecodingOptions
     deadline: float | None
     tag: object
+    refuse: Refuse
     future: Future[Generation]
     queued_at: float
     ready_at: float = 0.0

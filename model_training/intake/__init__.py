@@ -71,14 +71,10 @@ def fit_intake(train: Sequence[Group], val: Sequence[Group]) -> dict[str, Any]:
 
 
 def view_cut(val: Sequence[Group], view_head: nn.Linear) -> float:
-    """The log odds from which on a film is lateral: half way between what nearly no frontal film reaches and nearly all
-    lateral ones do. Frontal films are known, lateral ones from phantoms, which look more lateral than films."""
-    frontal, lateral = (
-        [view_head(group.features).diff(dim=1)[:, 0] for group in val if group.view == view and real <= group.real]
-        for view, real in (("frontal", True), ("lateral", False))
-    )
-    reached = min(float(odds.quantile(WRONG_IF_SPOILT)) for odds in lateral)
-    return (max(float(odds.quantile(1 - WRONG)) for odds in frontal) + reached) / 2
+    """The log odds from which on a film is lateral: what nearly no frontal film of any source reaches. Phantoms, from
+    which lateral films are known, look more lateral than films, so that they would put it too far."""
+    frontal = [view_head(group.features).diff(dim=1)[:, 0] for group in val if group.view == "frontal" and group.real]
+    return max(float(odds.quantile(1 - WRONG)) for odds in frontal)
 
 
 def turn_margin(said: Tensor) -> Tensor:

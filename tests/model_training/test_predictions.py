@@ -40,6 +40,24 @@ def test_targets_lie_between_labels_and_what_the_teachers_say(
     torch.testing.assert_close(targets[1:], 0.75 * examples.labels[1:] + 0.25 * said[1:])
 
 
+def test_teachers_speak_of_the_sources_they_were_taught_by(
+    teacher: Trainer, bench: Bench, small_config: Config, tmp_path: Path
+) -> None:
+    """Of studies of other sources the labels stand, unlabelled ones unlabelled."""
+    folder = tmp_path / "teacher"
+    told = replace(small_config, data=replace(small_config.data, sources=("known",)))
+    run_state.save_run(folder, teacher.model, teacher.tokenizer, told)
+    config = replace(small_config, training=replace(small_config.training, teachers=(str(folder),), teacher_weight=1.0))
+    examples = bench.trainer(small_config, tmp_path / "student").train
+    examples.labels[0, 0] = float("nan")
+    examples.studies[1] = replace(examples.studies[1], source="known")
+    targets = taught(examples, config, bench.cache)
+    said = finding_logits(teacher.model, examples, CPU).sigmoid()
+    torch.testing.assert_close(targets[1], said[1])
+    torch.testing.assert_close(targets[0], examples.labels[0], equal_nan=True)
+    torch.testing.assert_close(targets[2:], examples.labels[2:])
+
+
 def test_teachers_of_other_findings_are_an_error(teacher: Trainer, small_config: Config, tmp_path: Path) -> None:
     """The message names the run."""
     training = replace(small_config.training, teachers=(str(tmp_path / "teacher"),))

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 
+from app.inference.acceptance import NotAChestXrayError
 from app.inference.beam_search import BeamLane
 from app.inference.checkpoint import load_checkpoint
 from app.inference.decoder import ArchiveDecoder
-from app.inference.encoder import StudyEncoder
+from app.inference.encoder import Encoding, StudyEncoder
 from app.inference.engine import Engine
 from app.inference.errors import DeadlineExceededError, EngineFullError, EngineStoppedError, GenerationError
 from app.inference.generator import Generator, UnsupportedDeviceError
@@ -350,6 +351,25 @@ def test_warming_up_again_leaves_the_encoder_to_the_engine(generator: Generator)
     generator._encoder._encode = lambda images: (threads.append(threading.current_thread().name), encode(images))[1]
     generator.warm_up()
     assert {name.partition("_")[0] for name in threads} == {"encode"}
+
+
+def test_refusals_go_on_while_the_service_tries_itself(generator: Generator) -> None:
+    """The watchdog's studies are no radiographs and are let through; a client's at the same time are refused."""
+    generator.warm_up()
+    asked: list[Encoding] = []
+
+    def refuse(encoding: Encoding) -> Exception:
+        asked.append(encoding)
+        return NotAChestXrayError("no")
+
+    generator._acceptance.refusal = refuse  # type: ignore[method-assign]
+    ours = threading.Thread(target=generator.warm_up)
+    ours.start()
+    with pytest.raises(NotAChestXrayError):
+        generator.submit([np.zeros((40, 50), np.uint8)], DecodingOptions(max_new_tokens=8)).result()
+    ours.join()
+    assert generator.ready
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(
