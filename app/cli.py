@@ -83,7 +83,7 @@ async def serve(settings: Settings) -> None:
         from app.api.connection import Connection
         from app.images.sandbox import WorkerStartError
         from app.inference.checkpoint import CheckpointError
-        from app.inference.generator import UnsupportedDeviceError
+        from app.inference.devices import UnsupportedDeviceError
         from app.main import create_app
         from app.watchdog import watched
 
@@ -166,7 +166,8 @@ def predict(settings: Settings, paths: Sequence[Path], options: Mapping[str, str
     from app.api.schemas import ReportResponse
     from app.images.decode import DecodeError, decode_image
     from app.inference.checkpoint import CheckpointError
-    from app.inference.generator import Generator, UnsupportedDeviceError
+    from app.inference.devices import UnsupportedDeviceError
+    from app.inference.generator import Generator
 
     try:
         generator = Generator.load(

@@ -29,7 +29,8 @@ from transformers.utils import logging
 from app.inference.checkpoint import script
 from app.inference.cuda_graphs import CudaRecorder
 from app.inference.decoder import ArchiveDecoder, Decoder, PackedDecoder, PackedLinear
-from app.inference.generator import choose_device, fast_bfloat16, make_decoder, settle
+from app.inference.devices import choose_device, fast_bfloat16, settle
+from app.inference.generator import make_decoder
 from app.inference.lane import Lane, Study
 from app.inference.lane_graphs import STEPS, LaneGraphs
 from app.inference.options import DecodingOptions

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.inference.generator import choose_device
+from app.inference.devices import choose_device
 from model_training import run_state
 from model_training.abstention import COVERAGE, expected_gains
 from model_training.agreement import FloatArray, f1

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from app.inference.checkpoint import script
+from app.inference.devices import choose_device
 from app.inference.encoder import make_encode
-from app.inference.generator import choose_device
 from model_training.config import Config
 from model_training.dataset import Examples
 from model_training.model.report_model import ReportModel

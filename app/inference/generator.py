@@ -20,10 +20,11 @@ from torch import Tensor
 from app.inference.abstention import doubts
 from app.inference.acceptance import Acceptance, Mode, sigmoid
 from app.inference.beam_search import Sequence as TokenSequence
-from app.inference.checkpoint import Checkpoint, compare_self_test, disable_fusers, load_checkpoint, run_self_test
+from app.inference.checkpoint import Checkpoint, compare_self_test, load_checkpoint, run_self_test
 from app.inference.contradictions import contradictions
 from app.inference.cuda_graphs import CudaRecorder
 from app.inference.decoder import ArchiveDecoder, Decoder, PackedDecoder
+from app.inference.devices import choose_device, choose_precision, settle
 from app.inference.encoder import OpenVinoEncode, StudyEncoder, make_encode
 from app.inference.engine import Engine
 from app.inference.errors import GenerationError
@@ -42,10 +43,6 @@ Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32]
 Shapes = Sequence[tuple[int, ...]]
 
 PREPROCESS_THREADS = 2
-
-
-class UnsupportedDeviceError(ValueError):
-    """The device or precision asked for is not to be had here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,46 +313,6 @@ def to_unit_range(image: Image) -> Tensor:
     if pixels.dtype == torch.float32:
         return pixels
     return pixels.float() / torch.iinfo(pixels.dtype).max
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` takes the GPU when there is one; `cuda`, `cuda:1` and `cpu` are taken at their word."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UnsupportedDeviceError(f"unknown device {name!r}") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UnsupportedDeviceError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices")
-    if device.type not in ("cpu", "cuda"):
-        raise UnsupportedDeviceError(f"device {name!r}: only cpu and cuda are supported")
-    return device
-
-
-def settle(device: torch.device) -> None:
-    """What a GPU needs of the whole process: float32 that is float32, and nothing compiled anew for every shape."""
-    if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.enable_cudnn_sdp(False)
-        disable_fusers()
-
-
-def choose_precision(name: str, device: torch.device) -> str:
-    """`exact` is float32; `fast` runs in bfloat16 what is faster so, and needs hardware for it; `auto` is exact, for in
-    bfloat16 the company a study is in may round a close call between two words the other way."""
-    if name not in ("auto", "exact", "fast"):
-        raise UnsupportedDeviceError(f"unknown precision {name!r}; use auto, exact or fast")
-    if name == "fast" and not fast_bfloat16(device):
-        raise UnsupportedDeviceError(f"precision 'fast': {device} has no bfloat16 arithmetic")
-    return "fast" if name == "fast" else "exact"
-
-
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 arithmetic is done in hardware."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def make_decoder(module: torch.jit.ScriptModule, precision: str) -> Decoder:

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from app.inference.generator import choose_device
+from app.inference.devices import choose_device
 
 # While the first process decodes a whole collection, the others wait this long.
 PATIENCE = timedelta(hours=3)

@@ -18,10 +18,11 @@ from app.inference.acceptance import NotAChestXrayError
 from app.inference.beam_search import BeamLane
 from app.inference.checkpoint import load_checkpoint
 from app.inference.decoder import ArchiveDecoder
+from app.inference.devices import UnsupportedDeviceError
 from app.inference.encoder import Encoding, StudyEncoder
 from app.inference.engine import Engine
 from app.inference.errors import DeadlineExceededError, EngineFullError, EngineStoppedError, GenerationError
-from app.inference.generator import Generator, UnsupportedDeviceError
+from app.inference.generator import Generator
 from app.inference.options import DecodingOptions, InvalidOptionError
 from app.report import Report
 
