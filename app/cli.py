@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from app.inference.memory import give_back_freed_memory
 from app.inference.options import DecodingOptions
 from app.settings import Settings, SettingsError, load_settings
 from app.telemetry import configure_logging
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
 async def serve(settings: Settings) -> None:
     """Serves until SIGINT or SIGTERM. Raises `CommandError` when the service cannot start."""
+    give_back_freed_memory()
     configure_logging(settings.log_level)
     if not settings.api_key_hashes and not _is_loopback(settings.host):
         logger.warning("reachable from other machines without API keys; see XRAY_REPORT_API_KEY_HASHES")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from app.inference.memory import keep_freed_memory
 from app.inference.tokenizer import Tokenizer
 from model_training import metrics, run_state
 from model_training.config import Config, ConfigError, load_config
@@ -23,7 +24,6 @@ from model_training.export import git_commit
 from model_training.model.build import build_model
 from model_training.predictions import taught
 from model_training.training.interruption import InterruptedRunError
-from model_training.training.memory import keep_freed_memory
 from model_training.training.processes import Processes, joined_processes
 from model_training.training.trainer import DivergedError, Trainer
 
