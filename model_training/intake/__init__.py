@@ -21,8 +21,8 @@ from model_training.model.intake import IntakeHead
 from model_training.model.report_model import VIEW_NAMES
 from model_training.run_state import load_run, save_intake
 
-# On the squared weights of standardised features. What phantoms teach has to hold for films: more for the views.
-PENALTY, VIEW_PENALTY = 3e-2, 1e-1
+# On the squared weights of standardised features: what holds for sources and kinds it was not fitted on.
+PENALTY, VIEW_PENALTY = 1.0, 1e-1
 # Share of the upright films of any one source that may be refused or warned of wrongly; of phantoms and spoilt ones,
 # some of which nobody would recognise.
 WRONG, WRONG_IF_SPOILT = 0.002, 0.02

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from app.images.decode import decode_image
 from app.inference.checkpoint import frozen_encode, script
@@ -27,7 +27,6 @@ from model_training.data.negatives import KINDS, crop, draw_negative, spoil, wit
 from model_training.data.phantom import generate_study
 from model_training.data.phantom.geometry import Array, f32
 from model_training.data.study import Study, View
-from model_training.model.intake import Summary
 from model_training.model.report_model import ReportModel
 from model_training.progress import Progress
 
@@ -96,11 +95,11 @@ def make_groups(
 
 
 class _Encoder:
-    """Pictures f32[H,W] to the features f32[N,C] that the intake looks at."""
+    """Pictures f32[H,W] to the summaries f32[N,C] that the intake looks at."""
 
     def __init__(self, model: ReportModel, progress: Progress) -> None:
         self._preprocess, self._progress = model.preprocess, progress
-        own, model.intake = model.intake, Summary()
+        own, model.intake = model.intake, nn.Identity()
         try:
             # Frozen as the service has it, in a third of the time; what the intake says is its input, then.
             self._encode = frozen_encode(script(model.eval()))

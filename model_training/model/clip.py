@@ -89,7 +89,7 @@ class ClipTower(nn.Module):
     def __init__(self, patch: int, width: int, layers: int, heads: int, grid: int, *, quick: bool = False) -> None:
         """`grid` is the number of patches a side at which positions are stored, `quick` chooses QuickGELU."""
         super().__init__()
-        self.channels = width
+        self.channels = self.summary_channels = width
         self.stride = patch
         self.first_centre = patch / 2  # a patch is seen from its middle
         self.grid = grid
@@ -100,14 +100,15 @@ class ClipTower(nn.Module):
         self.transformer = Blocks(width, layers, heads, quick)
         self.ln_post = nn.LayerNorm(width)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """f32[B,1,S,S] to f32[B,P,C], P = (S/patch)² positions in reading order."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """f32[B,1,S,S] to features f32[B,P,C], P = (S/patch)² in reading order, and to their mean f32[B,C]."""
         features = self.conv1(images)
         rows, columns = features.shape[2], features.shape[3]
         x = features.flatten(2).transpose(1, 2)
         x = torch.cat([self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1), x], 1)
         x = x + self.positions(rows, columns).to(x.dtype)
-        return self.ln_post(self.transformer(self.ln_pre(x)))[:, 1:]
+        features = self.ln_post(self.transformer(self.ln_pre(x)))[:, 1:]
+        return features, features.mean(1)
 
     def positions(self, rows: int, columns: int) -> Tensor:
         """Position embeddings f32[1+rows·columns,C]: those stored, or drawn between them for another size of image."""

@@ -52,9 +52,9 @@ def small_resnet(widths: Sequence[int], blocks: int) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """Convolutional layers of output stride 32, read out position by position."""
+    """Convolutional layers of output stride 32, read out position by position, and summed up layer by layer."""
 
-    def __init__(self, layers: nn.Module, channels: int, first_centre: float = 0.5) -> None:
+    def __init__(self, layers: nn.Sequential, channels: int, first_centre: float = 0.5) -> None:
         """`channels` is the width of the last layer, `first_centre` the middle of what the first position sees.
 
         Padded convolutions of odd size that stride by 2 centre each position on the first pixel of its cell, not on
@@ -65,11 +65,30 @@ class Encoder(nn.Module):
         self.channels = channels
         self.stride = 32
         self.first_centre = first_centre
+        self.summary_channels = sum(_widths(layers))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """f32[B,1,S,S] to f32[B,P,C], P = (S/32)² positions in reading order."""
-        out: Tensor = self.layers(images).flatten(2).transpose(1, 2)
-        return out
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """f32[B,1,S,S] to features f32[B,P,C], P = (S/32)² positions in reading order, and to a summary f32[B,K] of the
+        images: the mean over positions of what each layer gives."""
+        means: list[Tensor] = []
+        for layer in self.layers:
+            images = layer(images)
+            means.append(images.mean([2, 3]))
+        return images.flatten(2).transpose(1, 2), torch.cat(means, 1)
+
+
+@torch.no_grad()
+def _widths(layers: nn.Sequential) -> list[int]:
+    """Channels that each layer gives."""
+    training = [module for module in layers.modules() if module.training]
+    layers.eval()  # its batch norms are not to learn from this
+    image, widths = torch.zeros(1, 1, 64, 64), []
+    for layer in layers:
+        image = layer(image)
+        widths.append(image.shape[1])
+    for module in training:
+        module.training = True
+    return widths
 
 
 def first_layers(encoder: nn.Module, count: int) -> list[nn.Module]:
@@ -80,22 +99,22 @@ def first_layers(encoder: nn.Module, count: int) -> list[nn.Module]:
     return layers[:count]
 
 
-def _resnet_layers(net: Any) -> nn.Module:
+def _resnet_layers(net: Any) -> nn.Sequential:
     return nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3, net.layer4)
 
 
-def _densenet_layers(net: Any) -> nn.Module:
+def _densenet_layers(net: Any) -> nn.Sequential:
     return nn.Sequential(net.features, nn.ReLU(inplace=True))
 
 
-def _feature_layers(net: Any) -> nn.Module:
-    layers: nn.Module = net.features
+def _feature_layers(net: Any) -> nn.Sequential:
+    layers: nn.Sequential = net.features
     return layers
 
 
 # Name to torchvision's builder, how its convolutional part is taken out, the width of that part's last layer, and the
 # middle of what its first position sees.
-TORCHVISION: Mapping[str, tuple[str, Callable[[Any], nn.Module], int, float]] = {
+TORCHVISION: Mapping[str, tuple[str, Callable[[Any], nn.Sequential], int, float]] = {
     "resnet-18": ("resnet18", _resnet_layers, 512, 0.5),
     "resnet-34": ("resnet34", _resnet_layers, 512, 0.5),
     "resnet-50": ("resnet50", _resnet_layers, 2048, 0.5),

@@ -7,32 +7,23 @@ from torch import Tensor, nn
 from app.inference.acceptance import OUTPUTS
 
 
-class Summary(nn.Module):
-    """What an intake looks at."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features f32[B,P,C] to their mean over positions f32[B,C]."""
-        return features.mean(1)
-
-
 class NoIntake(nn.Module):
     """Stands in the intake's place until one is fitted: has nothing to say of an image."""
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Features f32[B,P,C] to f32[B,1] of zeros: no exporter of networks likes a tensor without elements."""
-        return features[:, :1, 0] * 0.0
+    def forward(self, summary: Tensor) -> Tensor:
+        """The encoder's summary f32[B,K] to f32[B,1] of zeros: no exporter likes a tensor without elements."""
+        return summary[:, :1] * 0.0
 
 
 class IntakeHead(nn.Module):
-    """Linear readings of the encoder's features, fitted by `python -m model_training intake` once training is done."""
+    """Linear readings of the encoder's summary, fitted by `python -m model_training intake` once training is done."""
 
     def __init__(self, channels: int) -> None:
-        """`channels` is the encoder's output width."""
+        """`channels` is the width of the summary."""
         super().__init__()
-        self.summary = Summary()
         self.read = nn.Linear(channels, len(OUTPUTS))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Features f32[B,P,C] to the logits `OUTPUTS` f32[B,K]."""
-        said: Tensor = self.read(self.summary(features))
+    def forward(self, summary: Tensor) -> Tensor:
+        """The encoder's summary f32[B,K] to the logits `OUTPUTS` f32[B,L]."""
+        said: Tensor = self.read(summary)
         return said

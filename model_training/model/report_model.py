@@ -49,7 +49,7 @@ class ReportModel(nn.Module):
         self.intake: nn.Module = NoIntake()
         self.finding_head = nn.Linear(channels, findings, bias=False)
         self.finding_bias = nn.Parameter(torch.zeros(findings))
-        self.view_head = nn.Linear(channels, len(VIEW_NAMES))
+        self.view_head = nn.Linear(encoder.summary_channels, len(VIEW_NAMES))
         self.memory_projection = nn.Linear(channels, width)
         self.memory_norm = nn.LayerNorm(width)
         self.view_embedding = nn.Linear(len(VIEW_NAMES), width, bias=False)
@@ -126,7 +126,7 @@ class ReportModel(nn.Module):
         A finding shows somewhere, not everywhere: its logit is the prior and a smooth maximum of its evidence over
         positions, 0 where none says anything.
         """
-        features = self.encoder(views)
+        features, summary = self.encoder(views)
         kept = features
         if self.training:
             # Whole channels are dropped: single positions of one say nearly the same.
@@ -134,7 +134,7 @@ class ReportModel(nn.Module):
         evidence = self.finding_head(kept)
         findings = torch.logsumexp(evidence, 1) - math.log(features.shape[1]) + self.finding_bias
         memory = self.memory_norm(self.memory_projection(features))
-        return memory, findings, self.view_head(features.mean(1)), evidence, self.intake(features)
+        return memory, findings, self.view_head(summary), evidence, self.intake(summary)
 
     @torch.jit.export
     def begin(

@@ -91,7 +91,7 @@ def test_an_encoder_says_where_its_positions_look(name: str) -> None:
     torch.manual_seed(0)
     encoder = build_encoder(name).eval()
     images = torch.randn(2, 1, 224, 224, requires_grad=True)
-    grid = encoder(images).unflatten(1, (224 // encoder.stride, -1))
+    grid = encoder(images)[0].unflatten(1, (224 // encoder.stride, -1))
     pixels = torch.arange(224) + 0.5
     off = []
     for i in (2, 3, 4):
