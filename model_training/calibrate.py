@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from app.inference.devices import choose_device
 from model_training import run_state
@@ -26,6 +28,7 @@ from model_training.predictions import finding_logits
 
 CANDIDATES = np.linspace(0.01, 0.99, 197)
 DENIAL_ERROR = 0.05
+BALANCES = tuple(np.arange(0.1, 1.0, 0.05).round(2).tolist())
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ def fit(output: HeadOutput, sources: list[str | None]) -> Fitted:
     Calibrated probabilities can be compared, so one threshold serves all findings: that of the highest micro-F1 over
     all decisions, each source counting the same. A finding may be denied below the greatest probability at which no
     more than `DENIAL_ERROR` of the denied ones were there, all decisions counting the same. A report is uncertain when
-    its expected gain is among the least 1 - `COVERAGE`, sources again counting the same.
+    its expected gain is among the least 1 - `COVERAGE`, sources again counting the same; the balance is the one of
+    `BALANCES` by which leaving out that share of each source leaves the highest micro-F1.
     """
     names, members = np.unique([source or "" for source in sources], return_inverse=True)
     weights = 1.0 / np.bincount(members, minlength=len(names))[members]
@@ -57,8 +61,10 @@ def fit(output: HeadOutput, sources: list[str | None]) -> Fitted:
     scores = np.mean([_micro_f1(*part) for part in parts], axis=0)
     threshold = float(CANDIDATES[np.argmax(scores)])
     denied_below = min(threshold, _denied_below(probabilities, output.targets))
-    balance = float(scores.max())
-    gains = expected_gains(probabilities, probabilities >= threshold, balance)
+    stated = probabilities >= threshold
+    left = [_left_f1(expected_gains(probabilities, stated, b), stated, output.targets, members) for b in BALANCES]
+    balance = BALANCES[int(np.argmax(left))]
+    gains = expected_gains(probabilities, stated, balance)
     order = np.argsort(gains)
     share = np.cumsum(weights[order]) / weights.sum()
     bar = float(gains[order][np.searchsorted(share, 1 - COVERAGE)])
@@ -70,6 +76,18 @@ def _micro_f1(probabilities: FloatArray, targets: FloatArray) -> FloatArray:
     """Of the decisions at each of `CANDIDATES`; 0 where nothing is labelled present."""
     counts = [decision_counts(probabilities >= candidate, targets).sum(axis=0) for candidate in CANDIDATES]
     return np.nan_to_num(f1(np.array(counts)))
+
+
+def _left_f1(
+    gains: FloatArray, stated: npt.NDArray[np.bool_], targets: FloatArray, members: npt.NDArray[np.intp]
+) -> float:
+    """The mean over sources of the micro-F1 of what is stated in their `COVERAGE` of greatest gain."""
+    scores = []
+    for source in np.unique(members):
+        own = np.flatnonzero(members == source)
+        kept = own[np.argsort(-gains[own], kind="stable")[: math.ceil(COVERAGE * len(own))]]
+        scores.append(np.nan_to_num(f1(decision_counts(stated[kept], targets[kept]).sum(axis=0))))
+    return float(np.mean(scores))
 
 
 def _denied_below(probabilities: FloatArray, targets: FloatArray) -> float:

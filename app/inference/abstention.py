@@ -17,7 +17,7 @@ NAMED = 3  # findings that a warning names
 
 def expected_gain(probabilities: Sequence[float], present: Sequence[bool], balance: float) -> float:
     """The gain expected of a report that states the findings called `present` and no other, each there by its
-    calibrated probability; `balance` is F*."""
+    calibrated probability; `balance` is F*, or what does better on validation."""
     pairs = list(zip(probabilities, present, strict=True))
     right = sum(p for p, stated in pairs if stated)
     invented = sum(1 - p for p, stated in pairs if stated)
