@@ -26,6 +26,7 @@ PENALTY, VIEW_PENALTY = 1.0, 1e-1
 # Share of the upright films of any one source that may be refused or warned of wrongly; of phantoms and spoilt ones,
 # some of which nobody would recognise.
 WRONG, WRONG_IF_SPOILT = 0.002, 0.02
+WRONG_VIEW = 0.01  # share of frontal films called lateral: more than of those refused, for a wrong view costs less
 MISSED = 0.01  # share of the negatives that may be accepted
 
 # Log odds below which no film is called turned: few are sent so.
@@ -71,10 +72,10 @@ def fit_intake(train: Sequence[Group], val: Sequence[Group]) -> dict[str, Any]:
 
 
 def view_cut(val: Sequence[Group], view_head: nn.Linear) -> float:
-    """The log odds from which on a film is lateral: what nearly no frontal film of any source reaches. Phantoms, from
-    which lateral films are known, look more lateral than films, so that they would put it too far."""
+    """The log odds from which on a film is lateral: what one in a hundred frontal films of a source reaches. Phantoms,
+    from which lateral films are known, look more lateral than films, so that they would put it too far."""
     frontal = [view_head(group.features).diff(dim=1)[:, 0] for group in val if group.view == "frontal" and group.real]
-    return max(float(odds.quantile(1 - WRONG)) for odds in frontal)
+    return max(float(odds.quantile(1 - WRONG_VIEW)) for odds in frontal)
 
 
 def turn_margin(said: Tensor) -> Tensor:

@@ -21,7 +21,6 @@ from tests import anything
 from tests.conftest import ROOT
 
 FILMS = 120  # a source, evenly spaced: all of them would take minutes
-LATERALS_TOLD = 0.3  # of Indiana's; the goal was all
 
 
 class Intake:
@@ -70,18 +69,17 @@ def films(data: Path, source: str, split: str) -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    ("source", "split", "share"),
-    # The goal of .98 is missed where it was never shown a film: .967 of all 243.
-    [("nih", "test", 0.98), ("kermany", "test", 0.98), ("hannover", "external", 0.94)],
+    ("source", "split"),
+    [("nih", "test"), ("kermany", "test"), ("hannover", "external")],
 )
-def test_films_are_accepted(intake: Intake, data_dir: Path, source: str, split: str, share: float) -> None:
-    """Nearly all chest films of a source are accepted."""
+def test_films_are_accepted(intake: Intake, data_dir: Path, source: str, split: str) -> None:
+    """Nearly all chest films of a source are accepted, also of the one it was never shown."""
     accepted = intake.accepted(map(read, films(data_dir, source, split)))
-    assert np.mean(accepted) >= share
+    assert np.mean(accepted) >= 0.98
 
 
-def test_indiana_is_accepted_and_its_views_are_in_order(intake: Intake, data_dir: Path) -> None:
-    """All films of the Indiana collection are accepted, and every lateral one looks more lateral than any frontal."""
+def test_indiana_is_accepted_and_its_views_are_told(intake: Intake, data_dir: Path) -> None:
+    """All films of the Indiana collection are accepted, and the lateral ones told from the frontal ones."""
     paths = sorted((data_dir / "iu_xray" / "images").iterdir())
     with (data_dir / "iu_xray" / "indiana_projections.csv").open(newline="") as file:
         projection = {row["filename"].split(".")[0]: row["projection"] for row in csv.DictReader(file)}
@@ -89,10 +87,7 @@ def test_indiana_is_accepted_and_its_views_are_in_order(intake: Intake, data_dir
     encodings = list(intake(map(read, paths)))
     assert [intake.acceptance.refusal(encoding) for encoding in encodings] == [None] * len(paths)
     lateral_odds = np.array([encoding.view_logits[0][1] - encoding.view_logits[0][0] for encoding in encodings])
-    # Any cut between the two tells all of them apart; the shipped one, found with phantoms, calls some lateral frontal.
-    assert lateral_odds[lateral].min() > lateral_odds[np.logical_not(lateral)].max()
-    assert lateral_odds[np.logical_not(lateral)].max() < 0
-    assert (lateral_odds[lateral] > 0).mean() >= LATERALS_TOLD
+    np.testing.assert_array_equal(lateral_odds > 0, lateral)
 
 
 def test_real_pictures_are_refused(intake: Intake, data_dir: Path) -> None:
