@@ -21,7 +21,8 @@ SLOW_CLIENTS = 100
 
 @dataclass(slots=True)
 class Phase:
-    """The good requests of a phase. `lost` got no answer, `refused` a 503, `harmed` another than the right one."""
+    """The good requests of a phase. `lost` got no answer, `refused` a 503, `late` a 504, `harmed` another
+    answer than the right one."""
 
     name: str
     rate: float
@@ -31,6 +32,7 @@ class Phase:
     right: int = 0
     lost: int = 0
     refused: int = 0
+    late: int = 0
     harmed: int = 0
     faults: int = 0
     unexpected: int = 0  # faults that were not met as they should
@@ -47,6 +49,8 @@ class Phase:
             self.lost += 1
         elif answer.status == 503:
             self.refused += 1
+        elif answer.status == 504:
+            self.late += 1
         else:
             self.harmed += 1
 

@@ -19,6 +19,7 @@ def phase_rows(phase: Phase) -> list[Row]:
         Row(f"{name}: good requests answered right", phase.right, "requests", goal=phase.sent),
         Row(f"{name}: good requests without answer", phase.lost, "requests", goal=0, at_most=True),
         Row(f"{name}: good requests refused with 503", phase.refused, "requests", goal=0, at_most=True),
+        Row(f"{name}: good requests past their deadline", phase.late, "requests", goal=0, at_most=True),
         Row(f"{name}: good requests answered wrong", phase.harmed, "requests", goal=0, at_most=True),
         Row(f"{name}: faults injected", phase.faults, "faults"),
         Row(f"{name}: faults not met as they should", phase.unexpected, "faults", goal=0, at_most=True),
@@ -94,11 +95,12 @@ def _spread(values: Sequence[float] | Sequence[int], scale: float = 1.0) -> tupl
 
 def print_phases(phases: Sequence[Phase]) -> None:
     """The table of phases."""
-    print(f"{'phase':22s} {'load held':>16s} {'faults':>7s} {'unmet':>6s} {'lost':>5s} {'refused':>8s} {'harmed':>7s} "
-          f"{'median':>8s} {'memory before, after':>22s}")  # fmt: skip
+    print(f"{'phase':22s} {'load held':>16s} {'faults':>7s} {'unmet':>6s} {'lost':>5s} {'refused':>8s} "
+          f"{'late':>5s} {'harmed':>7s} {'median':>8s} {'memory before, after':>22s}")  # fmt: skip
     for phase in phases:
         seconds = max(phase.seconds, 1e-9)
         held = f"{phase.right / seconds:.2f} of {phase.sent / seconds:.2f}/s"
         memory = f"{phase.memory_before:.0f}, {phase.memory_after:.0f} MiB"
-        print(f"{phase.name:22s} {held:>16s} {phase.faults:7d} {phase.unexpected:6d} {phase.lost:5d} "
-              f"{phase.refused:8d} {phase.harmed:7d} {phase.median:7.3f}s {memory:>22s}", flush=True)  # fmt: skip
+        print(f"{phase.name:22s} {held:>16s} {phase.faults:7d} {phase.unexpected:6d} "
+              f"{phase.lost:5d} {phase.refused:8d} {phase.late:5d} {phase.harmed:7d} "
+              f"{phase.median:7.3f}s {memory:>22s}", flush=True)  # fmt: skip
