@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -85,9 +85,9 @@ class Metrics:
         if self._encoded is not None:
             self._encoded(tags, seconds)
 
-    def exposition(self) -> bytes:
-        """Prometheus text format 0.0.4."""
-        return generate_latest(self.registry)
+    def exposition(self, names: Sequence[str] = ()) -> bytes:
+        """Prometheus text format 0.0.4, of the series of these names alone if any are given."""
+        return generate_latest(self.registry.restricted_registry(names) if names else self.registry)
 
 
 class JsonFormatter(logging.Formatter):

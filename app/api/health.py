@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.api.problems import Problem
@@ -32,6 +32,7 @@ async def readyz(service: ServiceDep) -> Health:
 
 @router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", include_in_schema=False)
-async def metrics(service: ServiceDep) -> Response:
-    """Prometheus text format."""
-    return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+async def metrics(service: ServiceDep, request: Request) -> Response:
+    """Prometheus text format; `name[]=` picks series, as with Prometheus' own client libraries."""
+    names = request.query_params.getlist("name[]")
+    return Response(service.metrics.exposition(names), media_type=CONTENT_TYPE_LATEST)

@@ -103,6 +103,10 @@ def problem_response(request: Request, error: Exception) -> Response:
     return JSONResponse(content, problem.status, problem.headers, MEDIA_TYPE)
 
 
+async def _handle(request: Request, error: Exception) -> Response:  # async, or Starlette calls it in a thread
+    return problem_response(request, error)
+
+
 def install_problems(app: FastAPI) -> None:
     """Answers every error the routes raise with a problem document; what is unforeseen goes up to the middleware."""
     for error in (
@@ -117,4 +121,4 @@ def install_problems(app: FastAPI) -> None:
         RequestValidationError,
         HTTPException,
     ):
-        app.add_exception_handler(error, problem_response)
+        app.add_exception_handler(error, _handle)

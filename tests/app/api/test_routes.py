@@ -146,6 +146,8 @@ async def test_metrics(client: httpx.AsyncClient, picture: bytes) -> None:
     for stage in ("decode", "encode", "generate"):
         assert f'xray_report_stage_duration_seconds_count{{stage="{stage}"}}' in response.text
     assert "John" not in response.text
+    picked = (await client.get("/metrics", params={"name[]": "xray_report_active_rows"})).text
+    assert [line for line in picked.splitlines() if not line.startswith("#")] == ["xray_report_active_rows 0.0"]
 
 
 async def test_request_id(client: httpx.AsyncClient) -> None:
@@ -225,7 +227,7 @@ async def test_documentation(app: FastAPI, client: httpx.AsyncClient) -> None:
     assert set(report["requestBody"]["content"]) == {"multipart/form-data", "image/png", "image/jpeg"}
     assert set(report["responses"]["200"]["content"]) == {"application/json", "text/plain"}
     documented = {status for status in report["responses"] if status != "200"}
-    assert documented == {"400", "401", "406", "408", "413", "415", "422", "429", "503", "504"}
+    assert documented == {"400", "401", "406", "408", "413", "415", "422", "429", "500", "503", "504"}
     assert list(report["responses"]["422"]["content"]) == ["application/problem+json"]
     assert "HTTPValidationError" not in json.dumps(document)
 
