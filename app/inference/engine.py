@@ -104,7 +104,7 @@ class Engine:
         Cancelling the returned future frees the study's rows at the next step. Raises `EngineFullError` at once when
         the queue is full and `EngineStoppedError` when the engine does not run.
         """
-        study = Study(views, options, deadline, tag, refuse, Future(), time.monotonic())
+        study = Study(views, options, deadline, tag, Future(), time.monotonic(), refuse)
         with self._wake:
             if not self.alive:
                 raise EngineStoppedError("the engine does not take studies")

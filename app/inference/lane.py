@@ -47,9 +47,9 @@ class Study:
     options: DecodingOptions
     deadline: float | None
     tag: object
-    refuse: Refuse
     future: Future[Generation]
     queued_at: float
+    refuse: Refuse = refuse_none
     ready_at: float = 0.0
     admitted_at: float = 0.0
     encoded_at: float = 0.0
