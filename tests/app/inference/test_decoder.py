@@ -39,11 +39,12 @@ def lane_inputs(beams: int, studies: int, vocabulary: int, seed: int) -> list[tu
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.3)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.2)])
 def test_lanes_stepped_together_get_what_the_archive_gives_each(
     tiny_checkpoint: Path, dtype: torch.dtype, tolerance: float
 ) -> None:
-    """Three lanes of different widths, views and positions: the same logits, to the precision asked for."""
+    """Three lanes of different widths, views and positions: the same logits, to the precision asked for beside their
+    spread."""
     checkpoint = load_checkpoint(tiny_checkpoint)
     module = checkpoint.module
     archive, packed = ArchiveDecoder(module), PackedDecoder(module, dtype)
@@ -65,8 +66,8 @@ def test_lanes_stepped_together_get_what_the_archive_gives_each(
         for one, other in zip(expected, found, strict=True):
             assert torch.equal(one.isneginf(), other.isneginf())
             spoken = one.isfinite()
-            worst = max(worst, float((one - other)[spoken].abs().max()))
-    assert worst < tolerance
+            worst = max(worst, float((one - other)[spoken].abs().max() / one[spoken].std()))
+    assert worst < tolerance, worst
     assert dtype == torch.float32 or worst > 0
 
 
@@ -91,8 +92,8 @@ def test_recorded_steps_write_what_plain_ones_write(tiny_checkpoint: Path) -> No
     views = torch.rand(12, 1, size, size, generator=torch.Generator().manual_seed(0))
     parts = [part.unflatten(0, (3, 4)) for part in checkpoint.module.encode(views)[:3]]
     constants = decoder.prepare(checkpoint.module.begin(*parts, torch.ones(3, 4, dtype=torch.bool))[1])
-    options = [DecodingOptions(num_beams=3, num_return_sequences=3, max_new_tokens=40, length_penalty=penalty)
-               for penalty in (0.0, 1.0, 2.0)]  # fmt: skip
+    options = [DecodingOptions(num_beams=3, num_return_sequences=3, max_new_tokens=tokens, length_penalty=penalty)
+               for tokens, penalty in ((40, 0.0), (33, 1.0), (26, 2.0))]  # fmt: skip
     found = []
     for recorded in (False, True):
         lane = Lane(decoder, 3, 5, 40, [constant[0] for constant in constants])
