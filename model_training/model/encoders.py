@@ -54,18 +54,18 @@ def small_resnet(widths: Sequence[int], blocks: int) -> nn.Sequential:
 class Encoder(nn.Module):
     """Convolutional layers of output stride 32, read out position by position, and summed up layer by layer."""
 
-    def __init__(self, layers: nn.Sequential, channels: int, first_centre: float = 0.5) -> None:
-        """`channels` is the width of the last layer, `first_centre` the middle of what the first position sees.
+    def __init__(self, layers: nn.Sequential, first_centre: float = 0.5) -> None:
+        """`first_centre` is the middle of what the first position sees.
 
         Padded convolutions of odd size that stride by 2 centre each position on the first pixel of its cell, not on
         the cell; only even ones without padding move it. In pixels from the edge.
         """
         super().__init__()
         self.layers = layers
-        self.channels = channels
         self.stride = 32
         self.first_centre = first_centre
-        self.summary_channels = sum(_widths(layers))
+        widths = _widths(layers)
+        self.channels, self.summary_channels = widths[-1], sum(widths)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """f32[B,1,S,S] to features f32[B,P,C], P = (S/32)² positions in reading order, and to a summary f32[B,K] of the
@@ -112,18 +112,17 @@ def _feature_layers(net: Any) -> nn.Sequential:
     return layers
 
 
-# Name to torchvision's builder, how its convolutional part is taken out, the width of that part's last layer, and the
-# middle of what its first position sees.
-TORCHVISION: Mapping[str, tuple[str, Callable[[Any], nn.Sequential], int, float]] = {
-    "resnet-18": ("resnet18", _resnet_layers, 512, 0.5),
-    "resnet-34": ("resnet34", _resnet_layers, 512, 0.5),
-    "resnet-50": ("resnet50", _resnet_layers, 2048, 0.5),
-    "resnet-101": ("resnet101", _resnet_layers, 2048, 0.5),
-    "densenet-121": ("densenet121", _densenet_layers, 1024, 14.5),
-    "mobilenet-v2": ("mobilenet_v2", _feature_layers, 1280, 0.5),
-    "mobilenet-v3": ("mobilenet_v3_large", _feature_layers, 960, 0.5),
-    "efficientnet-v2-s": ("efficientnet_v2_s", _feature_layers, 1280, 0.5),
-    "convnext-t": ("convnext_tiny", _feature_layers, 768, 16.0),
+# Name to torchvision's builder, how its convolutional part is taken out, the middle of what its first position sees.
+TORCHVISION: Mapping[str, tuple[str, Callable[[Any], nn.Sequential], float]] = {
+    "resnet-18": ("resnet18", _resnet_layers, 0.5),
+    "resnet-34": ("resnet34", _resnet_layers, 0.5),
+    "resnet-50": ("resnet50", _resnet_layers, 0.5),
+    "resnet-101": ("resnet101", _resnet_layers, 0.5),
+    "densenet-121": ("densenet121", _densenet_layers, 14.5),
+    "mobilenet-v2": ("mobilenet_v2", _feature_layers, 0.5),
+    "mobilenet-v3": ("mobilenet_v3_large", _feature_layers, 0.5),
+    "efficientnet-v2-s": ("efficientnet_v2_s", _feature_layers, 0.5),
+    "convnext-t": ("convnext_tiny", _feature_layers, 16.0),
 }
 SMALL: Mapping[str, tuple[tuple[int, ...], int]] = {
     "resnet-small": ((24, 48, 96, 192), 2),
@@ -143,21 +142,21 @@ def build_encoder(name: str, weights: str = "") -> Encoder | ClipTower:
         if weights:
             raise ValueError(f"encoder {name!r} has no pretrained weights")
         widths, blocks = SMALL[name]
-        return Encoder(small_resnet(widths, blocks), widths[-1])
+        return Encoder(small_resnet(widths, blocks))
     if name in TOWERS:
         return build_tower(name, weights)
     if name not in TORCHVISION:
         raise ValueError(f"unknown encoder {name!r}; known: {', '.join((*ENCODERS, *TOWERS))}")
     import torchvision  # takes seconds, which networks that need none of it are spared
 
-    builder, take, channels, first_centre = TORCHVISION[name]
+    builder, take, first_centre = TORCHVISION[name]
     from_file = weights if weights and Path(weights).suffix else ""
     net = torchvision.models.get_model(builder, weights=None if from_file else weights or None)
     if from_file:
         load_weights(net, Path(from_file))
     layers = take(net)
     to_single_channel(layers)
-    return Encoder(layers, channels, first_centre)
+    return Encoder(layers, first_centre)
 
 
 def load_weights(net: nn.Module, path: Path) -> None:
