@@ -200,9 +200,7 @@ class Search:
             self.lanes[batch] = constants, lane
         constants, lane = self.lanes[batch]
         options = DecodingOptions(num_beams=BEAMS, max_new_tokens=TOKENS, min_new_tokens=TOKENS)
-        for i in range(batch):
-            study = Study(Future(), options, None, None, Future(), 0.0)
-            lane.admit(study, [constant[i] for constant in constants])
+        lane.admit([Study(Future(), options, None, None, Future(), 0.0) for _ in range(batch)], constants)
         while lane.studies:
             if self.graphs:
                 for _ in range(STEPS):
@@ -210,8 +208,7 @@ class Search:
             else:
                 lane.advance(self.decoder.step([lane.inputs()])[0])
             over, _ = lane.search.outcome()
-            for slot in over:
-                lane.search.sequences(slot)
+            lane.search.sequences(over)
             lane.release(over)
 
 

@@ -36,7 +36,7 @@ from model_training.model.build import build_model
 
 IMAGE = Path(__file__).parents[1] / "weights" / "sample-frontal.png"
 SHAPE, SPECIAL = "shipped shape", 6  # tokens that are no words
-OPTIONS = DecodingOptions(min_new_tokens=decode.TOKENS, max_new_tokens=decode.TOKENS)
+OPTIONS = DecodingOptions(min_new_tokens=decode.TOKENS, max_new_tokens=decode.TOKENS, repetition_penalty=1.3)
 BATCHES = (1, 8, 16, 64, 256)
 GENERATORS = {
     f"{precision}{', kernel by kernel' * (not graphs)}": (precision, graphs)
@@ -48,8 +48,8 @@ P50_GOAL_MS, RATE_GOAL = 15.0, 5000.0  # of an H200
 
 
 def make_checkpoint(path: Path) -> None:
-    """A checkpoint as the synthetic one, but for its weights and words."""
-    config = load_config("phantom", [f"model.max_new_tokens={decode.TOKENS}"])
+    """A checkpoint as the shipped one, but for its weights and words."""
+    config = load_config("reference", [f"model.max_new_tokens={decode.TOKENS}"])
     words = [f"word{i}" for i in range(decode.SHAPES[SHAPE]["vocabulary"] - SPECIAL)]
     tokenizer = Tokenizer.build([{"findings": " ".join(words)}], config.data.sections)
     torch.manual_seed(0)

@@ -1,6 +1,7 @@
 """The whole service beside other servers of the same archive: open-loop Poisson arrivals, mixed widths and lengths.
 
-Every contestant gets the same mixture: one image a study, 1 to 4 beams, 20 to 100 tokens forced. Its goodput is the
+Every contestant gets the same mixture: one image a study, 1 to 4 beams, 20 to 100 tokens forced, with and without
+repetition penalty. Its goodput is the
 highest rate of answers at which 99 of 100 come within `LIMIT_SECONDS`, over a ladder of arrival rates around what it
 does with 16 clients that wait for each other. The client shares the machine with the server, for all of them alike.
 """
@@ -38,6 +39,7 @@ CHECKPOINT = Path(__file__).parents[1] / "weights" / "xray-report-reference.pt"
 SAMPLE = CHECKPOINT.with_name("sample-frontal.png")
 LIMIT_SECONDS = 1.5
 LENGTHS = (20, 100)  # tokens, the most being what the archive writes
+PENALTIES = (1.0, 1.3)  # none, and what the archive is served with by default
 CLIENTS = 16
 START_SECONDS = 120.0
 THREADS = max(1, (os.cpu_count() or 1) - 1)  # our default, for all of them: with all cores they are slower
@@ -58,7 +60,7 @@ class Contestant:
 
 def _ours(job: Job) -> Request:
     image, options = job
-    query = "&".join(f"{name}={getattr(options, name)}" for name in ("num_beams", "min_new_tokens", "max_new_tokens"))
+    query = "&".join(f"{name}={str(value).lower()}" for name, value in options.as_dict().items())
     return Request("POST", f"/v1/report?{query}", "image/png", image)
 
 
@@ -97,7 +99,12 @@ def mixture(seed: int) -> Iterator[Job]:
         files.append(file.getvalue())
     while True:
         length = rng.randint(*LENGTHS)
-        options = DecodingOptions(num_beams=rng.randint(1, 4), min_new_tokens=length, max_new_tokens=length)
+        options = DecodingOptions(
+            num_beams=rng.randint(1, 4),
+            min_new_tokens=length,
+            max_new_tokens=length,
+            repetition_penalty=rng.choice(PENALTIES),
+        )
         yield rng.choice(files), options
 
 

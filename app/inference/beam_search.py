@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.inference.logits_processors import looks_back, penalised
+from app.inference.logits_processors import penalised, without_repeats
 from app.inference.options import DecodingOptions
 from app.inference.tokenizer import BOS, EOS, PAD
 
@@ -34,8 +34,8 @@ class Sequence:
 class BeamLane:
     """Studies searched with the same number of beams K, in slots 0 to N-1 without holes.
 
-    Removing a study moves the last one into its slot, so that the active part of every tensor is a prefix: `remove`
-    tells the caller which slot moved, for the caller's own tensors. On a GPU many are best removed at once (`keep`).
+    The last studies move into slots that are freed, so that the active part of every tensor is a prefix. On a GPU each
+    call costs, however little it does: studies are admitted, read and released together.
     """
 
     def __init__(self, beams: int, capacity: int, max_tokens: int, device: torch.device) -> None:
@@ -74,9 +74,12 @@ class BeamLane:
         self.min_new_tokens = table(shape[:1], 0, torch.long)
         self.stop_when_full = table(shape[:1], False, torch.bool)
         self.hope_to_the_end = table(shape[:1], False, torch.bool)
+        self.repetition_penalty = table(shape[:1], 1.0, torch.float32)
+        self.no_repeat_ngram_size = table(shape[:1], 0, torch.long)
         self.tables = [value for value in vars(self).values() if isinstance(value, Tensor)]
         self._own = torch.arange(beams, device=device)
         self._first = torch.arange(2 * beams, device=device) < beams
+        self._places = torch.arange(max_tokens + 1, device=device)
 
     @property
     def longest(self) -> int:
@@ -85,30 +88,38 @@ class BeamLane:
 
     @property
     def plain(self) -> bool:
-        """Whether no option looks at what was written, so that every step is the same work."""
-        return not any(looks_back(options) for options in self.options)
+        """Whether every step is the same work, whatever the options: no study forbids repeats of some length."""
+        return not any(options.no_repeat_ngram_size for options in self.options)
 
-    def admit(self, options: DecodingOptions) -> int:
-        """Starts a study in the next slot and returns the slot."""
-        slot = self.size
-        self.size += 1
-        self.options.append(options)
-        self._begun.append(self.steps)
-        self.over[slot] = self.broken[slot] = False
-        self.tokens[slot, :, 0] = BOS
-        self.ancestors[slot, :, 0] = self._own
-        self.scores[slot] = NEVER
-        self.scores[slot, 0] = 0.0
-        self.done_scores[slot] = NEVER
-        self.done[slot] = False
-        self.positions[slot] = 0
-        self.length_penalty[slot] = options.length_penalty
-        self.max_new_tokens[slot] = options.max_new_tokens
-        self.min_new_tokens[slot] = options.min_new_tokens
-        self.stop_when_full[slot] = options.early_stopping is True
-        # "never": assume until the last that longer could be better, where the penalty rewards length.
-        self.hope_to_the_end[slot] = options.early_stopping == "never" and options.length_penalty > 0
-        return slot
+    def admit(self, options: list[DecodingOptions]) -> range:
+        """Starts studies in the next slots and returns the slots."""
+        slots = range(self.size, self.size + len(options))
+        new = slice(slots.start, slots.stop)
+        self.size = slots.stop
+        self.options = self.options + options
+        self._begun = self._begun + [self.steps] * len(options)
+        for cleared in (self.over, self.broken, self.done, self.positions):
+            cleared[new] = 0
+        for unlikely in (self.scores, self.done_scores):
+            unlikely[new] = NEVER
+        self.scores[new, 0] = 0.0
+        self.tokens[new, :, 0] = BOS
+        self.ancestors[new, :, 0] = self._own
+        given = [
+            (self.length_penalty, [one.length_penalty for one in options]),
+            (self.max_new_tokens, [one.max_new_tokens for one in options]),
+            (self.min_new_tokens, [one.min_new_tokens for one in options]),
+            (self.stop_when_full, [one.early_stopping is True for one in options]),
+            # "never": assume until the last that longer could be better, where the penalty rewards length.
+            (self.hope_to_the_end, [one.early_stopping == "never" and one.length_penalty > 0 for one in options]),
+            (self.repetition_penalty, [one.repetition_penalty for one in options]),
+            # No more than fit the table: they never act.
+            (self.no_repeat_ngram_size, [min(one.no_repeat_ngram_size, self.tokens.shape[2]) for one in options]),
+        ]
+        values = torch.tensor([column for _, column in given], dtype=torch.float64).to(self.over.device)
+        for (filled, _), column in zip(given, values, strict=True):
+            filled[new] = column
+        return slots
 
     def adopt(self, other: BeamLane) -> None:
         """Takes over the studies of a smaller lane of the same width."""
@@ -116,17 +127,17 @@ class BeamLane:
         for tensor, taken in zip(self.tables, other.tables, strict=True):
             tensor[: len(taken)] = taken
 
-    def remove(self, slot: int) -> int:
-        """Frees a slot. Returns the slot whose study moved into it (the last; `slot` itself when it was the last)."""
-        last = self.size - 1
-        self.keep([last if kept == slot else kept for kept in range(last)])
-        return last
-
-    def keep(self, slots: list[int]) -> None:
-        """Keeps the studies of these slots, which move to the first ones in this order, and frees all others."""
-        move(self.tables, slots)
-        self.options, self._begun = [self.options[slot] for slot in slots], [self._begun[slot] for slot in slots]
-        self.size = len(slots)
+    def release(self, slots: Iterable[int]) -> list[int]:
+        """Frees slots, into which the last studies move. Returns what the first slots now hold, by the slots of before:
+        `move` does the same to the caller's own tensors."""
+        kept = list(range(self.size))
+        for slot in sorted(slots, reverse=True):
+            kept[slot] = kept[-1]
+            kept.pop()
+        move(self.tables, kept)
+        self.options, self._begun = [self.options[slot] for slot in kept], [self._begun[slot] for slot in kept]
+        self.size = len(kept)
+        return kept
 
     def inputs(self, slots: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """The next decoder input: tokens i64[N,K], positions i64[N], ancestors i64[N,K,T], T > max(positions).
@@ -165,30 +176,36 @@ class BeamLane:
         slots = range(self.size - 1, -1, -1)
         return [slot for slot in slots if over[slot]], [slot for slot in slots if broken[slot]]
 
-    def prefixes(self, slot: int) -> Tensor:
-        """What each running beam of a study has written so far, bos first: i64[K, position + 1]."""
-        past = self.ancestors[slot, :, : self.steps - self._begun[slot] + 1]
-        return self.tokens[slot].gather(0, past)
+    def past(self) -> Tensor:
+        """What each running beam has written, bos first: i64[N,K,T], T >= the longest; bos stands beyond its end."""
+        return self._past(self.positions[: self.size] + 1)
 
-    def sequences(self, slot: int) -> list[Sequence]:
-        """The finished sequences of a study, best first, as many as its options ask for."""
+    def sequences(self, slots: list[int]) -> list[list[Sequence]]:
+        """The finished sequences of studies, best first, as many as the options of each ask for."""
+        if not slots:
+            return []
+        rows = torch.tensor(slots).to(self.over.device)
 
         def read(*tables: Tensor) -> list[list[Any]]:
-            values: list[list[Any]] = torch.stack([table[slot] for table in tables]).tolist()
+            values: list[list[Any]] = torch.stack([table[rows] for table in tables]).tolist()
             return values
 
-        (tokens, parents), (gains,) = read(self.tokens, self.parents), read(self.gains)
         lengths, last, before = read(self.done_lengths, self.done_tokens, self.done_parents)
         scores, last_gains = read(self.done_scores, self.done_gains)
-        found = []
-        for rank in range(self.options[slot].num_return_sequences):
-            ids, log_probabilities, beam = [last[rank]], [last_gains[rank]], before[rank]
-            for place in range(lengths[rank] - 1, 0, -1):
-                ids.append(tokens[beam][place])
-                log_probabilities.append(gains[beam][place])
-                beam = parents[beam][place]
-            found.append(Sequence(tuple(reversed(ids)), tuple(reversed(log_probabilities)), scores[rank]))
-        return found
+        end = max(map(max, lengths))
+        tokens, parents = read(self.tokens[..., :end], self.parents[..., :end])
+        (gains,) = read(self.gains[..., :end])
+
+        def sequence(i: int, rank: int) -> Sequence:
+            ids, log_probabilities, beam = [last[i][rank]], [last_gains[i][rank]], before[i][rank]
+            for place in range(lengths[i][rank] - 1, 0, -1):
+                ids.append(tokens[i][beam][place])
+                log_probabilities.append(gains[i][beam][place])
+                beam = parents[i][beam][place]
+            return Sequence(tuple(reversed(ids)), tuple(reversed(log_probabilities)), scores[i][rank])
+
+        wanted = [self.options[slot].num_return_sequences for slot in slots]
+        return [[sequence(i, rank) for rank in range(count)] for i, count in enumerate(wanted)]
 
     def _advance_greedily(self, logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Hugging Face's greedy search: processors see raw logits f32[N,V], the first of equal maxima wins.
@@ -278,13 +295,24 @@ class BeamLane:
 
     def _processed(self, scores: Tensor, lengths: Tensor) -> Tensor:
         """Scores [N,K,V] after repetition_penalty, no_repeat_ngram_size and min_new_tokens, in Hugging Face's order."""
-        for slot, options in enumerate(self.options):
-            if looks_back(options):
-                scores[slot] = penalised(scores[slot], self.prefixes(slot), options)
-        too_short = lengths <= self.min_new_tokens[: len(lengths)]
+        n = len(lengths)
+        penalising = not self._asks or any(one.repetition_penalty != 1.0 for one in self.options)
+        sizes = {one.no_repeat_ngram_size for one in self.options} - {0}
+        if penalising or sizes:
+            past = self._past(lengths)
+            if penalising:
+                scores = penalised(scores, past, self.repetition_penalty[:n])
+            for size in sizes:
+                scores = without_repeats(scores, past, lengths, size, self.no_repeat_ngram_size[:n] == size)
+        too_short = lengths <= self.min_new_tokens[:n]
         if self._any(too_short):
             scores[..., EOS].masked_fill_(too_short[:, None], float("-inf"))
         return scores
+
+    def _past(self, lengths: Tensor) -> Tensor:
+        reach = self.longest if self._asks else self.tokens.shape[2]  # what is recorded has one size
+        past = self.tokens[: len(lengths)].gather(1, self.ancestors[: len(lengths), :, :reach])
+        return past.masked_fill_(self._places[:reach] >= lengths[:, None, None], BOS)
 
 
 def move(tables: Iterable[Tensor], slots: list[int]) -> None:

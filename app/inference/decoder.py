@@ -145,8 +145,10 @@ class _View:
         places = held.shape[2]
         parents = lane.ancestors.gather(2, (lane.positions - 1).clamp(min=0)[:, None, None].expand(-1, self.beams, 1))
         now = held.gather(1, parents.expand(-1, -1, places)) & (lane.positions > 0)[:, None, None]
-        order = torch.arange(places, device=held.device)
-        slots = (order + places * now.any(1))[:, :used].topk(self.beams, largest=False).indices
+        free = (~now[..., :used].any(1)).cumsum(1)
+        wanted = torch.arange(1, self.beams + 1, device=held.device).expand(self.studies, -1)
+        # Studies stepped in vain may have none left: their last place is overwritten.
+        slots = torch.searchsorted(free, wanted.contiguous()).clamp_(max=free.shape[1] - 1)
         return slots, now.scatter_(2, slots[..., None], True)
 
     def keep(self) -> None:

@@ -16,6 +16,7 @@ import logging
 import math
 import threading
 import time
+from collections import defaultdict
 from concurrent.futures import Future
 from functools import partial
 
@@ -27,7 +28,7 @@ from app.inference.decoder import Decoder
 from app.inference.encoder import StudyEncoder
 from app.inference.encoding_thread import EncodedStudies, EncodingThread
 from app.inference.errors import EngineStoppedError, GenerationError
-from app.inference.lane import Generation, Lane, Refuse, Study, refuse_none
+from app.inference.lane import Generation, Lane, Lanes, Refuse, Study, refuse_none
 from app.inference.lane_graphs import STEPS, LaneGraphs
 from app.inference.observer import Observer, Silent
 from app.inference.options import MAX_BEAMS, DecodingOptions
@@ -58,9 +59,8 @@ class Engine:
         self._encoder = encoder
         self._decoder = decoder
         self._graphs = graphs
-        self._max_new_tokens = max_new_tokens
         self._observer: Observer = observer or Silent()
-        self._lanes: dict[int, Lane] = {}
+        self._lanes = Lanes(decoder, max_rows, max_new_tokens, fixed=graphs is not None)
         self._queue = StudyQueue(max_queue)
         self._wake = threading.Condition()
         self._encoding_thread = EncodingThread(encoder, decoder, self._notify)
@@ -83,7 +83,7 @@ class Engine:
     @property
     def active_rows(self) -> int:
         """Beams in flight."""
-        return sum(lane.rows for lane in list(self._lanes.values()))
+        return self._lanes.rows
 
     @property
     def turn_seconds(self) -> float:
@@ -166,13 +166,13 @@ class Engine:
             self._encoding_thread.start(taken)
         if self._encoding_thread.ready:
             self._admit(self._encoding_thread.take())
-        if lanes := [lane for lane in self._lanes.values() if lane.studies]:
+        if lanes := list(self._lanes):
             self._step(lanes)
         self._observer.active(self.active_rows)
         return True
 
     def _has_work(self) -> bool:
-        if self._encoding_thread.ready or any(lane.studies for lane in self._lanes.values()):
+        if self._encoding_thread.ready or any(self._lanes):
             return True
         return self._queue.has_work(encoder_free=not self._encoding_thread.studies)
 
@@ -190,7 +190,7 @@ class Engine:
 
     def _drop_gone(self) -> None:
         now = time.monotonic()
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             if gone := [slot for slot, study in enumerate(lane.studies) if study.gone(now)]:
                 lane.release(gone)
         self._observer.active(self.active_rows)
@@ -204,6 +204,7 @@ class Engine:
             return
         self._observer.stage("encode", found.seconds)
         self._observer.encoded([study.tag for study in found.studies], found.seconds)
+        accepted: dict[int, list[int]] = defaultdict(list)
         for i, study in enumerate(found.studies):
             if study.gone(time.monotonic()):
                 continue
@@ -212,29 +213,12 @@ class Engine:
             self._observer.admitted(study.waited)
             if not all(map(math.isfinite, study.encoding.finding_logits)):
                 study.fail(GenerationError("the network gave no number"))
-                continue
-            if refusal := study.refuse(study.encoding):
+            elif refusal := study.refuse(study.encoding):
                 study.fail(refusal)
-                continue
-            try:
-                constants = [constant[i] for constant in found.constants]
-                self._lane_with_room(study.options.num_beams, constants).admit(study, constants)
-            except Exception as error:  # no memory for a larger lane
-                logger.warning("a study could not be admitted: %s", type(error).__name__)
-                study.fail(GenerationError("the report could not be generated"))
-
-    def _lane_with_room(self, beams: int, constants: list[Tensor]) -> Lane:
-        """The lane of this width; its tensors double when full, up to what the row budget can fill."""
-        lane = self._lanes.get(beams)
-        if lane is not None and len(lane.studies) < lane.capacity:
-            return lane
-        first = self.max_rows if self._graphs else 4  # what is recorded stays where it is
-        capacity = min(self.max_rows // beams, 2 * lane.capacity if lane else first)
-        grown = Lane(self._decoder, beams, capacity, self._max_new_tokens, constants)
-        if lane is not None:
-            grown.adopt(lane)
-        self._lanes[beams] = grown
-        return grown
+            else:
+                accepted[study.options.num_beams].append(i)
+        for rows in accepted.values():
+            self._lanes.admit([found.studies[i] for i in rows], [constant[rows] for constant in found.constants])
 
     def _step(self, lanes: list[Lane]) -> None:
         """A step for all lanes; when that fails, lane by lane, so that a bad one fails alone."""
@@ -268,9 +252,9 @@ class Engine:
 
     def _harvest(self, lane: Lane) -> None:
         over, broken = lane.search.outcome()
-        for slot in over:
-            if slot not in broken:
-                self._finish(lane.studies[slot], lane.search.sequences(slot))
+        finished = [slot for slot in over if slot not in broken]
+        for slot, sequences in zip(finished, lane.search.sequences(finished), strict=True):
+            self._finish(lane.studies[slot], sequences)
         for slot in broken:
             lane.clean(slot)
         self._end(lane, {*over, *broken}, "the network gave no number")
@@ -295,8 +279,6 @@ class Engine:
 
     def _fail_all(self, error: Exception) -> None:
         with self._wake:
-            flying = (study for lane in self._lanes.values() for study in lane.studies)
-            studies = [*self._queue.clear(), *self._encoding_thread.studies, *flying]
-            self._lanes.clear()
+            studies = [*self._queue.clear(), *self._encoding_thread.studies, *self._lanes.clear()]
         for study in studies:
             study.fail(error)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ from torch import Tensor
 from app.inference.beam_search import BeamLane, Sequence, move
 from app.inference.decoder import Decoder, LaneStep
 from app.inference.encoder import Encoding
-from app.inference.errors import DeadlineExceededError
+from app.inference.errors import DeadlineExceededError, GenerationError
 from app.inference.options import DecodingOptions
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +114,17 @@ class Lane:
         for new, old in zip(self._constants + self._state, other._constants + other._state, strict=True):
             new[: len(old)] = old
 
-    def admit(self, study: Study, constants: list[Tensor]) -> None:
-        """Starts a study in the next slot."""
-        slot = self.search.admit(study.options)
-        for table, row in zip(self._constants, constants, strict=True):
-            table[slot] = row
-        self.studies.append(study)
+    def admit(self, studies: list[Study], constants: list[Tensor]) -> None:
+        """Starts studies in the next slots; `constants` have a row for each."""
+        first = len(self.studies)
+        for table, rows in zip(self._constants, constants, strict=True):
+            table[first : first + len(studies)] = rows
+        self.search.admit([study.options for study in studies])
+        self.studies = self.studies + studies
 
     def release(self, slots: Iterable[int]) -> None:
         """Frees slots; the last studies move into them, in every tensor."""
-        kept = list(range(len(self.studies)))
-        for slot in sorted(slots, reverse=True):
-            kept[slot] = kept[-1]
-            kept.pop()
-        self.search.keep(kept)
+        kept = self.search.release(slots)
         move(self._constants + self._state, kept)
         self.studies = [self.studies[slot] for slot in kept]
 
@@ -148,3 +148,53 @@ class Lane:
     def tables(self) -> list[Tensor]:
         """What a step writes, but for keys and values: places of the cache taken in vain are free again."""
         return [*self.search.tables, *self._state[1:]]
+
+
+class Lanes:
+    """The lanes of all widths."""
+
+    def __init__(self, decoder: Decoder, max_rows: int, max_tokens: int, *, fixed: bool) -> None:
+        """Room for `max_rows` beams of `max_tokens`. Lanes double when full, unless they are to stay where they are."""
+        self._decoder, self._max_rows, self._max_tokens, self._fixed = decoder, max_rows, max_tokens, fixed
+        self._by_width: dict[int, Lane] = {}
+
+    def __iter__(self) -> Iterator[Lane]:
+        """Those with studies in flight."""
+        return iter([lane for lane in list(self._by_width.values()) if lane.studies])
+
+    @property
+    def rows(self) -> int:
+        """Beams in flight."""
+        return sum(lane.rows for lane in self)
+
+    def admit(self, studies: list[Study], constants: list[Tensor]) -> None:
+        """Starts studies of one width; `constants` have a row for each. A lane that cannot grow fails who is left."""
+        while studies:
+            try:
+                lane = self._with_room(studies[0].options.num_beams, [constant[0] for constant in constants])
+                room = lane.capacity - len(lane.studies)
+                lane.admit(studies[:room], [constant[:room] for constant in constants])
+            except Exception as error:  # no memory
+                logger.warning("%d studies could not be admitted: %s", len(studies), type(error).__name__)
+                for study in studies:
+                    study.fail(GenerationError("the report could not be generated"))
+                return
+            studies, constants = studies[room:], [constant[room:] for constant in constants]
+
+    def clear(self) -> list[Study]:
+        """Forgets all lanes, and returns the studies that were in them."""
+        studies = [study for lane in self for study in lane.studies]
+        self._by_width.clear()
+        return studies
+
+    def _with_room(self, beams: int, constants: list[Tensor]) -> Lane:
+        lane = self._by_width.get(beams)
+        if lane is not None and len(lane.studies) < lane.capacity:
+            return lane
+        first = self._max_rows if self._fixed else 4
+        capacity = min(self._max_rows // beams, 2 * lane.capacity if lane else first)
+        grown = Lane(self._decoder, beams, capacity, self._max_tokens, constants)
+        if lane is not None:
+            grown.adopt(lane)
+        self._by_width[beams] = grown
+        return grown

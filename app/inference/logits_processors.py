@@ -1,32 +1,30 @@
-"""Options that change scores by what was written so far, as Hugging Face's logits processors of the same names do."""
+"""Options that change scores by what was written so far, as Hugging Face's logits processors of the same names do: of
+N studies of K beams at once, each study at its own length. Nothing asks for values, so that a GPU can record it."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from app.inference.options import DecodingOptions
+
+def penalised(scores: Tensor, past: Tensor, penalty: Tensor) -> Tensor:
+    """Scores f32[N,K,V] after `repetition_penalty` f32[N] of what is in the past, i64[N,K,T]."""
+    seen, factor = scores.gather(2, past), penalty[:, None, None]
+    return scores.scatter(2, past, torch.where(seen < 0, seen * factor, seen / factor))
 
 
-def looks_back(options: DecodingOptions) -> bool:
-    """Whether any of them depends on what was written so far."""
-    return options.repetition_penalty != 1.0 or options.no_repeat_ngram_size > 0
-
-
-def penalised(scores: Tensor, tokens: Tensor, options: DecodingOptions) -> Tensor:
-    """Scores f32[K,V] after `repetition_penalty` and `no_repeat_ngram_size`, given the tokens i64[K,T] so far, bos
-    included."""
-    if options.repetition_penalty != 1.0:
-        seen = scores.gather(1, tokens)
-        penalty = options.repetition_penalty
-        scores = scores.scatter(1, tokens, torch.where(seen < 0, seen * penalty, seen / penalty))
-    size = options.no_repeat_ngram_size
-    if 0 < size <= tokens.shape[1]:
-        windows = tokens.unfold(1, size, 1)
-        prefix = tokens[:, tokens.shape[1] - size + 1 :]
-        repeats = (windows[..., :-1] == prefix[:, None]).all(-1)
-        banned = torch.zeros(scores.shape[0], scores.shape[1] + 1, dtype=torch.bool, device=scores.device)
-        # Windows that do not repeat go to a spare column, where they cannot unban another's token.
-        banned.scatter_(1, torch.where(repeats, windows[..., -1], scores.shape[1]), True)
-        scores = scores.masked_fill(banned[:, :-1], float("-inf"))
-    return scores
+def without_repeats(scores: Tensor, past: Tensor, lengths: Tensor, size: int, chosen: Tensor) -> Tensor:
+    """Scores f32[N,K,V] after `no_repeat_ngram_size` = `size` of the studies chosen, bool[N], given their past
+    i64[N,K,T], of which the first `lengths` i64[N] places count."""
+    if size > past.shape[2]:
+        return scores
+    windows = past.unfold(2, size, 1)  # [N,K,T-size+1,size]
+    starts = torch.arange(windows.shape[2], device=past.device)
+    recent = lengths[:, None] + torch.arange(1 - size, 0, device=past.device)  # places of the last size - 1 tokens
+    latest = past.gather(2, recent.clamp(min=0)[:, None].expand(-1, past.shape[1], -1))
+    within = (starts + size <= lengths[:, None]) & chosen[:, None]
+    repeats = (windows[..., :-1] == latest[:, :, None]).all(-1) & within[:, None]
+    banned = torch.zeros((*scores.shape[:2], scores.shape[2] + 1), dtype=torch.bool, device=scores.device)
+    # Windows that do not repeat go to a spare column, where they cannot unban another's token.
+    banned.scatter_(2, torch.where(repeats, windows[..., -1], scores.shape[2]), True)
+    return scores.masked_fill(banned[..., :-1], float("-inf"))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from app.images.decode import decode_image
-from app.inference.beam_search import BeamLane
+from app.inference.beam_search import BeamLane, move
 from app.inference.checkpoint import load_checkpoint
 from app.inference.decoder import ArchiveDecoder, LaneStep
 from app.inference.generator import to_unit_range
@@ -82,7 +82,7 @@ class Reporter:
     def _search(self, constants: list[Tensor], options: list[DecodingOptions]) -> list[str]:
         beams, longest = options[0].num_beams, max(one.max_new_tokens for one in options)
         lane = BeamLane(beams, len(options), longest, torch.device("cpu"))
-        running = [lane.admit(one) for one in options]
+        running = list(lane.admit(options))
         state = self.decoder.allocate(len(options), beams, longest)
         tables = [table.clone() for table in constants] + state
         found: dict[int, str] = {}
@@ -90,12 +90,10 @@ class Reporter:
             n = lane.size
             step = LaneStep(*lane.inputs(), [t[:n] for t in tables[: len(constants)]], [s[:n] for s in state])
             (logits,) = self.decoder.step([step])
-            for slot in lane.advance(logits):
-                ids = lane.sequences(slot)[0].ids
-                found[running[slot]] = "\n\n".join(self.tokenizer.decode(ids).values())
-                last = lane.remove(slot)
-                for table in tables:
-                    table[slot] = table[last]
-                running[slot] = running[last]
-                running.pop()
+            over = lane.advance(logits)
+            for slot, sequences in zip(over, lane.sequences(over), strict=True):
+                found[running[slot]] = "\n\n".join(self.tokenizer.decode(sequences[0].ids).values())
+            kept = lane.release(over)
+            move(tables, kept)
+            running = [running[slot] for slot in kept]
         return [found[i] for i in range(len(options))]

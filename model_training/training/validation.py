@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from app.inference.beam_search import BeamLane
+from app.inference.beam_search import BeamLane, move
 from app.inference.options import DecodingOptions
 from app.inference.tokenizer import Tokenizer
 from model_training import metrics, r2gen
@@ -70,7 +70,7 @@ def generate_tokens(model: ReportModel, batch: Batch, options: DecodingOptions) 
     _, constants = model.begin(spread[0], spread[1], spread[2], batch.view_mask)
     state = model.allocate(studies, options.num_beams, options.max_new_tokens)
     lane = BeamLane(options.num_beams, studies, options.max_new_tokens, batch.images.device)
-    study_of = [lane.admit(options) for _ in range(studies)]
+    study_of = list(lane.admit([options] * studies))
     found: list[tuple[int, ...]] = [()] * studies
     while lane.size:
         active = slice(lane.size)
@@ -78,10 +78,10 @@ def generate_tokens(model: ReportModel, batch: Batch, options: DecodingOptions) 
         logits = model.decode_step(
             tokens, positions, ancestors, [part[active] for part in constants], [part[active] for part in state]
         )
-        for slot in lane.advance(logits):
-            found[study_of[slot]] = lane.sequences(slot)[0].ids
-            last = lane.remove(slot)
-            study_of[slot] = study_of[last]
-            for tensor in (*constants, *state):
-                tensor[slot] = tensor[last]
+        over = lane.advance(logits)
+        for slot, sequences in zip(over, lane.sequences(over), strict=True):
+            found[study_of[slot]] = sequences[0].ids
+        kept = lane.release(over)
+        move([*constants, *state], kept)
+        study_of = [study_of[slot] for slot in kept]
     return found

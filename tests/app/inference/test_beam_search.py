@@ -89,21 +89,22 @@ def searched_together(
     found: dict[int, list[Sequence]] = {}
     for step in itertools.count():
         if step < len(options):
-            lane.admit(options[step])
+            lane.admit([options[step]])
             running.append(step)
         if not lane.size:
             break
+        past = lane.past()
         logits = [
             model(
                 encoder_outputs=BaseModelOutput(last_hidden_state=memories[study].expand(lane.beams, -1, -1)),
-                decoder_input_ids=lane.prefixes(slot),
+                decoder_input_ids=past[slot, :, : step + 1 - study],  # it joined at the step of its number
             ).logits[:, -1]
             for slot, study in enumerate(running)
         ]
-        for slot in lane.advance(torch.stack(logits)):
-            found[running[slot]] = lane.sequences(slot)
-            running[slot] = running[lane.remove(slot)]
-            running.pop()
+        over = lane.advance(torch.stack(logits))
+        for slot, sequences in zip(over, lane.sequences(over), strict=True):
+            found[running[slot]] = sequences
+        running = [running[slot] for slot in lane.release(over)]
     return [found[i] for i in range(len(options))]
 
 

@@ -92,14 +92,15 @@ def test_recorded_steps_write_what_plain_ones_write(tiny_checkpoint: Path) -> No
     views = torch.rand(12, 1, size, size, generator=torch.Generator().manual_seed(0))
     parts = [part.unflatten(0, (3, 4)) for part in checkpoint.module.encode(views)[:3]]
     constants = decoder.prepare(checkpoint.module.begin(*parts, torch.ones(3, 4, dtype=torch.bool))[1])
-    options = [DecodingOptions(num_beams=3, num_return_sequences=3, max_new_tokens=tokens, length_penalty=penalty)
-               for tokens, penalty in ((40, 0.0), (33, 1.0), (26, 2.0))]  # fmt: skip
+    common = DecodingOptions(num_beams=3, num_return_sequences=3)
+    options = [
+        common.with_changes(max_new_tokens=tokens, length_penalty=exponent, repetition_penalty=penalty)
+        for tokens, exponent, penalty in ((40, 0.0, 1.3), (33, 1.0, 1.0), (26, 2.0, 0.8))
+    ]
     found = []
     for recorded in (False, True):
         lane = Lane(decoder, 3, 5, 40, [constant[0] for constant in constants])
-        for i, chosen in enumerate(options):
-            study = Study(Future(), chosen, None, i, Future(), 0.0)
-            lane.admit(study, [constant[i] for constant in constants])
+        lane.admit([Study(Future(), one, None, i, Future(), 0.0) for i, one in enumerate(options)], constants)
         sequences = {}
         while lane.studies:
             if recorded:
@@ -109,8 +110,8 @@ def test_recorded_steps_write_what_plain_ones_write(tiny_checkpoint: Path) -> No
                 lane.advance(decoder.step([lane.inputs()])[0])
             over, broken = lane.search.outcome()
             assert not broken
-            for slot in over:
-                sequences[lane.studies[slot].tag] = lane.search.sequences(slot)
+            tags = [lane.studies[slot].tag for slot in over]
+            sequences |= dict(zip(tags, lane.search.sequences(over), strict=True))
             lane.release(over)
         found.append([sequences[i] for i in range(len(options))])
     assert [[s.ids for s in study] for study in found[0]] == [[s.ids for s in study] for study in found[1]]
@@ -155,9 +156,8 @@ def test_what_is_recorded_asks_nothing_of_a_gpu(tiny_checkpoint: Path, dtype: to
         constants = decoder.prepare([keys_values, torch.empty(3, 17, dtype=torch.bool, device="cuda")])
         lane = Lane(decoder, beams, 8, 40, [constant[0] for constant in constants])
         graphs = LaneGraphs(decoder, lambda work: (work(), work)[1])  # type: ignore[func-returns-value]
-        for i in range(3):
-            options = DecodingOptions(num_beams=beams, min_new_tokens=3, max_new_tokens=40)
-            lane.admit(Study(Future(), options, None, i, Future(), 0.0), [constant[i] for constant in constants])
+        options = DecodingOptions(num_beams=beams, min_new_tokens=3, max_new_tokens=40)
+        lane.admit([Study(Future(), options, None, i, Future(), 0.0) for i in range(3)], constants)
         graphs.step(lane)
         lane.release([0])
         graphs.step(lane)
