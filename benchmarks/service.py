@@ -1,9 +1,9 @@
 """The whole service beside other servers of the same archive: open-loop Poisson arrivals, mixed widths and lengths.
 
 Every contestant gets the same mixture: one image a study, 1 to 4 beams, 20 to 100 tokens forced, with and without
-repetition penalty. Its goodput is the
-highest rate of answers at which 99 of 100 come within `LIMIT_SECONDS`, over a ladder of arrival rates around what it
-does with 16 clients that wait for each other. The client shares the machine with the server, for all of them alike.
+repetition penalty. Its goodput is the highest rate of answers at which 99 of 100 come within `LIMIT_SECONDS`, over a
+ladder of arrival rates around what it does with 16 clients that wait for each other. The client shares the machine with
+the server, for all of them alike.
 """
 
 from __future__ import annotations
