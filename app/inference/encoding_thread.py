@@ -16,6 +16,8 @@ from app.inference.decoder import Decoder
 from app.inference.encoder import Encoding, StudyEncoder
 from app.inference.lane import Study
 
+AHEAD = 2  # batches
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedStudies:
@@ -35,60 +37,67 @@ class EncodingThread:
         """`notify` is called when a batch is done. On a GPU, which has one queue of work, all is done at once."""
         self._encoder, self._decoder, self._notify = encoder, decoder, notify
         self._thread = ThreadPoolExecutor(1, "encode", _same_threads) if encoder.device.type == "cpu" else None
-        self._batches: deque[list[Study]] = deque()
-        self._done: Future[EncodedStudies] = Future()
+        self._batches: deque[tuple[list[Study], Future[EncodedStudies]]] = deque()
         self.began = math.inf  # the batch at work
 
     @property
     def studies(self) -> list[Study]:
-        """Those being encoded."""
-        return [study for batch in self._batches for study in batch]
+        """Those being encoded, or done and not yet taken."""
+        return [study for batch, _ in self._batches for study in batch]
+
+    @property
+    def rows(self) -> int:
+        """The beams these will have."""
+        return sum(study.options.num_beams for study in self.studies)
+
+    @property
+    def full(self) -> bool:
+        """Whether it has enough to do: a batch at work, and the next one at hand."""
+        return len(self._batches) >= AHEAD
 
     @property
     def ready(self) -> bool:
         """Whether a batch is done and not yet taken."""
-        return bool(self._batches) and self._done.done()
+        return bool(self._batches) and self._batches[0][1].done()
 
     def start(self, studies: list[Study]) -> None:
-        """Encodes studies together."""
-        self._batches.append(studies)
-        if len(self._batches) == 1:
-            self._begin()
+        """Encodes studies together, after those it has."""
+        done: Future[EncodedStudies] = Future()
+        if self._thread:
+            done = self._thread.submit(self._encode, studies)
+            done.add_done_callback(self._notify)
+        else:
+            try:
+                done.set_result(self._encode(studies))
+            except Exception as error:
+                done.set_exception(error)
+        self._batches.append((studies, done))
 
     def take(self) -> EncodedStudies | Study | None:
         """What is ready: encoded studies, or one that cannot be. None when a batch failed: its studies are encoded one
         by one then, so that a bad one fails alone."""
-        batch, error = self._batches.popleft(), self._done.exception()
-        if error and len(batch) > 1:
-            self._batches.extendleft([study] for study in reversed(batch))
-        found = None if error else self._done.result()
-        self.began = math.inf
-        if self._batches:
-            self._begin()
-        return found or (batch[0] if len(batch) == 1 else None)
+        batch, done = self._batches.popleft()
+        if done.exception() is None:
+            return done.result()
+        if len(batch) == 1:
+            return batch[0]
+        for study in batch:
+            self.start([study])
+        return None
 
     def close(self) -> None:
         """Ends the thread when its batch is done, without waiting for it."""
         if self._thread:
-            self._thread.shutdown(wait=False)
-
-    def _begin(self) -> None:
-        self.began = time.monotonic()
-        self._done = Future()
-        if self._thread:
-            self._done = self._thread.submit(self._encode, self._batches[0])
-            self._done.add_done_callback(self._notify)
-            return
-        try:
-            self._done.set_result(self._encode(self._batches[0]))
-        except Exception as error:
-            self._done.set_exception(error)
+            self._thread.shutdown(wait=False, cancel_futures=True)
 
     @torch.inference_mode()
     def _encode(self, studies: list[Study]) -> EncodedStudies:
-        started = time.monotonic()
-        encodings, constants = self._encoder([study.views.result() for study in studies])
-        kept = self._decoder.prepare(constants)
+        started = self.began = time.monotonic()
+        try:
+            encodings, constants = self._encoder([study.views.result() for study in studies])
+            kept = self._decoder.prepare(constants)
+        finally:
+            self.began = math.inf
         now = time.monotonic()
         return EncodedStudies(studies, encodings, kept, now - started, now)
 

@@ -174,7 +174,7 @@ class Engine:
     def _has_work(self) -> bool:
         if self._encoding_thread.ready or any(self._lanes):
             return True
-        return self._queue.has_work(encoder_free=not self._encoding_thread.studies)
+        return self._queue.has_work(0 if self._encoding_thread.full else self._free_rows)
 
     def _patience(self) -> float | None:
         """Seconds until the next deadline of a study whose images are still being prepared."""
@@ -182,11 +182,14 @@ class Engine:
         return max(0.0, min(deadlines) - time.monotonic()) + 1e-3 if deadlines else None
 
     def _take(self) -> list[Study]:
-        """Studies that fit the free rows: one batch at a time, of about as many images as are encoded together."""
-        images = 0 if self._encoding_thread.studies else self._encoder.max_images
-        taken = self._queue.take(self.max_rows - self.active_rows, images)
+        """Studies that fit the free rows, of about as many images as are encoded together."""
+        taken = self._queue.take(self._free_rows, 0 if self._encoding_thread.full else self._encoder.max_images)
         self._observer.queued(len(self._queue))
         return taken
+
+    @property
+    def _free_rows(self) -> int:
+        return self.max_rows - self.active_rows - self._encoding_thread.rows
 
     def _drop_gone(self) -> None:
         now = time.monotonic()

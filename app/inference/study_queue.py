@@ -38,10 +38,12 @@ class StudyQueue:
         self._seconds_per_study += 0.1 * (now - since - self._seconds_per_study)
         self._last_finish = now
 
-    def has_work(self, *, encoder_free: bool) -> bool:
-        """Whether a study can be dropped or, where the encoder is free, be taken to it."""
+    def has_work(self, rows: int) -> bool:
+        """Whether a study can be dropped, or the first of those whose images are ready fits so many rows."""
         now = time.monotonic()
-        return any((encoder_free and study.views.done()) or study.gone(now) for study in self._studies)
+        ready = next((study for study in self._studies if study.views.done()), None)
+        fits = ready is not None and ready.options.num_beams <= rows
+        return fits or any(study.gone(now) for study in self._studies)
 
     def deadlines(self) -> list[float]:
         """Those of the studies waiting."""

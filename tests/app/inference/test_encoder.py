@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from app.inference.checkpoint import Checkpoint, frozen_encode, load_checkpoint
-from app.inference.encoder import MAX_IMAGES, Encode, OpenVinoEncode, RecordedEncode, StudyEncoder, make_encode
+from app.inference.encoder import Encode, OpenVinoEncode, RecordedEncode, StudyEncoder, make_encode
 
 CPU = torch.device("cpu")
 
@@ -79,7 +79,8 @@ def test_studies_encoded_together_get_what_each_gets_alone(checkpoint: Checkpoin
     """More images than go at once, 1 to 4 a study: batches are filled up and split, and nobody notices."""
     encoder = StudyEncoder(checkpoint.module, make_encode(checkpoint.module, "exact", CPU), max_views=4, device=CPU)
     studies = [pictures(1 + i % 4, checkpoint, i) for i in range(11)]
-    assert sum(map(len, studies)) > MAX_IMAGES
+    encoder.max_images = 16
+    assert sum(map(len, studies)) > encoder.max_images
     together, constants = encoder(studies)
     for i, study in enumerate(studies):
         [alone], own = encoder([study])

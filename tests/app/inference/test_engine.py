@@ -125,6 +125,7 @@ def engine(slow: Slow) -> Iterator[Engine]:
 def make_engine(slow: Slow, **limits: int) -> Engine:
     settings = {"max_new_tokens": 40, "max_rows": 16, "max_queue": 4} | limits
     encoder = StudyEncoder(slow, slow.encode, max_views=4, device=torch.device("cpu"))  # type: ignore[arg-type]  # stands in for a module
+    encoder.max_images = 16  # however few threads there are
     engine = Engine(encoder, ArchiveDecoder(slow), **settings)  # type: ignore[arg-type]  # the same
     for _ in range(3):  # TorchScript compiles at the first calls
         engine.submit(views(), DecodingOptions(num_beams=4, max_new_tokens=3)).result(10)
