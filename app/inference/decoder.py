@@ -122,7 +122,7 @@ class _View:
         self.rows = slice(first, first + self.studies * self.beams)
         self.heads = heads
         cache, held = lane.state
-        cross, given, reach = lane.constants
+        *cross, given, reach = lane.constants
         if used is None and held.is_cuda:
             used = held.shape[2]  # asking the device costs more than reading all
         slots, now = self._take_places(lane, held, used)
@@ -138,7 +138,7 @@ class _View:
         blocks = torch.arange(self.studies * layers, device=slots.device).view(-1, layers, 1) * cache.shape[2]
         self.places = (blocks + slots[:, None]).transpose(0, 1).flatten(1)
         self.cache = self._by_head(cache[:, :, :used])
-        self.cross = self._by_head(cross[:, :, :, :seen].transpose(2, 3))
+        self.cross = [(cross[i][:, :, :seen], cross[i + 1][:, :, :seen]) for i in range(0, len(cross), 2)]
 
     def _take_places(self, lane: LaneStep, held: Tensor, used: int | None) -> tuple[Tensor, Tensor]:
         """Places i64[N,K] for this step's keys and values, and what each beam then descends from, bool[N,K,M]."""
@@ -216,7 +216,10 @@ class PackedDecoder:
             missing = -given.shape[1] % ALIGNED
             keys_values, given = F.pad(keys_values, [0, 0, 0, missing]), F.pad(given, [0, missing])
         reach = (given * torch.arange(1, given.shape[1] + 1, device=given.device)).amax(1)
-        return [keys_values, _additive(given, self.kept), reach]
+        # Keys and values of each layer, [N,H,M,D/H]: each head's lie together, and memory is read in order.
+        split = keys_values.reshape(*keys_values.shape[:-1], self.heads, -1)
+        by_head = split.transpose(3, 4).flatten(1, 2).unbind(1)
+        return [*(part.contiguous() for part in by_head), _additive(given, self.kept), reach]
 
     def allocate(self, studies: int, beams: int, length: int) -> list[Tensor]:
         places = -(-length * beams // ALIGNED) * ALIGNED

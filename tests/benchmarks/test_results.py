@@ -23,11 +23,11 @@ def test_what_was_not_measured_is_neither_met_nor_missed(tmp_path: Path, capsys:
     assert last.split() == ["other", "not", "measured:", "why"]
 
 
-def test_the_checkpoint_made_for_a_gpu_has_the_shape_of_the_synthetic_one(tmp_path: Path) -> None:
+def test_the_checkpoint_made_for_a_gpu_has_the_shape_of_the_shipped_one(tmp_path: Path) -> None:
     """So that it can stand for that one, where an older torch cannot load it."""
     gpu.make_checkpoint(tmp_path / "random.pt")
     made = load_checkpoint(tmp_path / "random.pt").manifest
-    synthetic = load_checkpoint(ROOT / "tests" / "phantom" / "xray-report-phantom.pt").manifest
-    network = synthetic["config"]["model"] | {"max_new_tokens": decode.TOKENS}
+    shipped = load_checkpoint(ROOT / "weights" / "xray-report-reference.pt").manifest
+    network = shipped["config"]["model"] | {"max_new_tokens": decode.TOKENS}
     assert {key: made["config"]["model"][key] for key in network} == network
     assert made["vocabulary_size"] == decode.SHAPES[gpu.SHAPE]["vocabulary"]
