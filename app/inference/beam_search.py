@@ -113,7 +113,7 @@ class BeamLane:
             # "never": assume until the last that longer could be better, where the penalty rewards length.
             (self.hope_to_the_end, [one.early_stopping == "never" and one.length_penalty > 0 for one in options]),
             (self.repetition_penalty, [one.repetition_penalty for one in options]),
-            # No more than fit the table: they never act.
+            # Sizes the table does not hold never act.
             (self.no_repeat_ngram_size, [min(one.no_repeat_ngram_size, self.tokens.shape[2]) for one in options]),
         ]
         values = torch.tensor([column for _, column in given], dtype=torch.float64).to(self.over.device)
