@@ -74,8 +74,11 @@ async def test_request(client: httpx.AsyncClient, exporter: InMemorySpanExporter
     }
 
 
-async def test_encodings(client: httpx.AsyncClient, exporter: InMemorySpanExporter, picture: bytes) -> None:
+async def test_encodings(
+    traced: FastAPI, client: httpx.AsyncClient, exporter: InMemorySpanExporter, picture: bytes
+) -> None:
     """Studies encoded together share a span that is linked to the request of each."""
+    traced.state.service.generator._encoder.max_images = 8  # however few threads there are
     answers = [client.post("/v1/report", files={"image": picture}) for _ in range(8)]
     assert {answer.status_code for answer in await asyncio.gather(*answers)} == {200}
     batches = spans(exporter, "encode")
