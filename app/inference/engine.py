@@ -1,7 +1,7 @@
 """The engine: one thread owns the device and advances every study in flight, one beam step a turn.
 
 A turn (`_turn`): wait for work ▸ take waiting studies that fit the free rows ▸ drop who was cancelled or is late ▸ let
-the new ones be encoded together, beside what follows ▸ give encoded ones their slots, unless they are refused ▸ one
+the new ones be encoded, on a CPU beside what follows ▸ give encoded ones their slots, unless they are refused ▸ one
 beam step for every lane ▸ hand out what finished. Studies join and leave between two steps; nobody waits for a
 batch-mate.
 
