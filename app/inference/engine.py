@@ -221,7 +221,7 @@ class Engine:
             else:
                 accepted[study.options.num_beams].append(i)
         for rows in accepted.values():
-            self._lanes.admit([found.studies[i] for i in rows], [constant[rows] for constant in found.constants])
+            self._lanes.admit([found.studies[i] for i in rows], found.constants, rows)
 
     def _step(self, lanes: list[Lane]) -> None:
         """A step for all lanes; when that fails, lane by lane, so that a bad one fails alone."""

@@ -159,7 +159,7 @@ class Lanes:
         self._by_width: dict[int, Lane] = {}
 
     def __iter__(self) -> Iterator[Lane]:
-        """Those with studies in flight."""
+        """Those with studies in flight. Threads that ask for `rows` may come upon a new one."""
         return iter([lane for lane in list(self._by_width.values()) if lane.studies])
 
     @property
@@ -167,19 +167,19 @@ class Lanes:
         """Beams in flight."""
         return sum(lane.rows for lane in self)
 
-    def admit(self, studies: list[Study], constants: list[Tensor]) -> None:
-        """Starts studies of one width; `constants` have a row for each. A lane that cannot grow fails who is left."""
+    def admit(self, studies: list[Study], constants: list[Tensor], rows: list[int]) -> None:
+        """Starts studies of one width, whose constants are in these rows. A lane that cannot grow fails who is left."""
         while studies:
             try:
-                lane = self._with_room(studies[0].options.num_beams, [constant[0] for constant in constants])
+                lane = self._with_room(studies[0].options.num_beams, [constant[rows[0]] for constant in constants])
                 room = lane.capacity - len(lane.studies)
-                lane.admit(studies[:room], [constant[:room] for constant in constants])
+                lane.admit(studies[:room], [constant[rows[:room]] for constant in constants])
             except Exception as error:  # no memory
                 logger.warning("%d studies could not be admitted: %s", len(studies), type(error).__name__)
                 for study in studies:
                     study.fail(GenerationError("the report could not be generated"))
                 return
-            studies, constants = studies[room:], [constant[room:] for constant in constants]
+            studies, rows = studies[room:], rows[room:]
 
     def clear(self) -> list[Study]:
         """Forgets all lanes, and returns the studies that were in them."""

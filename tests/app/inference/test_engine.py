@@ -245,6 +245,24 @@ def test_a_failing_step_answers_its_studies_and_the_engine_goes_on(slow: Slow, e
     engine.close()
 
 
+class NoMemory:
+    """Constants of which none can be copied."""
+
+    def __getitem__(self, _: object) -> None:
+        raise MemoryError
+
+
+def test_no_memory_for_a_copy_of_constants_fails_its_study_alone(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are copied on their way into a lane."""
+    engine = make_engine(slow)
+    with monkeypatch.context() as patch:
+        patch.setattr(ArchiveDecoder, "prepare", lambda *_: [NoMemory()])
+        with pytest.raises(GenerationError):
+            engine.submit(views(), LONG).result(10)
+    assert engine.submit(views(), LONG).result(10).sequences
+    engine.close()
+
+
 @pytest.mark.parametrize("where", ["prepare", "allocate"])
 def test_no_memory_beside_the_network_fails_its_study_alone(slow: Slow, where: str) -> None:
     """Keeping a study's constants, or growing a lane for it, may fail as a step may."""
