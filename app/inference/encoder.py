@@ -18,7 +18,6 @@ from torch import Tensor
 from app.inference.checkpoint import frozen_encode
 from app.inference.cuda_graphs import CudaRecorder, Recorder
 
-MAX_IMAGES = 64  # encoded at once
 SIZES = (1, 2, 4, 8, 16, 32, 64)  # a batch is filled up to one of these: every new size costs a compilation
 
 # Images f32[B,1,S,S] to memory f32[B,P,D], finding logits f32[B,F], view logits f32[B,2], evidence f32[B,P,F] for the
@@ -48,10 +47,10 @@ class StudyEncoder:
         """`module` joins the views (`begin`), `encode` stands for its `encode`."""
         self._module, self._encode = module, encode
         self.max_views, self.device = max_views, device
-        self.max_images = MAX_IMAGES
+        self.max_images = SIZES[-1]
         if device.type == "cpu":
             # More than one a thread gain nothing there (they fit the caches less well), and each waits for the others.
-            self.max_images = min(MAX_IMAGES, 1 << torch.get_num_threads().bit_length() - 1)
+            self.max_images = max(size for size in SIZES if size <= torch.get_num_threads())
 
     def __call__(self, studies: Sequence[Tensor]) -> tuple[list[Encoding], list[Tensor]]:
         """Encodes f32[V,1,S,S] of each study, V from 1 to `max_views`; also the decoder's constants, study first."""
