@@ -176,10 +176,6 @@ class BeamLane:
         slots = range(self.size - 1, -1, -1)
         return [slot for slot in slots if over[slot]], [slot for slot in slots if broken[slot]]
 
-    def past(self) -> Tensor:
-        """What each running beam has written, bos first: i64[N,K,T], T >= the longest; bos stands beyond its end."""
-        return self._past(self.positions[: self.size] + 1)
-
     def sequences(self, slots: list[int]) -> list[list[Sequence]]:
         """The finished sequences of studies, best first, as many as the options of each ask for."""
         if not slots:
@@ -310,6 +306,7 @@ class BeamLane:
         return scores
 
     def _past(self, lengths: Tensor) -> Tensor:
+        """What each running beam has written, bos first: i64[N,K,T], T >= the longest; bos stands beyond its end."""
         reach = self.longest if self._asks else self.tokens.shape[2]  # what is recorded has one size
         past = self.tokens[: len(lengths)].gather(1, self.ancestors[: len(lengths), :, :reach])
         return past.masked_fill_(self._places[:reach] >= lengths[:, None, None], BOS)

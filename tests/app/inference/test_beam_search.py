@@ -93,7 +93,7 @@ def searched_together(
             running.append(step)
         if not lane.size:
             break
-        past = lane.past()
+        past = lane.tokens.gather(1, lane.ancestors)
         logits = [
             model(
                 encoder_outputs=BaseModelOutput(last_hidden_state=memories[study].expand(lane.beams, -1, -1)),
