@@ -82,12 +82,12 @@ async def serve(settings: Settings) -> None:
     if not settings.api_key_hashes and not _is_loopback(settings.host):
         logger.warning("reachable from other machines without API keys; see XRAY_REPORT_API_KEY_HASHES")
     with _bind(settings.host, settings.port) as listener:
-        from app.api.connection import Connection
         from app.images.sandbox import WorkerStartError
         from app.inference.checkpoint import CheckpointError
-        from app.inference.devices import UnsupportedDeviceError
+        from app.inference.network.devices import UnsupportedDeviceError
         from app.main import create_app
-        from app.watchdog import watched
+        from app.server.connection import Connection
+        from app.server.watchdog import watched
 
         app = create_app(settings)
         connection = partial(
@@ -168,8 +168,8 @@ def predict(settings: Settings, paths: Sequence[Path], options: Mapping[str, str
     from app.api.schemas import ReportResponse
     from app.images.decode import DecodeError, decode_image
     from app.inference.checkpoint import CheckpointError
-    from app.inference.devices import UnsupportedDeviceError
     from app.inference.generator import Generator
+    from app.inference.network.devices import UnsupportedDeviceError
 
     try:
         generator = Generator.load(

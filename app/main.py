@@ -15,8 +15,8 @@ from fastapi import FastAPI
 
 from app import report
 from app.api import docs, health, model, openapi, reports
-from app.api.door import Door
 from app.api.middleware import CloseUnread, RequestMiddleware
+from app.api.overload import Door
 from app.api.problems import install_problems
 from app.api.service import Phase, Service
 from app.images.pool import DecodePool

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from app.inference.checkpoint import script
-from app.inference.devices import choose_device, fast_bfloat16, settle
-from app.inference.encoder import make_encode
+from app.inference.network.devices import choose_device, fast_bfloat16, settle
+from app.inference.network.encoder import make_encode
 from benchmarks.results import Row, rates, ratio
 from model_training.config import config_from
 from model_training.model.build import build_model

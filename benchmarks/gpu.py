@@ -27,7 +27,7 @@ from PIL import Image
 
 from app.inference.generator import Generator
 from app.inference.options import DecodingOptions
-from app.inference.tokenizer import Tokenizer
+from app.text.tokenizer import Tokenizer
 from benchmarks import decode, encoder
 from benchmarks.results import Row, print_table, rates, write
 from model_training.config import load_config

@@ -7,18 +7,18 @@ import importlib
 import sys
 
 COMMANDS = {
-    "phantom": ("model_training.data.phantom", "make a collection of synthetic radiographs and reports"),
-    "describe": ("model_training.describe", "print what a collection holds, split by split"),
+    "phantom": ("model_training.synthetic.phantom", "make a collection of synthetic radiographs and reports"),
+    "describe": ("model_training.data.describe", "print what a collection holds, split by split"),
     "train": ("model_training.train", "train a model on a collection"),
     "calibrate": ("model_training.calibrate", "fit how sure a run's finding head may be, on validation"),
-    "intake": ("model_training.intake", "fit what refuses images that are no chest radiographs"),
+    "intake": ("model_training.ood.fit", "fit what refuses images that are no chest radiographs"),
     "export": ("model_training.export", "write the checkpoint that the service loads"),
     "evaluate": ("model_training.evaluate", "generate reports for a split and score them"),
-    "compare": ("model_training.compare", "print several evaluations in one table"),
-    "gallery": ("model_training.gallery", "write an HTML page of reports beside their images and references"),
-    "baselines": ("model_training.baselines", "score what needs no model: constants, random and nearest reports"),
-    "card": ("model_training.card", "write the model card of a checkpoint"),
-    "labeller": ("model_training.labeller", "score the rule labeller against human codes"),
+    "compare": ("model_training.reporting.compare", "print several evaluations in one table"),
+    "gallery": ("model_training.reporting.gallery", "write an HTML page of reports, images and references"),
+    "baselines": ("model_training.evaluation.baselines", "score what needs no model: constants, random, nearest"),
+    "card": ("model_training.reporting.model_card", "write the model card of a checkpoint"),
+    "labeller": ("model_training.evaluation.labeller_check", "score the rule labeller against human codes"),
 }
 
 

@@ -16,15 +16,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from app.inference.devices import choose_device
-from model_training import run_state
-from model_training.abstention import COVERAGE, expected_gains
-from model_training.agreement import FloatArray, f1
-from model_training.calibration import fit_temperatures
+from app.inference.network.devices import choose_device
 from model_training.data import read_collection
-from model_training.dataset import Examples, select_studies
-from model_training.finding_scores import HeadOutput, decision_counts
-from model_training.predictions import finding_logits
+from model_training.evaluation.finding_scores import HeadOutput, decision_counts
+from model_training.evaluation.selective_prediction import COVERAGE, expected_gains
+from model_training.metrics.agreement import FloatArray, f1
+from model_training.metrics.calibration import fit_temperatures
+from model_training.training import run_folder
+from model_training.training.dataset import Examples, select_studies
+from model_training.training.teachers import finding_logits
 
 CANDIDATES = np.linspace(0.01, 0.99, 197)
 DENIAL_ERROR = 0.05
@@ -34,7 +34,7 @@ BALANCES = tuple(np.arange(0.1, 1.0, 0.05).round(2).tolist())
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """Of a finding head: the temperature of each finding; the probabilities from which on findings are stated and below
-    which they may be denied; balance and bar of the rule for uncertain reports (`app.inference.abstention`)."""
+    which they may be denied; balance and bar of the rule for uncertain reports (`app.inference.uncertainty`)."""
 
     temperatures: dict[str, float]
     threshold: float
@@ -112,7 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fits, writes and prints."""
     try:
-        model, tokenizer, config = run_state.load_run(args.run)
+        model, tokenizer, config = run_folder.load_run(args.run)
         studies, _ = select_studies(read_collection(args.data, args.layout).split("val"), config.data)
     except (OSError, ValueError) as error:
         print(f"error: {error}")
@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     logits = finding_logits(model, examples, device).double().numpy()
     output = HeadOutput(config.data.findings, logits, examples.labels.double().numpy())
     fitted = fit(output, [study.source for study in studies])
-    run_state.write_text(args.run / run_state.CALIBRATION, json.dumps(asdict(fitted), indent=1) + "\n")
+    run_folder.write_text(args.run / run_folder.CALIBRATION, json.dumps(asdict(fitted), indent=1) + "\n")
     print(
         f"{fitted.studies:,} validation studies: stated from {fitted.threshold:.2f}, denied below"
         f" {fitted.denied_below:.2f}; uncertain below an expected gain of {fitted.uncertain_below:.2f} with balance"

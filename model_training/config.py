@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from model_training.data.indiana import HELD_BACK
-from model_training.data.text_policy import TextPolicy
+from model_training.data.readers.indiana import HELD_BACK
+from model_training.data.text.text_policy import TextPolicy
 
 SHIPPED = Path(__file__).parent / "configs"
 

@@ -19,14 +19,10 @@ import numpy as np
 from app.inference.checkpoint import CheckpointError, load_checkpoint
 from app.inference.generator import Generator
 from app.inference.options import DecodingOptions
-from model_training import abstention, finding_scores, source_scores, summary
-from model_training.acceptance import images_in, score_acceptance
-from model_training.agreement import FloatArray
-from model_training.calibration import RiskCoverage
 from model_training.data import LAYOUTS, SPLITS, Study, read_collection
-from model_training.dataset import sections_of
-from model_training.finding_scores import Calibration, HeadOutput
-from model_training.generation import (
+from model_training.evaluation import finding_scores, selective_prediction, source_scores
+from model_training.evaluation.finding_scores import Calibration, HeadOutput
+from model_training.evaluation.generation import (
     IN_FLIGHT,
     Written,
     add_decoding_arguments,
@@ -36,9 +32,24 @@ from model_training.generation import (
     generate,
     shuffled_control,
 )
-from model_training.metrics import MissingExtraError
-from model_training.pointing import score_pointing
-from model_training.text_scores import BLANK, MODEL, SHUFFLED, Prepared, Scored, is_normal, prepare, score, text_views
+from model_training.evaluation.ood_scores import images_in, score_acceptance
+from model_training.evaluation.pointing import score_pointing
+from model_training.evaluation.text_scores import (
+    BLANK,
+    MODEL,
+    SHUFFLED,
+    Prepared,
+    Scored,
+    is_normal,
+    prepare,
+    score,
+    text_views,
+)
+from model_training.metrics.agreement import FloatArray
+from model_training.metrics.calibration import RiskCoverage
+from model_training.metrics.text import MissingExtraError
+from model_training.reporting import summary
+from model_training.training.dataset import sections_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +94,8 @@ def evaluate(task: Task) -> Result:
     output, val = HeadOutput.of(written, manifest["findings"]), validation(task)
     sources = source_scores.score_sources({MODEL: written, BLANK: blank}, task.train, output, calibration, rule)
     losses = report_losses(written, scored)
-    sure = abstention.sureness(output, calibration, rule)
-    curves = abstention.curves(written, losses, sure, output, calibration)
+    sure = selective_prediction.sureness(output, calibration, rule)
+    curves = selective_prediction.curves(written, losses, sure, output, calibration)
     tables: dict[str, dict[str, Any]] = {
         one.view.title: {"studies": len(one.studies), "scores": one.table()} for one in scored
     }
@@ -109,7 +120,7 @@ def evaluate(task: Task) -> Result:
         "frontal only": {"studies": len(frontal.studies), "scores": frontal.table()} if frontal else None,
         "findings": finding_scores.score_findings(output, calibration),
         "sources": sources,
-        "abstaining": abstention.summarise(curves),
+        "abstaining": selective_prediction.summarise(curves),
     }
     return Result(metrics, details, written, losses, output, calibration, curves)
 
@@ -118,7 +129,7 @@ def report_losses(written: Sequence[Written], scored: Sequence[Scored]) -> Float
     """1 - label F1 of each report under the first view [studies], NaN where the study is not in it."""
     known: dict[str, float] = {}
     for one in scored[:1]:
-        losses = abstention.report_losses(one.scores[MODEL].labels).tolist()
+        losses = selective_prediction.report_losses(one.scores[MODEL].labels).tolist()
         known |= zip((study.id for study in one.studies), losses, strict=True)
     return np.array([known.get(one.study.id, np.nan) for one in written])
 
@@ -161,7 +172,7 @@ def write(result: Result, metrics: Mapping[str, Any], folder: Path) -> None:
     (folder / "evaluation.json").write_text(json.dumps(summary.plain(content), indent=1, allow_nan=False) + "\n")
     (folder / "evaluation.md").write_text(summary.markdown(metrics, result.details))
     write_predictions(folder / "predictions.csv", result)
-    abstention.plot(result.curves, folder / summary.PLOT)
+    selective_prediction.plot(result.curves, folder / summary.PLOT)
 
 
 def write_predictions(path: Path, result: Result) -> None:

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.inference.abstention import RULE
 from app.inference.checkpoint import CheckpointError, save_checkpoint, script
 from app.inference.options import DecodingOptions
-from app.inference.tokenizer import BOS, Tokenizer
-from model_training import run_state
+from app.inference.uncertainty import RULE
+from app.text.tokenizer import BOS, Tokenizer
 from model_training.config import Config
 from model_training.model.report_model import VIEW_NAMES, ReportModel
+from model_training.training import run_folder
 
 
 def export_model(
@@ -156,7 +156,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Writes the archive."""
     try:
-        model, tokenizer, config = run_state.load_run(args.run)
+        model, tokenizer, config = run_folder.load_run(args.run)
         evaluation = json.loads(args.evaluation.read_text()) if args.evaluation else {}
         sha256 = export_model(
             model,
@@ -164,8 +164,8 @@ def run(args: argparse.Namespace) -> int:
             config,
             args.out,
             metrics=evaluation.get("metrics"),
-            calibration=run_state.read_calibration(args.run),
-            intake=run_state.load_intake(args.run),
+            calibration=run_folder.read_calibration(args.run),
+            intake=run_folder.load_intake(args.run),
         )
     except (OSError, CheckpointError) as error:
         print(f"error: {error}")

@@ -14,17 +14,18 @@ from pathlib import Path
 import torch
 
 from app.inference.memory import keep_freed_memory
-from app.inference.tokenizer import Tokenizer
-from model_training import metrics, run_state
+from app.text.tokenizer import Tokenizer
 from model_training.config import Config, ConfigError, load_config
 from model_training.data import Collection, Study, read_collection
-from model_training.data.weak_pairing import WeakPairing
-from model_training.dataset import Examples, select_studies, training_text
+from model_training.data.pairing.weak_pairing import WeakPairing
 from model_training.export import git_commit
+from model_training.metrics import text as text_metrics
 from model_training.model.build import build_model
-from model_training.predictions import taught
+from model_training.training import run_folder
+from model_training.training.dataset import Examples, select_studies, training_text
+from model_training.training.distributed import Processes, joined_processes
 from model_training.training.interruption import InterruptedRunError
-from model_training.training.processes import Processes, joined_processes
+from model_training.training.teachers import taught
 from model_training.training.trainer import DivergedError, Trainer
 
 # EX_TEMPFAIL of sysexits.h: not done, to be tried again. Not 0, or what follows in a script would take it for finished.
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             keep_freed_memory()
         try:
             trainer = prepare(args, processes)
-        except (ConfigError, run_state.RunError, OSError, ValueError, ImportError) as error:
+        except (ConfigError, run_folder.RunError, OSError, ValueError, ImportError) as error:
             print(f"error: {error}")
             return 2
         try:
@@ -79,8 +80,8 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
     """
     config = load_config(args.config, args.overrides)
     if config.training.monitor == "BLEU-4":
-        metrics.bleu_statistics(["."], ["."])  # a scorer that lacks is better missed now than after an epoch
-    resuming = not args.fresh and run_state.resumable(args.out)
+        text_metrics.bleu_statistics(["."], ["."])  # a scorer that lacks is better missed now than after an epoch
+    resuming = not args.fresh and run_folder.resumable(args.out)
     collection = read_collection(args.data, args.layout)
     pairing = _read_pairing(config, processes) if config.data.reports else None
     splits = [_read_split(collection, split, config, processes, pairing) for split in ("train", "val")]
@@ -90,7 +91,7 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
     torch.manual_seed(config.training.seed)
     with processes.first_goes_first():
         if args.fresh and processes.first:
-            run_state.clear_run(args.out)  # once all that can be wrong with the arguments has been looked at
+            run_folder.clear_run(args.out)  # once all that can be wrong with the arguments has been looked at
         model = build_model(config, len(tokenizer), pretrained=not resuming)
         train, val = (
             Examples(studies, texts, tokenizer, config, model, args.cache or args.out / "cache", pairing)
@@ -98,18 +99,18 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
         )
         model.set_prior(train.labels)
         if config.training.start_from and not resuming:
-            run_state.start_from(Path(config.training.start_from), model)
+            run_folder.start_from(Path(config.training.start_from), model)
         if config.training.teachers:
             train.targets = taught(train, config, args.cache or args.out / "cache")
         trainer = Trainer(config, model, tokenizer, train, val, args.out, processes)
         if resuming:
-            trainer.resume(run_state.load_state(args.out, config, trainer.fingerprint))
+            trainer.resume(run_folder.load_state(args.out, config, trainer.fingerprint))
     parameters = sum(p.numel() for p in model.parameters())
     processes.say(f"{len(tokenizer):,} words, {parameters:,} parameters, {processes.count} × {processes.device}")
     if resuming:
         processes.say(f"resuming after step {trainer.step:,} of {trainer.steps:,}")
     if processes.first:
-        run_state.record_start(args.out, config, _start(args, trainer, processes))
+        run_folder.record_start(args.out, config, _start(args, trainer, processes))
     return trainer
 
 

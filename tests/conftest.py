@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.inference.tokenizer import Tokenizer
+from app.text.tokenizer import Tokenizer
 from model_training.config import Config, config_from
 from model_training.export import export_model
 from model_training.model.build import build_model

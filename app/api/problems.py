@@ -11,8 +11,8 @@ from starlette.exceptions import HTTPException
 
 from app.images.decode import DecodeError
 from app.images.sandbox import WorkerStartError
-from app.inference.acceptance import NotAChestXrayError
 from app.inference.errors import DeadlineExceededError, GenerationError
+from app.inference.ood import NotAChestXrayError
 from app.inference.options import InvalidOptionError
 from app.telemetry import request_context
 

@@ -24,9 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from app.inference.abstention import RULE
 from app.inference.options import DecodingOptions
-from app.inference.tokenizer import BOS, Tokenizer, TokenizerError
+from app.inference.uncertainty import RULE
+from app.text.tokenizer import BOS, Tokenizer, TokenizerError
 
 SCHEMA_VERSION = 2
 MAX_ARCHIVE_BYTES = 2**31

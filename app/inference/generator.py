@@ -17,25 +17,25 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from app.inference.abstention import doubts
-from app.inference.acceptance import Acceptance, Mode, sigmoid
-from app.inference.beam_search import Sequence as TokenSequence
 from app.inference.checkpoint import Checkpoint, compare_self_test, load_checkpoint, run_self_test
-from app.inference.contradictions import contradictions
-from app.inference.cuda_graphs import CudaRecorder
-from app.inference.decoder import ArchiveDecoder, Decoder, PackedDecoder
-from app.inference.devices import choose_device, choose_precision, settle
-from app.inference.encoder import OpenVinoEncode, StudyEncoder, make_encode
-from app.inference.engine import Engine
+from app.inference.engine.beam_batch import Generation, Refuse, refuse_none
+from app.inference.engine.engine import Engine
+from app.inference.engine.observer import Observer
+from app.inference.engine.step_graphs import LaneGraphs
 from app.inference.errors import GenerationError
 from app.inference.heatmaps import make_heatmaps
-from app.inference.lane import Generation, Refuse, refuse_none
-from app.inference.lane_graphs import LaneGraphs
-from app.inference.observer import Observer
+from app.inference.network.cuda_graphs import CudaRecorder
+from app.inference.network.decoder import ArchiveDecoder, Decoder, PackedDecoder
+from app.inference.network.devices import choose_device, choose_precision, settle
+from app.inference.network.encoder import OpenVinoEncode, StudyEncoder, make_encode
+from app.inference.ood import Acceptance, Mode, sigmoid
 from app.inference.options import DecodingOptions, InvalidOptionError
-from app.inference.sentences import sentences_of
-from app.inference.tokenizer import EOS
+from app.inference.search.beam_search import Sequence as TokenSequence
+from app.inference.uncertainty import doubts
 from app.report import Finding, Hypothesis, Report, Timing, ViewGuess
+from app.text.contradictions import contradictions
+from app.text.sentences import sentences_of
+from app.text.tokenizer import EOS
 
 logger = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from app.inference.contradictions import named_findings
-from app.inference.encoder import Encoding
-from app.inference.sentences import Sentence
-from app.inference.tokenizer import BOS
+from app.inference.network.encoder import Encoding
 from app.report import Finding, FindingHeatmaps, Heatmap, Heatmaps, HeatmapSource, SentenceHeatmaps
+from app.text.contradictions import named_findings
+from app.text.sentences import Sentence
+from app.text.tokenizer import BOS
 
 Box = tuple[float, float, float, float]
 

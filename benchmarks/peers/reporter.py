@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from app.images.decode import decode_image
-from app.inference.beam_search import BeamLane, move
 from app.inference.checkpoint import load_checkpoint
-from app.inference.decoder import ArchiveDecoder, LaneStep
 from app.inference.generator import to_unit_range
+from app.inference.network.decoder import ArchiveDecoder, LaneStep
 from app.inference.options import DecodingOptions
+from app.inference.search.beam_search import BeamLane, move
 
 MAX_BATCH = 16
 BATCH_WAIT_SECONDS = 0.01

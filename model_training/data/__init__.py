@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from model_training.data import captions_csv, kaggle_csv, labelled_images, openi_xml, r2gen_json
 from model_training.data.collection import SPLITS, Collection, Problem
+from model_training.data.readers import captions_csv, kaggle_csv, labelled_images, openi_xml, r2gen_json
 from model_training.data.study import Split, Study, StudyImage, View
 
 __all__ = ["LAYOUTS", "SPLITS", "Collection", "Problem", "Split", "Study", "StudyImage", "View", "read_collection"]

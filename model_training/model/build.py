@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from model_training.config import Config
-from model_training.model.decoders import DECODERS
 from model_training.model.encoders import build_encoder
 from model_training.model.report_model import ReportModel
+from model_training.model.transformer_decoder import DECODERS
 
 
 def build_model(config: Config, vocabulary: int, *, pretrained: bool = False) -> ReportModel:

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from app.inference.tokenizer import BOS, PAD, UNK
+from app.text.tokenizer import BOS, PAD, UNK
 from model_training.model.clip import ClipTower
 from model_training.model.encoders import Encoder
-from model_training.model.intake import IntakeHead, NoIntake
+from model_training.model.ood_head import IntakeHead, NoIntake
 
 VIEW_NAMES = ("frontal", "lateral")
 CONDITIONING = ("nothing", "probabilities", "decisions")

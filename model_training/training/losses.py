@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.inference.tokenizer import PAD, UNK
+from app.text.tokenizer import PAD, UNK
 from model_training.config import TrainingConfig
-from model_training.dataset import IGNORED, Batch
 from model_training.model.report_model import ReportModel
+from model_training.training.dataset import IGNORED, Batch
 
 PARTS = ("tokens", "findings", "views", "places")
 

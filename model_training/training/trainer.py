@@ -17,19 +17,19 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from app.inference.tokenizer import Tokenizer
-from model_training import run_state
+from app.text.tokenizer import Tokenizer
 from model_training.config import Config, ConfigError
-from model_training.dataset import Batch, Examples, ahead
 from model_training.model.encoders import first_layers
 from model_training.model.report_model import ReportModel
 from model_training.progress import Progress
+from model_training.training import run_folder
+from model_training.training.dataset import Batch, Examples, ahead
+from model_training.training.distributed import Processes
 from model_training.training.ema import MovingAverage
 from model_training.training.history import Entry, best_epoch, draw_curves, exhausted
 from model_training.training.interruption import InterruptedRunError, StopRequest
 from model_training.training.losses import PARTS, loss_counts, loss_sums, objective
 from model_training.training.optimiser import build_optimiser, rate_factor, set_rates
-from model_training.training.processes import Processes
 from model_training.training.sampling import epoch_order, study_weights
 from model_training.training.validation import validate
 
@@ -127,7 +127,7 @@ class Trainer:
             Progress("train", self.steps, "step", done=self.step, shown=first) as self.progress,
         ):
             if first:
-                self.writer = SummaryWriter(str(self.folder / run_state.TENSORBOARD), purge_step=self.step)
+                self.writer = SummaryWriter(str(self.folder / run_folder.TENSORBOARD), purge_step=self.step)
             try:
                 while not self.over:
                     self._train_epoch(len(self.history))
@@ -137,8 +137,8 @@ class Trainer:
                     self.writer.close()
         best = self.history[best_epoch(self.history, self.training.monitor)]
         if first:
-            draw_curves(self.folder / run_state.CURVES, self.history, self.training.monitor)
-            run_state.finish_run(self.folder, {"best": best, "epochs": len(self.history), "steps": self.step})
+            draw_curves(self.folder / run_folder.CURVES, self.history, self.training.monitor)
+            run_folder.finish_run(self.folder, {"best": best, "epochs": len(self.history), "steps": self.step})
         return best
 
     @property
@@ -152,7 +152,7 @@ class Trainer:
         """Saves the state to resume from."""
         self._check_finite()
         if self.processes.first:
-            run_state.save_state(self.folder, self.state())
+            run_folder.save_state(self.folder, self.state())
         self.saved_at = time.monotonic()
 
     def _train_epoch(self, epoch: int) -> None:
@@ -240,13 +240,13 @@ class Trainer:
 
     def _write_epoch(self, entry: Entry) -> None:
         if best_epoch(self.history, self.training.monitor) == len(self.history) - 1:
-            run_state.save_run(self.folder, self.average.model, self.tokenizer, self.config)
-        run_state.write_history(self.folder, self.history)
+            run_folder.save_run(self.folder, self.average.model, self.tokenizer, self.config)
+        run_folder.write_history(self.folder, self.history)
         if self.writer:
             for name, value in entry["val"].items():
                 self.writer.add_scalar(f"val/{name}", value, self.step)
         if time.monotonic() - self.drawn_at > CURVE_SECONDS:
-            draw_curves(self.folder / run_state.CURVES, self.history, self.training.monitor)
+            draw_curves(self.folder / run_folder.CURVES, self.history, self.training.monitor)
             self.drawn_at = time.monotonic()
 
     def _check_finite(self) -> None:

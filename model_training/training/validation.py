@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from app.inference.beam_search import BeamLane, move
 from app.inference.options import DecodingOptions
-from app.inference.tokenizer import Tokenizer
-from model_training import metrics, r2gen
+from app.inference.search.beam_search import BeamLane, move
+from app.text.tokenizer import Tokenizer
 from model_training.config import Config
-from model_training.dataset import Batch, Examples
+from model_training.metrics import r2gen
+from model_training.metrics import text as text_metrics
 from model_training.model.report_model import ReportModel
+from model_training.training.dataset import Batch, Examples
+from model_training.training.distributed import Processes
 from model_training.training.losses import PARTS, loss_counts, loss_sums
-from model_training.training.processes import Processes
 
 
 @torch.inference_mode()
@@ -43,12 +44,12 @@ def validate(
                 [r2gen.clean(" ".join(filter(None, report.values()))) for report in reports]
                 for reports in (written, [examples.texts[i] for i in indices])
             )
-            bleu += metrics.bleu_statistics(references, hypotheses).sum(0)
+            bleu += text_metrics.bleu_statistics(references, hypotheses).sum(0)
     means = processes.sum(sums) / processes.sum(counts).clamp(min=1.0)
     values = dict(zip(PARTS, means.tolist(), strict=True))
     values["loss"] = values["tokens"] + config.training.finding_weight * values["findings"]
     if writes:
-        values["BLEU-4"] = float(metrics.bleu_of(processes.sum(torch.from_numpy(bleu)).numpy())[3])
+        values["BLEU-4"] = float(text_metrics.bleu_of(processes.sum(torch.from_numpy(bleu)).numpy())[3])
     return values
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from app import cli
 from app.inference import generator
-from app.inference.decoder import Decoder, LaneStep
+from app.inference.network.decoder import Decoder, LaneStep
 
 FAULT_FILE = "FAULT_FILE"  # the environment variable that names it
 

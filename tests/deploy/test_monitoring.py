@@ -21,7 +21,7 @@ import yaml
 from app.settings import Settings, load_settings
 from app.telemetry import Metrics
 from tests.app.pictures import phantom, png
-from tests.app.server import serving
+from tests.app.running_server import serving
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

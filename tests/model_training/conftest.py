@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.inference.tokenizer import Tokenizer
+from app.text.tokenizer import Tokenizer
 from model_training.config import Config, config_from
 from model_training.data import read_collection
-from model_training.data.phantom import write_collection
-from model_training.dataset import Examples, training_text
 from model_training.model.build import build_model
-from model_training.training.processes import Processes
+from model_training.synthetic.phantom import write_collection
+from model_training.training.dataset import Examples, training_text
+from model_training.training.distributed import Processes
 from model_training.training.trainer import Trainer
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from app.report import Finding, Hypothesis, Report, Timing, ViewGuess
 from model_training.data.study import Study, StudyImage
-from model_training.generation import Written
+from model_training.evaluation.generation import Written
 
 
 def report(

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from app.inference.checkpoint import load_checkpoint
-from model_training import run_state
 from model_training.__main__ import main
-from model_training.abstention import expected_gains
-from model_training.agreement import f1
 from model_training.calibrate import DENIAL_ERROR, fit
 from model_training.config import Config
-from model_training.finding_scores import HeadOutput, decision_counts
+from model_training.evaluation.finding_scores import HeadOutput, decision_counts
+from model_training.evaluation.selective_prediction import expected_gains
+from model_training.metrics.agreement import f1
+from model_training.training import run_folder
 from tests.model_training.conftest import Bench
 
 NAN = float("nan")
@@ -99,9 +99,9 @@ def test_the_checkpoint_decides_by_what_was_fitted(
 ) -> None:
     """`export` takes it from the run's folder: into the manifest, and into the network's own decisions."""
     trainer = bench.trainer(small_config, tmp_path)
-    run_state.save_run(tmp_path, trainer.model, trainer.tokenizer, small_config)
+    run_folder.save_run(tmp_path, trainer.model, trainer.tokenizer, small_config)
     assert main(["calibrate", "--run", str(tmp_path), "--data", str(phantoms)]) == 0
-    fitted = json.loads((tmp_path / run_state.CALIBRATION).read_text())
+    fitted = json.loads((tmp_path / run_folder.CALIBRATION).read_text())
     assert fitted["studies"] == 6
     assert main(["export", "--run", str(tmp_path), "--out", str(tmp_path / "small.pt")]) == 0
     checkpoint = load_checkpoint(tmp_path / "small.pt")
@@ -121,9 +121,9 @@ def test_without_validation_studies_nothing_is_fitted(
 ) -> None:
     """It says so, and writes nothing."""
     trainer = bench.trainer(small_config, tmp_path)
-    run_state.save_run(tmp_path, trainer.model, trainer.tokenizer, small_config)
+    run_folder.save_run(tmp_path, trainer.model, trainer.tokenizer, small_config)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "labels.csv").write_text("file,split\n")
     assert main(["calibrate", "--run", str(tmp_path), "--data", str(tmp_path / "data")]) == 2
     assert "has no validation studies" in capsys.readouterr().out
-    assert not (tmp_path / run_state.CALIBRATION).exists()
+    assert not (tmp_path / run_folder.CALIBRATION).exists()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from app.inference.findings import FINDINGS, IMAGE_LABELS
+from app.text.findings import FINDINGS, IMAGE_LABELS
 from model_training.config import SHIPPED, ConfigError, config_from, load_config
-from model_training.data.indiana import uid_of
-from model_training.model.decoders import DECODERS
+from model_training.data.readers.indiana import uid_of
 from model_training.model.encoders import ENCODERS
+from model_training.model.transformer_decoder import DECODERS
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.toml"))
 

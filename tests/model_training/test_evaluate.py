@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from app.inference.checkpoint import load_checkpoint
-from app.inference.tokenizer import Tokenizer
+from app.text.tokenizer import Tokenizer
 from model_training.__main__ import main
 from model_training.config import Config
 from model_training.data import read_collection
-from model_training.data.phantom import write_collection
 from model_training.export import export_model
 from model_training.model.report_model import ReportModel
+from model_training.synthetic.phantom import write_collection
 
 SYSTEMS = [
     "model", "shuffled images", "blank image", "best constant", "most frequent training report",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.server import Server, serving
+from tests.app.running_server import Server, serving
 
 DECODE_WORKERS = 2
 

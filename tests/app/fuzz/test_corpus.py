@@ -14,7 +14,7 @@ import pytest
 from tests.app.fuzz.conftest import DECODE_WORKERS
 from tests.app.fuzz.corpus import Specimen, corpus
 from tests.app.pictures import phantom, png
-from tests.app.server import Server
+from tests.app.running_server import Server
 
 URL = "/v1/report"
 QUICK = {"num_beams": 1, "max_new_tokens": 4}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.server import ROOT, Server
+from tests.app.running_server import ROOT, Server
 
 HERE = Path(__file__).parent
 

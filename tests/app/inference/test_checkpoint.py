@@ -14,7 +14,7 @@ import pytest
 
 from app.inference import checkpoint as checkpoint_module
 from app.inference.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, script, sha256_path
-from app.inference.tokenizer import Tokenizer
+from app.text.tokenizer import Tokenizer
 from model_training.model.report_model import ReportModel
 
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from app.inference.checkpoint import Checkpoint, load_checkpoint
-from app.inference.encoder import Encoding, StudyEncoder
 from app.inference.generator import Generator, to_unit_range
 from app.inference.heatmaps import make_heatmaps
+from app.inference.network.encoder import Encoding, StudyEncoder
 from app.inference.options import DecodingOptions
-from app.inference.sentences import sentences_of
-from app.inference.tokenizer import BOS, EOS
 from app.report import Finding, Heatmap, Heatmaps
+from app.text.sentences import sentences_of
+from app.text.tokenizer import BOS, EOS
 
 SHAPES = ((90, 60), (64, 64), (50, 80))
 REPORT = {

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from app.inference.checkpoint import load_checkpoint
-from app.inference.tokenizer import Tokenizer
+from app.text.tokenizer import Tokenizer
 from model_training.config import Config
 from model_training.export import export_model
 from model_training.model import clip
-from model_training.model.decoders import TransformerDecoder
 from model_training.model.encoders import build_encoder
 from model_training.model.report_model import ReportModel
+from model_training.model.transformer_decoder import TransformerDecoder
 
 SHAPE = {"patch": 16, "width": 32, "layers": 2, "heads": 4, "grid": 4}
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from app.inference.checkpoint import CheckpointError, script
-from app.inference.tokenizer import BOS, PAD, UNK, Tokenizer
+from app.text.tokenizer import BOS, PAD, UNK, Tokenizer
 from model_training.config import Config, config_from
 from model_training.export import check_agreement
 from model_training.model.build import build_model

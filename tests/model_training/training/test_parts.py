@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from app.inference.tokenizer import BOS, PAD, UNK
+from app.text.tokenizer import BOS, PAD, UNK
 from model_training.config import AugmentationConfig, TrainingConfig
-from model_training.dataset import Batch
 from model_training.model.report_model import ReportModel
 from model_training.training.augmentation import AMOUNTS, augment, changes_of
+from model_training.training.dataset import Batch
 from model_training.training.ema import MovingAverage
 from model_training.training.history import best_epoch, exhausted
 from model_training.training.losses import loss_counts, loss_sums, objective, place_loss

@@ -17,8 +17,8 @@ import torch
 
 from model_training.__main__ import main
 from model_training.config import Config
-from model_training.run_state import FILE, HISTORY, RECORD, STATE
 from model_training.train import INTERRUPTED
+from model_training.training.run_folder import FILE, HISTORY, RECORD, STATE
 from tests.model_training.conftest import Bench
 
 STEPS_PER_EPOCH = 5

@@ -10,13 +10,13 @@ import torch
 
 from app.images.decode import decode_image
 from app.inference.generator import Generator, to_unit_range
-from app.inference.tokenizer import Tokenizer
+from app.text.tokenizer import Tokenizer
 from model_training.config import Config, ConfigError, config_from
 from model_training.data import read_collection
-from model_training.dataset import Batch
 from model_training.model.report_model import ReportModel
-from model_training.run_state import CURVES, STATE, load_run
 from model_training.training import trainer as trainer_module
+from model_training.training.dataset import Batch
+from model_training.training.run_folder import CURVES, STATE, load_run
 from model_training.training.trainer import DivergedError, Trainer
 from model_training.training.validation import generate_tokens
 from tests.model_training.conftest import Bench

@@ -1,0 +1,1 @@
+"""In-flight batching: studies from the queue to their answers, beside one device."""

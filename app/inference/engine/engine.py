@@ -1,0 +1,287 @@
+"""The engine: one thread owns the device and advances every study in flight, one beam step a turn.
+
+A turn (`_turn`): wait for work ▸ take waiting studies that fit the free rows ▸ drop who was cancelled or is late ▸ let
+the new ones be encoded, on a CPU beside what follows ▸ give encoded ones their slots, unless they are refused ▸ one
+beam step for every lane ▸ hand out what finished. Studies join and leave between two steps; nobody waits for a
+batch-mate.
+
+A lane holds the studies of one beam width in slots 0 to N-1 of shared tensors. The decoder steps all lanes at once, the
+search chooses each lane's tokens; a freed slot is filled by the last study. Whatever raises fails the studies concerned
+and nobody else, and every future is answered whatever happens.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import defaultdict
+from concurrent.futures import Future
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from app.inference.engine.beam_batch import Generation, Lane, Lanes, Refuse, Study, refuse_none
+from app.inference.engine.encoding_thread import EncodedStudies, EncodingThread
+from app.inference.engine.observer import Observer, Silent
+from app.inference.engine.step_graphs import STEPS, LaneGraphs
+from app.inference.engine.study_queue import StudyQueue
+from app.inference.errors import EngineStoppedError, GenerationError
+from app.inference.network.decoder import Decoder
+from app.inference.network.encoder import StudyEncoder
+from app.inference.options import MAX_BEAMS, DecodingOptions
+from app.inference.search.beam_search import Sequence
+
+logger = logging.getLogger(__name__)
+
+
+class Engine:
+    """Runs encoder and decoder with in-flight batching."""
+
+    def __init__(
+        self,
+        encoder: StudyEncoder,
+        decoder: Decoder,
+        *,
+        max_new_tokens: int,
+        max_rows: int = 64,
+        max_queue: int = 64,
+        observer: Observer | None = None,
+        graphs: LaneGraphs | None = None,
+    ) -> None:
+        """`max_rows` beams in flight over all studies, `max_queue` studies waiting. With `graphs` lanes are stepped by
+        these, each by itself."""
+        if max_rows < MAX_BEAMS:
+            raise ValueError(f"max_rows must be at least {MAX_BEAMS}")
+        self.max_rows = max_rows
+        self._encoder = encoder
+        self._decoder = decoder
+        self._graphs = graphs
+        self._observer: Observer = observer or Silent()
+        self._lanes = Lanes(decoder, max_rows, max_new_tokens, fixed=graphs is not None)
+        self._queue = StudyQueue(max_queue)
+        self._wake = threading.Condition()
+        self._encoding_thread = EncodingThread(encoder, decoder, self._notify)
+        self._stopping = False
+        self._drain_until = math.inf
+        self._turn_began = math.inf
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the engine takes studies."""
+        return self._thread.is_alive() and not self._stopping
+
+    @property
+    def queue_depth(self) -> int:
+        """Studies waiting for rows."""
+        return len(self._queue)
+
+    @property
+    def active_rows(self) -> int:
+        """Beams in flight."""
+        return self._lanes.rows
+
+    @property
+    def turn_seconds(self) -> float:
+        """How long the turn or the encoding at work has lasted; 0 while idle: many seconds of it mean trouble."""
+        return max(0.0, time.monotonic() - min(self._turn_began, self._encoding_thread.began))
+
+    def submit(
+        self,
+        views: Future[Tensor],
+        options: DecodingOptions,
+        deadline: float | None = None,
+        tag: object = None,
+        refuse: Refuse = refuse_none,
+    ) -> Future[Generation]:
+        """Queues a study. `views` resolves to f32[V,1,S,S]; `deadline` is a `time.monotonic` time; the observer learns
+        by `tag` who was encoded together; `refuse` says once it is encoded why no report is to be written of it.
+
+        Cancelling the returned future frees the study's rows at the next step. Raises `EngineFullError` at once when
+        the queue is full and `EngineStoppedError` when the engine does not run.
+        """
+        study = Study(views, options, deadline, tag, Future(), time.monotonic(), refuse)
+        with self._wake:
+            if not self.alive:
+                raise EngineStoppedError("the engine does not take studies")
+            self._queue.add(study)
+            self._observer.queued(len(self._queue))
+            self._wake.notify()  # its deadline may be the next
+        views.add_done_callback(partial(self._prepared, study))
+        study.future.add_done_callback(self._notify)
+        return study.future
+
+    def retry_after(self) -> float:
+        """Seconds until the queue of now is worked off, at the rate of late."""
+        return self._queue.retry_after()
+
+    def close(self, drain_seconds: float = 0.0) -> None:
+        """Takes no more studies, finishes those it has within `drain_seconds`, fails the rest, ends the thread."""
+        with self._wake:
+            self._stopping = True
+            self._drain_until = time.monotonic() + drain_seconds
+            self._wake.notify()
+        self._thread.join()
+
+    def _prepared(self, study: Study, _: object) -> None:
+        study.ready_at = time.monotonic()
+        self._notify()
+
+    def _notify(self, _: object = None) -> None:
+        with self._wake:
+            self._wake.notify()
+
+    # Below, everything runs on the engine's thread.
+
+    def _run(self) -> None:
+        try:
+            torch.set_num_threads(torch.get_num_threads())  # OpenMP keeps the number thread by thread
+            with torch.inference_mode():
+                while self._turn():
+                    pass
+        except BaseException:
+            logger.exception("the engine failed")
+        finally:
+            self._stopping = True
+            self._encoding_thread.close()
+            self._fail_all(EngineStoppedError("the engine stopped"))
+
+    def _turn(self) -> bool:
+        self._turn_began = math.inf
+        with self._wake:
+            while not self._has_work() and time.monotonic() < self._drain_until:
+                if self._stopping and not self._queue and not self._encoding_thread.studies:
+                    return False
+                self._wake.wait(self._patience())
+            if time.monotonic() >= self._drain_until:
+                return False
+            taken = self._take()
+            self._turn_began = time.monotonic()
+        self._drop_gone()
+        if taken:
+            self._encoding_thread.start(taken)
+        if self._encoding_thread.ready:
+            self._admit(self._encoding_thread.take())
+        if lanes := list(self._lanes):
+            self._step(lanes)
+        self._observer.active(self.active_rows)
+        return True
+
+    def _has_work(self) -> bool:
+        if self._encoding_thread.ready or any(self._lanes):
+            return True
+        return self._queue.has_work(0 if self._encoding_thread.full else self._free_rows)
+
+    def _patience(self) -> float | None:
+        """Seconds until the next deadline of a study whose images are still being prepared."""
+        deadlines = [*self._queue.deadlines(), *([self._drain_until] if self._stopping else [])]
+        return max(0.0, min(deadlines) - time.monotonic()) + 1e-3 if deadlines else None
+
+    def _take(self) -> list[Study]:
+        """Studies that fit the free rows, of about as many images as are encoded together."""
+        taken = self._queue.take(self._free_rows, 0 if self._encoding_thread.full else self._encoder.max_images)
+        self._observer.queued(len(self._queue))
+        return taken
+
+    @property
+    def _free_rows(self) -> int:
+        return self.max_rows - self.active_rows - self._encoding_thread.rows
+
+    def _drop_gone(self) -> None:
+        now = time.monotonic()
+        for lane in self._lanes:
+            if gone := [slot for slot, study in enumerate(lane.studies) if study.gone(now)]:
+                lane.release(gone)
+        self._observer.active(self.active_rows)
+
+    def _admit(self, found: EncodedStudies | Study | None) -> None:
+        """Gives encoded studies their slots, but for those of which no report is to be written."""
+        if isinstance(found, Study):
+            found.fail(GenerationError("the study could not be encoded"))
+        if not isinstance(found, EncodedStudies):
+            logger.warning("%s could not be encoded", "a study" if found else "studies together")
+            return
+        self._observer.stage("encode", found.seconds)
+        self._observer.encoded([study.tag for study in found.studies], found.seconds)
+        accepted: dict[int, list[int]] = defaultdict(list)
+        for i, study in enumerate(found.studies):
+            if study.gone(time.monotonic()):
+                continue
+            study.encoded_at = found.finished_at
+            study.encoding = found.encodings[i]
+            self._observer.admitted(study.waited)
+            if not all(map(math.isfinite, study.encoding.finding_logits)):
+                study.fail(GenerationError("the network gave no number"))
+            elif refusal := study.refuse(study.encoding):
+                study.fail(refusal)
+            else:
+                accepted[study.options.num_beams].append(i)
+        for rows in accepted.values():
+            self._lanes.admit([found.studies[i] for i in rows], found.constants, rows)
+
+    def _step(self, lanes: list[Lane]) -> None:
+        """A step for all lanes; when that fails, lane by lane, so that a bad one fails alone."""
+        started = time.monotonic()
+        try:
+            if self._graphs is None:
+                logits = self._decoder.step([lane.inputs() for lane in lanes])
+                advances = [partial(lane.advance, own) for lane, own in zip(lanes, logits, strict=True)]
+            else:
+                advances = [partial(self._replay, lane) for lane in lanes]
+        except Exception as error:
+            if len(lanes) > 1:
+                for lane in lanes:
+                    self._step([lane])
+            else:
+                self._fail_lane(lanes[0], error)
+            return
+        self._observer.step(sum(lane.rows for lane in lanes))
+        for lane, advance in zip(lanes, advances, strict=True):
+            try:
+                advance()
+                self._harvest(lane)  # a GPU reports what failed only when it is asked
+            except Exception as error:
+                self._fail_lane(lane, error)
+        self._observer.stage("step", time.monotonic() - started)
+
+    def _replay(self, lane: Lane) -> None:
+        assert self._graphs  # noqa: S101 (narrows the type)
+        for _ in range(STEPS):
+            self._graphs.step(lane)
+
+    def _harvest(self, lane: Lane) -> None:
+        over, broken = lane.search.outcome()
+        finished = [slot for slot in over if slot not in broken]
+        for slot, sequences in zip(finished, lane.search.sequences(finished), strict=True):
+            self._finish(lane.studies[slot], sequences)
+        for slot in broken:
+            lane.clean(slot)
+        self._end(lane, {*over, *broken}, "the network gave no number")
+
+    def _fail_lane(self, lane: Lane, error: Exception) -> None:
+        logger.warning("a step of %d studies failed: %s", len(lane.studies), type(error).__name__)
+        self._end(lane, set(range(len(lane.studies))), "the report could not be generated")
+
+    def _end(self, lane: Lane, slots: set[int], otherwise: str) -> None:
+        """Frees slots; studies that were not answered fail with what `otherwise` says."""
+        if slots:
+            for slot in slots:
+                lane.studies[slot].fail(GenerationError(otherwise))
+            lane.release(slots)
+
+    def _finish(self, study: Study, sequences: list[Sequence]) -> None:
+        now = time.monotonic()
+        generation = study.answer(sequences, now)
+        self._queue.finished(study, now)
+        self._observer.generated(len(sequences[0].ids))
+        self._observer.stage("generate", generation.generate_seconds)
+
+    def _fail_all(self, error: Exception) -> None:
+        with self._wake:
+            studies = [*self._queue.clear(), *self._encoding_thread.studies, *self._lanes.clear()]
+        for study in studies:
+            study.fail(error)

@@ -1,0 +1,1 @@
+"""The network as the engine drives it: encoder, decoder, and where they run."""

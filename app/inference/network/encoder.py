@@ -1,0 +1,153 @@
+"""The encoder as the engine drives it: the images of several studies at once, by the fastest way the machine has.
+
+The archive's `encode` is frozen: batch norms folded into convolutions, channels last. On a GPU it is recorded as CUDA
+graphs; on a CPU, where OpenVINO is installed (the extra `openvino`), that runs the same graph, in float32 or bfloat16.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from app.inference.checkpoint import frozen_encode
+from app.inference.network.cuda_graphs import CudaRecorder, Recorder
+
+SIZES = (1, 2, 4, 8, 16, 32, 64)  # a batch is filled up to one of these: every new size costs a compilation
+
+# Images f32[B,1,S,S] to memory f32[B,P,D], finding logits f32[B,F], view logits f32[B,2], evidence f32[B,P,F] for the
+# findings by position, and what the intake says f32[B,K].
+Encode = Callable[[Tensor], tuple[Tensor, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """What the network sees in one study of V views, before a word is written.
+
+    `finding_logits` F of the study; `view_logits` V times 2 and `intake` V times K of its images; `evidence`
+    f32[V,P,F] for each finding by position, in reading order; `constants` of the decoder, as the archive gives them.
+    """
+
+    finding_logits: list[float]
+    view_logits: list[list[float]]
+    intake: list[list[float]]
+    evidence: Tensor
+    constants: list[Tensor]
+
+
+class StudyEncoder:
+    """Encodes the views of studies together and joins them study by study."""
+
+    def __init__(self, module: torch.jit.ScriptModule, encode: Encode, *, max_views: int, device: torch.device) -> None:
+        """`module` joins the views (`begin`), `encode` stands for its `encode`."""
+        self._module, self._encode = module, encode
+        self.max_views, self.device = max_views, device
+        self.max_images = SIZES[-1]
+        if device.type == "cpu":
+            # More than one a thread gain nothing there (they fit the caches less well), and each waits for the others.
+            self.max_images = max(size for size in SIZES if size <= torch.get_num_threads())
+
+    def __call__(self, studies: Sequence[Tensor]) -> tuple[list[Encoding], list[Tensor]]:
+        """Encodes f32[V,1,S,S] of each study, V from 1 to `max_views`; also the decoder's constants, study first."""
+        images = torch.cat(list(studies)).to(self.device)
+        mask = torch.zeros(len(studies), self.max_views, dtype=torch.bool)
+        for row, views in zip(mask, studies, strict=True):
+            row[: len(views)] = True
+        places = mask.flatten().nonzero()[:, 0].to(self.device, non_blocking=True)
+        mask = mask.to(self.device, non_blocking=True)
+        parts = [torch.cat(part) for part in zip(*map(self._filled, torch.split(images, self.max_images)), strict=True)]
+        spread = []
+        for part in parts[:3]:
+            room = part.new_zeros(mask.shape + part.shape[1:])
+            room.flatten(0, 1).index_copy_(0, places, part)
+            spread.append(room)
+        findings, constants = self._module.begin(*spread, mask)
+        counts = [len(views) for views in studies]
+        view_logits, evidence, intake = (
+            torch.split(part, counts) for part in (parts[2].cpu(), parts[3], parts[4].cpu())
+        )
+        encodings = [
+            Encoding(logits, view_logits[i].tolist(), intake[i].tolist(), evidence[i], [c[i] for c in constants])
+            for i, logits in enumerate(findings.tolist())
+        ]
+        return encodings, constants
+
+    def warm_up(self, image_size: int) -> None:
+        """Encodes a batch of every size there will be."""
+        for size in (size for size in SIZES if size <= self.max_images):
+            for _ in range(2):  # TorchScript compiles at the first calls of a shape
+                self._encode(torch.zeros(size, 1, image_size, image_size, device=self.device))
+
+    def _filled(self, images: Tensor) -> tuple[Tensor, ...]:
+        count = len(images)
+        size = next(size for size in SIZES if size >= count)
+        filled = F.pad(images, [0, 0, 0, 0, 0, 0, 0, size - count])
+        return tuple(part[:count] for part in self._encode(filled))
+
+
+def make_encode(module: torch.jit.ScriptModule, precision: str, device: torch.device) -> Encode:
+    """The fastest `encode` for the device: `precision` "exact" is float32, "fast" bfloat16 where that is to be had."""
+    if device.type == "cuda":
+        return RecordedEncode(module, torch.bfloat16 if precision == "fast" else torch.float32, CudaRecorder(device))
+    frozen = frozen_encode(module)
+    if importlib.util.find_spec("openvino"):
+        return OpenVinoEncode(frozen, bfloat16=precision == "fast")
+    return lambda images: frozen(images.contiguous(memory_format=torch.channels_last))
+
+
+class RecordedEncode:
+    """A frozen `encode` by CUDA graphs, one for each number of images."""
+
+    def __init__(self, module: torch.jit.ScriptModule, dtype: torch.dtype, record: Recorder) -> None:
+        """`dtype` is what all of it runs in."""
+        self._frozen, self._dtype, self._record = frozen_encode(copy.deepcopy(module).to(dtype)), dtype, record
+        self._recorded: dict[torch.Size, tuple[Tensor, list[Tensor], Callable[[], None]]] = {}
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Encodes f32[B,1,S,S]."""
+        if images.shape not in self._recorded:
+            self._recorded[images.shape] = self._prepared(images)
+        given, found, replay = self._recorded[images.shape]
+        given.copy_(images)
+        replay()
+        return tuple(part.clone() for part in found)
+
+    def _prepared(self, images: Tensor) -> tuple[Tensor, list[Tensor], Callable[[], None]]:
+        given, found = images.clone(), list[Tensor]()
+
+        def work() -> None:
+            views = given.to(self._dtype).contiguous(memory_format=torch.channels_last)
+            found[:] = [part.float() for part in self._frozen(views)]
+
+        return given, found, self._record(work)
+
+
+class OpenVinoEncode:
+    """A frozen `encode` compiled by OpenVINO for this processor."""
+
+    def __init__(self, frozen: torch.jit.ScriptModule, *, bfloat16: bool) -> None:
+        """Raises ImportError without the extra."""
+        openvino = importlib.import_module("openvino")
+        frontends = importlib.import_module("openvino.frontend")
+        decoders = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
+        settings = {
+            "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        # By the frontend itself: `openvino.convert_model` reports its use over the network.
+        frontend = frontends.FrontEndManager().load_by_framework("pytorch")
+        graph = decoders.TorchScriptPythonDecoder(frozen)
+        model = frontend.convert(frontend.load(graph))
+        model.reshape([-1, 1, -1, -1])
+        self._request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Encodes f32[B,1,S,S]."""
+        found = self._request.infer([images.numpy()], share_inputs=True).values()
+        return tuple(torch.from_numpy(part.copy()) for part in found)

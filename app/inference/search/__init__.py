@@ -1,0 +1,1 @@
+"""Beam search: choosing tokens, apart from running the network."""

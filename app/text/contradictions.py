@@ -1,0 +1,82 @@
+"""What the words of a report say of the findings that the finding head decides on, and where the two disagree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from app.report import Finding
+from app.text.cleaning import clean
+from app.text.findings import IMAGE_LABELS, LABEL_WORDS, POSITIVE, Mention
+from app.text.labeller import label_sentence
+from app.text.sentences import Sentence
+
+_OWN_WORDS = {label: re.compile(words) for label, words in LABEL_WORDS.items()}
+
+# A finding by the labeller's name, and the places of those of the head that it is about.
+Named = tuple[Mention, tuple[int, ...]]
+
+
+@lru_cache(maxsize=65536)  # reports repeat their sentences
+def named_findings(sentence: str, names: tuple[str, ...]) -> tuple[Named, ...]:
+    """What a sentence says of the head's findings, called `names`; findings the head does not know are left out.
+
+    Where several of them are one to the labeller (infiltration, pneumonia and consolidation are airspace opacity), a
+    sentence is about those whose own words it uses, or else about all.
+    """
+    text = clean(sentence)
+    found = []
+    for mention in label_sentence(text).values():
+        group = [i for i, name in enumerate(names) if IMAGE_LABELS.get(name, name) == mention.finding]
+        own = [i for i in group if names[i] in _OWN_WORDS and _OWN_WORDS[names[i]].search(text)]
+        if group:
+            found.append((mention, tuple(own or group)))
+    return tuple(found)
+
+
+def contradictions(sentences: Iterable[Sentence], findings: Sequence[Finding]) -> list[str]:
+    """A line for each finding that the text states and the head calls absent, and for each that it denies and the head
+    calls present; one more for those that the head calls present and the text passes over.
+
+    A finding that is doubted is mentioned and contradicts nothing; one that is stated in one sentence and denied in
+    another is stated.
+    """
+    names = tuple(finding.name for finding in findings)
+    said = [(s.section, *named) for s in sentences for named in named_findings(s.text, names)]
+    affirmed = {mention.finding for _, mention, _ in said if mention.status in POSITIVE}
+    stated: dict[tuple[str, tuple[int, ...]], dict[str, None]] = {}
+    for section, mention, about in said:
+        if mention.status == "present" and not any(findings[i].present for i in about):
+            name = plain(names[about[0]]) if len(about) == 1 else mention.finding
+            stated.setdefault((name, about), {})[section] = None
+    lines = []
+    for (name, about), sections in stated.items():
+        sure = ", ".join(map(_percent, (findings[i] for i in about))) if len(about) > 1 else _share(findings[about[0]])
+        where = f"{' and '.join(sections)} section{'s state' if len(sections) > 1 else ' states'}"
+        lines.append(f"The {where} {name}, but the finding head calls it absent ({sure}).")
+    passed_over: list[str] = []
+    for i, finding in enumerate(findings):
+        if finding.present and IMAGE_LABELS.get(finding.name, finding.name) not in affirmed:
+            denying = [section for section, _, about in said if i in about]
+            if not denying:
+                passed_over.append(_percent(finding))
+            else:
+                denied = f"The {denying[0]} section denies {plain(finding.name)}"
+                lines.append(f"{denied}, but the finding head calls it present ({_share(finding)}).")
+    if passed_over:
+        lines.append(f"The report does not mention what the finding head calls present: {', '.join(passed_over)}.")
+    return lines
+
+
+def _share(finding: Finding) -> str:
+    return f"{finding.probability:.0%}"
+
+
+def _percent(finding: Finding) -> str:
+    return f"{plain(finding.name)} {finding.probability:.0%}"
+
+
+def plain(name: str) -> str:
+    """A finding's name as people write it."""
+    return name.replace("_", " ")

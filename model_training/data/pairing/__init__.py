@@ -1,0 +1,1 @@
+"""Report sentences for images that have labels alone."""

@@ -1,0 +1,1 @@
+"""Readers: one a source layout, all yielding `Study` records."""

@@ -1,0 +1,66 @@
+"""The CSV pair of the Indiana collection: a table of reports and a table of images and their views.
+
+Folder: `indiana_reports.csv` (uid, MeSH with `;` between codes, indication, findings, impression, …),
+`indiana_projections.csv` (uid, filename, projection) and the images in one of the usual folders. The split is from
+`split.csv` (uid, split) beside them, else from R2Gen's `annotation.json`. The table of reports may name a `patient`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from model_training.data.collection import Collection, ProblemLog, collect
+from model_training.data.readers.indiana import (
+    PROJECTIONS,
+    REPORTS,
+    mesh_codes,
+    read_projections,
+    read_reports,
+    read_split,
+    spellings,
+    split_notes,
+)
+from model_training.data.readers.tables import ImageFolder, section
+from model_training.data.study import Split, Study, View
+
+LAYOUT = "kaggle_csv"
+NEEDS = f"{REPORTS} and {PROJECTIONS}"
+
+
+def detect(root: Path) -> bool:
+    """Whether the folder holds this layout."""
+    return (root / REPORTS).is_file() and (root / PROJECTIONS).is_file()
+
+
+def read(root: Path) -> Collection:
+    """Reads the folder. Raises OSError or ValueError when a table is missing or is another table."""
+    log = ProblemLog()
+    reports, images = read_reports(root, log), read_projections(root, log)
+    for uid, names in images.items():
+        for name in names if uid not in reports else ():
+            log.add("image-without-report", name)
+    splits, origin = read_split(root, log)
+    notes = split_notes(splits, origin, reports, log)
+    return collect(root, LAYOUT, _studies(root, reports, images, splits, log), log, notes)
+
+
+def _studies(
+    root: Path,
+    reports: dict[str, dict[str, str]],
+    images: dict[str, dict[str, View | None]],
+    splits: dict[str, Split | None],
+    log: ProblemLog,
+) -> Iterator[Study]:
+    folder = ImageFolder(root)
+    for uid, row in reports.items():
+        yield Study(
+            id=uid,
+            images=folder.images(images.get(uid, {}).items(), log, spellings),
+            findings=section(row["findings"]),
+            impression=section(row["impression"]),
+            indication=section(row.get("indication")),
+            mesh=mesh_codes(row.get("mesh", "").split(";")),
+            split=splits.get(uid),
+            patient=row.get("patient") or None,
+        )

@@ -1,0 +1,77 @@
+"""A folder of images with a `labels.csv` and no text.
+
+Columns: `file` (path below the folder); any of `source`, `patient`, `split`, `view`; every other column that is not
+known to describe the image is a finding: 1 present, 0 absent, blank not labelled. Each image is a study, as series of
+one patient are examinations of their own.
+
+A `boxes.csv` beside it (`file, finding, x_centre, y_centre, width, height`, fractions of the image) says where findings
+lie in some of them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from model_training.data.collection import Collection, ProblemLog, collect
+from model_training.data.readers.tables import ImageFolder, parse_split, parse_view, read_rows
+from model_training.data.study import Box, Study
+
+LAYOUT = "labelled_images"
+LABELS = "labels.csv"
+BOXES = "boxes.csv"
+NEEDS = f"{LABELS} with the column file and one column a finding"
+
+_DESCRIPTIVE = frozenset({"file", "source", "patient", "split", "view", "age", "sex", "pneumonia_kind", "licence"})
+_VALUES: dict[str, bool | None] = {"1": True, "1.0": True, "0": False, "0.0": False, "": None}
+
+
+def detect(root: Path) -> bool:
+    """Whether the folder holds this layout."""
+    return (root / LABELS).is_file()
+
+
+def read(root: Path) -> Collection:
+    """Reads the folder. Raises OSError or ValueError when the table is missing or has no column `file`."""
+    log = ProblemLog()
+    return collect(root, LAYOUT, _studies(root, log), log)
+
+
+def _studies(root: Path, log: ProblemLog) -> Iterator[Study]:
+    folder, boxes = ImageFolder(root), _boxes(root, log)
+    for row in read_rows(root / LABELS, ("file",), log):
+        name, source, patient = row["file"].strip(), row.get("source") or None, row.get("patient") or None
+        findings = [(finding, value.strip()) for finding, value in row.items() if finding not in _DESCRIPTIVE]
+        for finding, value in findings:
+            if value not in _VALUES:
+                log.add("unknown-label", f"{name}: {finding} {value!r}")
+        yield Study(
+            id=name,
+            images=tuple(
+                replace(image, boxes=tuple(boxes[name]))
+                for image in folder.images([(name, parse_view(row.get("view"), name, log))], log)
+            ),
+            labels=tuple((finding, _VALUES.get(value)) for finding, value in findings),
+            split=parse_split(row.get("split"), name, log),
+            # numbers of patients mean nothing outside their source
+            patient=f"{source}/{patient}" if source and patient else patient,
+            source=source,
+        )
+
+
+def _boxes(root: Path, log: ProblemLog) -> defaultdict[str, list[Box]]:
+    """The boxes of each file; a box that is no four numbers is noted."""
+    found: defaultdict[str, list[Box]] = defaultdict(list)
+    if not (root / BOXES).is_file():
+        return found
+    columns = ("x_centre", "y_centre", "width", "height")
+    for row in read_rows(root / BOXES, ("file", "finding", *columns), log):
+        try:
+            x, y, width, height = (float(row[name]) for name in columns)
+        except ValueError:
+            log.add("unreadable-box", f"{row['file']}: {row['finding']}")
+            continue
+        found[row["file"].strip()].append(Box(row["finding"].strip(), x, y, width, height))
+    return found

@@ -1,0 +1,1 @@
+"""Report text as training may use it."""

@@ -1,0 +1,1 @@
+"""Reports for whole splits, and every way they are scored."""

@@ -1,0 +1,171 @@
+"""The tables of an evaluation: what the model wrote beside its controls and the baselines, on the same studies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from app.text.findings import POSITIVE
+from app.text.labeller import label_report
+from model_training.data.study import Study
+from model_training.evaluation.baselines import CONSTANT, as_scored, baseline_reports, gold_labels, mean_of_seeds
+from model_training.evaluation.generation import Written
+from model_training.metrics import text as text_metrics
+from model_training.metrics.agreement import FloatArray
+from model_training.metrics.bootstrap import bootstrap, paired_bootstrap
+from model_training.metrics.text import StudyScores
+from model_training.reporting.summary import NAMING
+from model_training.training.dataset import sections_of
+
+MODEL, SHUFFLED, BLANK = "model", "shuffled images", "blank image"
+Row = dict[str, float]
+Table = dict[str, Row]
+
+
+@dataclass(frozen=True, slots=True)
+class TextView:
+    """One way to look at a report: its sections, joined, with or without `<unk>` and cut."""
+
+    sections: tuple[str, ...]
+    protocol: bool
+
+    @property
+    def title(self) -> str:
+        """As the tables are headed."""
+        names = " and ".join(self.sections).capitalize()
+        return f"{names}, " + ("R2Gen protocol" if self.protocol else "without <unk> and cut")
+
+    def of(self, study: Study) -> Study | None:
+        """The study with these sections where its findings stand, which is what the scorers read; None lacking one."""
+        given = sections_of(study)
+        if not all(given.get(name) for name in self.sections):
+            return None
+        return replace(study, findings=" ".join(given[name] for name in self.sections))
+
+
+def text_views(sections: Sequence[str]) -> Iterator[TextView]:
+    """The ways to score a model that writes these sections, the one published numbers use first."""
+    if "findings" in sections:
+        yield TextView(("findings",), protocol=True)
+        yield TextView(("findings",), protocol=False)
+    if tuple(sections) != ("findings",):
+        yield TextView(tuple(sections), protocol=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Systems under one view of the text: their scores study by study, and their original texts."""
+
+    view: TextView
+    studies: list[Study]  # as the view has them
+    training: list[str]
+    scores: Mapping[str, StudyScores]
+    texts: Mapping[str, Sequence[str]]
+
+    def table(self) -> Table:
+        """Row name to score by name, original-text sacreBLEU and the signs of reciting among them."""
+        references = [study.findings for study in self.studies]
+        rows = {}
+        for name, scores in self.scores.items():
+            row = {key: float(value) for key, value in scores.totals().items()}
+            row["sacreBLEU"] = text_metrics.sacre_bleu(references, self.texts[name])
+            rows[name] = row | text_metrics.recital(self.texts[name], self.training)
+        return mean_of_seeds(rows)
+
+    def groups(self) -> dict[str, dict[str, Any]]:
+        """Scores of normal and abnormal studies apart, with the share of reports that name any finding.
+
+        CIDEr keeps the n-gram weights of all studies.
+        """
+        normal = np.array([is_normal(study) for study in self.studies])
+        tables: dict[str, dict[str, Any]] = {}
+        for name, members in (("normal", normal), ("abnormal", ~normal)):
+            if members.any():
+                weights = members.astype(np.float64)
+                rows = {system: _group_row(scores, weights) for system, scores in self.scores.items()}
+                tables[name] = {"studies": int(members.sum()), "scores": mean_of_seeds(rows)}
+        return tables
+
+    def intervals(self) -> dict[str, dict[str, float]]:
+        """The model's scores with their 95% intervals."""
+        return _as_dict(bootstrap(self.scores[MODEL]))
+
+    def differences(self) -> dict[str, dict[str, dict[str, float]]]:
+        """The model and its controls minus the best constant, with paired 95% intervals."""
+        shown = [name for name in (MODEL, SHUFFLED, BLANK) if name in self.scores]
+        return {name: _as_dict(paired_bootstrap(self.scores[name], self.scores[CONSTANT])) for name in shown}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Systems under one view of the text, ready to be scored: `references` and `cleaned` are what scorers read."""
+
+    view: TextView
+    studies: list[Study]
+    training: list[str]
+    texts: dict[str, list[str]]
+    references: list[str]
+    cleaned: dict[str, list[str]]
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Every reference with every system's text."""
+        for texts in self.cleaned.values():
+            yield from zip(self.references, texts, strict=True)
+
+
+def prepare(
+    view: TextView, train: Sequence[Study], systems: Mapping[str, Sequence[Written]], *, only_constant: bool = False
+) -> Prepared | None:
+    """Systems that wrote on the same studies, beside them the baselines on training studies (or the best constant).
+
+    Studies that lack one of the sections take no part. None where no study, or no training study, is left.
+    """
+    known = [study for study in map(view.of, train) if study is not None]
+    first = next(iter(systems.values()))
+    studies = [view.of(one.study) for one in first]
+    kept = [i for i, study in enumerate(studies) if study is not None]
+    wanted = [study for study in studies if study is not None]
+    if not known or not wanted:
+        return None
+    texts = {name: [written[i].text(view.sections) for i in kept] for name, written in systems.items()}
+    others = baseline_reports(known, wanted)
+    every = {**texts, **({CONSTANT: others[CONSTANT]} if only_constant else others)}
+    references, cleaned = as_scored(known, wanted, every, protocol=view.protocol)
+    return Prepared(view, wanted, [study.findings for study in known], every, references, cleaned)
+
+
+def score(prepared: Sequence[Prepared]) -> list[Scored]:
+    """Scores them all. Java, which METEOR needs, starts once."""
+    aligned = text_metrics.align(pair for one in prepared for pair in one.pairs()) if prepared else None
+    return [
+        Scored(
+            one.view,
+            one.studies,
+            one.training,
+            text_metrics.score_systems(one.references, one.cleaned, gold_labels(one.studies), meteor=aligned),
+            one.texts,
+        )
+        for one in prepared
+    ]
+
+
+def is_normal(study: Study) -> bool:
+    """Whether the study's codes are `normal` alone; without codes, whether its report names no finding."""
+    codes = {code.lower() for code in study.mesh} - {"no indexing"}
+    if codes:
+        return codes == {"normal"}
+    mentions = label_report(f"{study.findings} {study.impression}").values()
+    return not any(mention.status in POSITIVE for mention in mentions)
+
+
+def _group_row(scores: StudyScores, weights: FloatArray) -> Row:
+    named = scores.labels[:, :, :2].any(axis=(1, 2))  # true or false positives
+    row = {key: float(value) for key, value in scores.totals(weights).items()}
+    return row | {NAMING: float(weights @ named / weights.sum())}
+
+
+def _as_dict(estimates: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    return {name: {"value": e.value, "low": e.low, "high": e.high} for name, e in estimates.items()}

@@ -1,0 +1,82 @@
+"""The gallery: one HTML page of studies with what the model wrote of them, what it should have, and where it looked."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from app.inference.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from app.inference.generator import Generator
+from model_training.data import LAYOUTS, SPLITS, Collection, Study, read_collection
+from model_training.evaluation.generation import IN_FLIGHT, Written, add_decoding_arguments, decoding_options, generate
+from model_training.metrics.text import MissingExtraError
+from model_training.reporting.gallery.cards import Card, make_card
+from model_training.reporting.gallery.page import render
+
+
+def make_cards(checkpoint: Checkpoint, written: Sequence[Written]) -> list[Card]:
+    """A card for each study, the worst first (label F1, then BLEU-4). The reports have heatmaps."""
+    thresholds = [float(finding["threshold"]) for finding in checkpoint.manifest["findings"]]
+    names = checkpoint.tokenizer.section_names
+    cards = [make_card(one, names, thresholds) for one in tqdm(written, desc="cards")]
+    return sorted(cards, key=lambda card: (card.label_f1, card.bleu, card.id))
+
+
+def sample(studies: Sequence[Study], count: int, seed: int = 0) -> list[Study]:
+    """So many studies drawn at random, in their order; all of them when there are fewer."""
+    drawn = random.Random(seed).sample(range(len(studies)), min(count, len(studies)))
+    return [studies[i] for i in sorted(drawn)]
+
+
+def studies_of(collection: Collection, split: str) -> tuple[Study, ...]:
+    """The studies with images of one split, of none ("none"), or of all."""
+    if split == "all":
+        return tuple(study for study in collection.studies if study.images)
+    return collection.split(None if split == "none" else split, with_images=True)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `python -m model_training gallery`."""
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--data", type=Path, required=True, help="folder of a collection, any layout")
+    parser.add_argument("--layout", choices=LAYOUTS, help="the collection's layout, where it cannot be told")
+    parser.add_argument(
+        "--split", default="test", choices=(*SPLITS, "none", "all"), help="studies to show (default: test)"
+    )
+    parser.add_argument("--studies", type=int, default=48, help="how many, drawn at random (default: 48)")
+    parser.add_argument("--out", type=Path, required=True, help="the HTML file to write")
+    add_decoding_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the page."""
+    try:
+        collection = read_collection(args.data, args.layout)
+        described = [study for study in studies_of(collection, args.split) if study.findings or study.impression]
+        checkpoint = load_checkpoint(args.checkpoint)
+        generator = Generator(checkpoint, max_queue=2 * IN_FLIGHT, acceptance="warn")
+    except (OSError, ValueError, CheckpointError) as error:
+        print(f"error: {error}")
+        return 2
+    try:
+        options = decoding_options(args, generator)
+        written = generate(generator, sample(described, args.studies), options, heatmaps=True).written
+        cards = make_cards(checkpoint, written)
+    except (ValueError, MissingExtraError) as error:
+        print(f"error: {error}")
+        return 2
+    finally:
+        generator.close()
+    if not cards:
+        print(f"error: {args.data} has no studies with images and a report in the split {args.split}")
+        return 2
+    title = f"{generator.name} {generator.version}"
+    subtitle = f"{len(cards)} of {len(described)} studies of {collection.name}, split {args.split}"
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(render(cards, title, subtitle), encoding="utf-8")
+    print(f"{args.out}: {len(cards)} studies, {args.out.stat().st_size / 1e6:.1f} MB")
+    return 0

@@ -1,0 +1,159 @@
+"""The command `card`: the model card of a checkpoint, from what the archive says of itself.
+
+The numbers are the archive's, as `evaluate` measured them. The words are those of the `[card]` section of the
+configuration it was trained with, or of one named, where they have been put better since.
+"""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from app.inference.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from model_training.config import Config, ConfigError, config_from, load_config
+from model_training.reporting.summary import (
+    ABSTAINING,
+    AREAS,
+    COMPARED,
+    HEAD,
+    TEXT_OF_LABELS,
+    acceptance,
+    beside_bounds,
+    interval,
+    number,
+    pointing,
+    table,
+)
+
+_PAIRED = (
+    "The images have labels and no reports. They were **weakly paired**: every epoch each was given a report drawn "
+    "from those of other patients with the findings of its labels, less what the labels do not say. This teaches "
+    "findings and wording; it cannot teach where a finding lies, how large it is, or what no label names."
+)
+
+_RETRAIN = (
+    "Whoever has the images of the Indiana collection can train on real pairs, which also teach sides, places and "
+    "sizes: get it from Open-i, then `python -m model_training train --data DATA --config iu-xray --out runs/iu`; the "
+    "README's chapter on training has the further steps, up to the served checkpoint."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `python -m model_training card`."""
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--config", help="the configuration whose [card] has the words (default: the checkpoint's own)")
+    parser.add_argument("--out", type=Path, help="the Markdown file to write (default: print it)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes or prints the card."""
+    try:
+        checkpoint = load_checkpoint(args.checkpoint)
+        config = load_config(args.config) if args.config else config_from(checkpoint.manifest["config"])
+    except (CheckpointError, ConfigError) as error:
+        print(f"error: {error}")
+        return 2
+    text = card(checkpoint, config, args.checkpoint)
+    if args.out:
+        args.out.write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
+    return 0
+
+
+def card(checkpoint: Checkpoint, words: Config, path: Path) -> str:
+    """The card as Markdown."""
+    manifest = checkpoint.manifest
+    parts = [
+        f"# {manifest['name']} {manifest['version']}",
+        f"**{words.card.intended_use}**",
+        _facts(checkpoint, words, path),
+        "## Training data",
+        _items(words.card.training_data),
+        *([_PAIRED] if config_from(manifest["config"]).data.reports else []),
+        "## Measured",
+        *_measured(manifest["metrics"]),
+        *words.card.notes,
+        "## Decisions of the finding head",
+        "A finding is called present from the threshold on; its probability is the sigmoid of the logit over the "
+        "temperature. Both were fitted on validation.",
+        table({f["name"]: f for f in manifest["findings"]}, ("temperature", "threshold", "denied_below")),
+        *(["## Failures", _items(words.card.failures)] if words.card.failures else []),
+        *(["## Not to be used for", _items(words.card.excluded_use)] if words.card.excluded_use else []),
+        "## Limits",
+        _items(words.card.limits),
+        *(["## On the paired collection", _RETRAIN] if config_from(manifest["config"]).data.reports else []),
+    ]
+    return "\n\n".join(part if part.startswith(("|", "- ")) else _wrapped(part) for part in parts if part) + "\n"
+
+
+def _items(lines: Sequence[str]) -> str:
+    return "\n".join(_wrapped(f"- {line}", "  ") for line in lines)
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _facts(checkpoint: Checkpoint, words: Config, path: Path) -> str:
+    manifest = checkpoint.manifest
+    model = config_from(manifest["config"]).model
+    parameters = sum(p.numel() for p in checkpoint.module.parameters())
+    start = f"from {model.encoder_weights}" if model.encoder_weights else "from nothing"
+    if first := config_from(manifest["config"]).training.start_from:
+        start = f"from run {first}"
+    hint = "" if model.conditioning == "nothing" else f", conditioned on the {model.conditioning} of the finding head"
+    shape = f"{model.layers} layers, width {model.width}" + (
+        f", {model.heads} heads" if model.decoder == "transformer" else ""
+    )
+    rows = {
+        "file": f"`{path.name}`, TorchScript, {path.stat().st_size / 1e6:.0f} MB, SHA-256 in `{path.name}.sha256`",
+        "made by": words.card.made_by,
+        "encoder": f"{model.encoder}, {start}, {model.image_size} × {model.image_size} pixels, one channel",
+        "decoder": f"{model.decoder}, {shape}{hint}",
+        "parameters": f"{parameters / 1e6:.1f} million, float32",
+        "views": f"1 to {manifest['max_views']} a study, order irrelevant",
+        "sections": ", ".join(manifest["section_names"]),
+        "made at": f"commit {manifest['git_commit'][:12]}, torch {manifest['torch_version']}",
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items() if value)])
+
+
+def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Whatever `evaluate` has put into the manifest."""
+    if not metrics:
+        yield "Nothing yet."
+        return
+    beams = metrics["options"]["num_beams"]
+    yield (
+        f"On {metrics['studies']} studies of the {metrics['split']} split, {beams} beams. Label F1 compares the "
+        'findings that the rule labeller reads in the text with those of the study. "Shuffled images" gives every '
+        "study another one's report: what is left there is what reciting earns."
+    )
+    for title, rows in metrics["compared"].items():
+        yield "### " + title.replace("<unk>", "`<unk>`")  # or Markdown takes it for a tag
+        yield table(rows, COMPARED)
+        if lead := metrics.get("leads", {}).get(title):
+            shown = ", ".join(f"{name} {interval(lead[name])}" for name in COMPARED if name in lead)
+            yield f"The model minus the best constant, with paired bootstrap 95% intervals: {shown}."
+    head = metrics["finding head"]
+    low, high = number(head["mean AUROC low"]), number(head["mean AUROC high"])
+    yield (
+        f"Finding head: mean AUROC {number(head['mean AUROC'])} ({low} to {high}), ECE {number(head['mean ECE'])} "
+        f"after temperature, micro-F1 {number(head['micro-F1'])}. View accuracy {number(metrics['view accuracy'])}."
+    )
+    for part in (*acceptance(metrics.get("acceptance") or {}), *pointing(metrics.get("pointing") or {})):
+        yield part.replace("## ", "### ", 1) if part.startswith("## ") else part
+    for name, part in metrics.get("sources", {}).items():
+        yield f"### {name}"
+        yield table({"finding head": {"studies": part["studies"], **part["head"]}}, HEAD)
+        if part.get("findings"):
+            yield table(part["findings"], AREAS)
+        if part["text"]:
+            yield table({system: beside_bounds(row) for system, row in part["text"].items()}, TEXT_OF_LABELS)
+        if part["abstaining"]:
+            yield "Withholding the text where the finding head is unsure:"
+            yield table({name: beside_bounds(row) for name, row in part["abstaining"].items()}, ABSTAINING)

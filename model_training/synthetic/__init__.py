@@ -1,0 +1,1 @@
+"""Pictures made by programs: phantoms of the chest, and what is none."""

@@ -1,0 +1,153 @@
+"""The processes of one training run, as `torchrun` starts them: who they are, what they add up, and batch norm.
+
+Each takes its part of the same batch, and every sum is taken over the whole of it, so that the number of processes
+changes the speed and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from app.inference.network.devices import choose_device
+
+# While the first process decodes a whole collection, the others wait this long.
+PATIENCE = timedelta(hours=3)
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process (`rank` of `count`) and its device; by default the only one."""
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device = CPU
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes and prints."""
+        return self.rank == 0
+
+    def say(self, text: str) -> None:
+        """Prints a line once, whatever the number of processes."""
+        if self.first:
+            print(text, flush=True)
+
+    def bfloat16(self, precision: str) -> bool:
+        """Whether to compute in bfloat16 with `training.precision` "bf16", "f32", or "auto": where hardware does it."""
+        return precision == "bf16" or (precision == "auto" and _fast_bfloat16(self.device))
+
+    def wait(self) -> None:
+        """Goes on when all processes are here."""
+        self.sum(torch.zeros(1))  # over the CPU: NCCL's own barrier gives up long before a collection is decoded
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over all processes, in place."""
+        if self.count > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Adds up the gradients of all processes, in one go."""
+        if self.count == 1:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        together = self.sum(torch.cat([gradient.flatten() for gradient in gradients]))
+        parts = torch.split(together, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    @contextmanager
+    def first_goes_first(self) -> Iterator[None]:
+        """What is inside is done by the first process, then by the others: one downloads and decodes, all read."""
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
+
+    def synchronise_batch_norm(self, model: nn.Module) -> None:
+        """Lets every batch norm of the model see the whole batch, in place."""
+        if self.count == 1:
+            return
+        if self.device.type == "cuda":
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+            return
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.__class__ = GatheredBatchNorm2d
+
+
+@contextmanager
+def joined_processes() -> Iterator[Processes]:
+    """The processes that torchrun's environment speaks of, a single one without it; NCCL joins GPUs, gloo CPUs."""
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        yield Processes(device=choose_device("auto"))
+        return
+    device, backend = CPU, "gloo"
+    if torch.cuda.is_available():
+        device, backend = torch.device("cuda", int(os.environ["LOCAL_RANK"])), "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(device)
+    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size(), device)
+    finally:
+        dist.destroy_process_group()
+
+
+def _fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 arithmetic is done in hardware, so that autocast pays."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes of a tensor, through which gradients flow back to each."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+class GatheredBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over the batches of all processes, on CPUs, where torch's own `SyncBatchNorm` does not run."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """f32[B,C,H,W] or bf16, normalised per channel by the statistics of every process's batch together."""
+        if not self.training or self.momentum is None or self.running_mean is None or self.running_var is None:
+            return super().forward(x)
+        values = x.float()
+        count = _sum(values.new_tensor(x.numel() / x.shape[1]))
+        mean = _sum(values.sum((0, 2, 3))) / count
+        centred = values - mean[:, None, None]
+        variance = _sum(centred.square().sum((0, 2, 3))) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+        scale = (variance + self.eps).rsqrt() * self.weight
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
+def _sum(tensor: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(tensor)  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+    return total

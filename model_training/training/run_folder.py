@@ -1,0 +1,187 @@
+"""A training run on disk: one folder, saved and loaded in one place.
+
+training.pt      the best epoch: configuration, tokenizer, averaged weights; what `export` reads
+calibration.json what `calibrate` fitted, for `export`
+intake.pt        the intake fitted to it, if it was
+state.pt         everything to go on from after an interruption; gone once the run is finished
+config.toml      the configuration as it was used
+run.json         when, with which command and which commit of the code the run was started and resumed; its outcome
+history.jsonl    one line an epoch; curves.png draws it, tensorboard/ holds it by step
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from app.text.tokenizer import Tokenizer
+from model_training.config import Config, config_from
+from model_training.model.build import build_model
+from model_training.model.report_model import ReportModel
+
+FILE = "training.pt"
+INTAKE = "intake.pt"
+STATE = "state.pt"
+CALIBRATION = "calibration.json"
+CONFIG = "config.toml"
+RECORD = "run.json"
+HISTORY = "history.jsonl"
+CURVES = "curves.png"
+TENSORBOARD = "tensorboard"
+
+
+class RunError(Exception):
+    """A run folder that this training must not go on in; the message says why."""
+
+
+def save_run(folder: Path, model: ReportModel, tokenizer: Tokenizer, config: Config) -> None:
+    """Writes the best state atomically."""
+    state = {"config": config.as_dict(), "tokenizer": tokenizer.to_json().decode(), "model": model.state_dict()}
+    with _written(folder / FILE) as file:
+        torch.save(state, file)
+
+
+def load_run(folder: Path) -> tuple[ReportModel, Tokenizer, Config]:
+    """The best state of a training run. Raises OSError when there is none."""
+    state = torch.load(folder / FILE, map_location="cpu", weights_only=True)
+    config = config_from(state["config"])
+    tokenizer = Tokenizer.from_json(state["tokenizer"].encode())
+    model = build_model(config, len(tokenizer))
+    model.load_state_dict(state["model"])
+    return model, tokenizer, config
+
+
+def start_from(folder: Path, model: ReportModel) -> None:
+    """Gives a model the encoder and the finding head of a finished run, in place.
+
+    Raises OSError when there is none and ValueError when its encoder or findings are others.
+    """
+    given, _, _ = load_run(folder)
+    parts = ("encoder.", "finding_head.", "finding_bias")
+    state = {name: value for name, value in given.state_dict().items() if name.startswith(parts)}
+    try:
+        _, foreign = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"training.start_from: {folder} has another encoder or other findings") from error
+    if foreign:
+        raise ValueError(f"training.start_from: {folder} has another encoder")
+
+
+def save_intake(folder: Path, fitted: Mapping[str, Any]) -> None:
+    """Writes the fitted intake (see `model_training.ood.fit`) atomically."""
+    with _written(folder / INTAKE) as file:
+        torch.save(dict(fitted), file)
+
+
+def load_intake(folder: Path) -> dict[str, Any] | None:
+    """What `save_intake` wrote, None where nothing was fitted."""
+    try:
+        fitted: dict[str, Any] = torch.load(folder / INTAKE, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
+    return fitted
+
+
+def read_calibration(folder: Path) -> dict[str, Any] | None:
+    """What `calibrate` has fitted for a run; None where it was not run."""
+    try:
+        fitted: dict[str, Any] = json.loads((folder / CALIBRATION).read_text())
+    except FileNotFoundError:
+        return None
+    return fitted
+
+
+def save_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """Writes the state to resume from atomically: the one before it stays until this one is whole."""
+    with _written(folder / STATE) as file:
+        torch.save(dict(state), file)
+
+
+def resumable(folder: Path) -> bool:
+    """Whether the folder holds a run to go on with. Raises `RunError` when it holds a finished one."""
+    if (folder / STATE).exists():
+        return True
+    if (folder / FILE).exists():
+        raise RunError(f"{folder} holds a finished run; take another folder, or --fresh to train anew")
+    return False
+
+
+def load_state(folder: Path, config: Config, fingerprint: str) -> dict[str, Any]:
+    """The state to resume from. Raises `RunError` when it is of another configuration or of other data."""
+    state: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    if changed := _differences(config_from(state["config"]).as_dict(), config.as_dict()):
+        raise RunError(
+            f"{folder} holds a run of another configuration: {'; '.join(changed)}. Resume it with its own"
+            f" ({CONFIG} in it), take another folder, or --fresh to train anew"
+        )
+    if state["fingerprint"] != fingerprint:
+        raise RunError(f"{folder} holds a run of other studies; take another folder, or --fresh to train anew")
+    return state
+
+
+def clear_run(folder: Path) -> None:
+    """Removes what a run leaves, except cached images and what others put there."""
+    for name in (FILE, INTAKE, STATE, CALIBRATION, CONFIG, RECORD, HISTORY, CURVES):
+        (folder / name).unlink(missing_ok=True)
+    for events in (folder / TENSORBOARD).glob("events.out.tfevents.*"):
+        events.unlink()
+
+
+def record_start(folder: Path, config: Config, start: Mapping[str, Any]) -> None:
+    """Writes the configuration, and adds this start (command, commit, time, …) to the record."""
+    record = _read_record(folder)
+    record["starts"] = [*record.get("starts", []), dict(start)]
+    write_text(folder / CONFIG, config.to_toml())
+    write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
+
+
+def finish_run(folder: Path, outcome: Mapping[str, Any]) -> None:
+    """Records the outcome; from here on the run cannot be resumed."""
+    write_text(folder / RECORD, json.dumps({**_read_record(folder), "outcome": dict(outcome)}, indent=1) + "\n")
+    (folder / STATE).unlink()
+
+
+def write_history(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the history anew: a resumed run must not keep epochs that were lost with the state."""
+    write_text(folder / HISTORY, "".join(json.dumps(entry) + "\n" for entry in entries))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a small file atomically."""
+    with _written(path) as file:
+        file.write(text.encode())
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads((folder / RECORD).read_text())
+    except FileNotFoundError:
+        return {}
+    return record
+
+
+def _differences(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What differs between two configurations, as "training.epochs was 10, is 20"."""
+    return [
+        f"{section}.{key} was {old[section][key]!r}, is {value!r}"
+        for section, values in new.items()
+        for key, value in values.items()
+        if old[section][key] != value
+    ]
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes its name once it is whole and on the disk."""
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

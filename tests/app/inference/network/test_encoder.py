@@ -1,0 +1,92 @@
+"""Encoding in the machine's own ways against its oracle, the archive's `encode`."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+
+from app.inference.checkpoint import Checkpoint, frozen_encode, load_checkpoint
+from app.inference.network.encoder import Encode, OpenVinoEncode, RecordedEncode, StudyEncoder, make_encode
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def checkpoint(tiny_checkpoint: Path) -> Checkpoint:
+    return load_checkpoint(tiny_checkpoint)
+
+
+def pictures(count: int, checkpoint: Checkpoint, seed: int = 0) -> torch.Tensor:
+    size = checkpoint.manifest["image_size"]
+    return torch.rand(count, 1, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def worst(encode: Encode, checkpoint: Checkpoint) -> float:
+    with torch.inference_mode():
+        images = pictures(5, checkpoint)
+        pairs = zip(encode(images), checkpoint.module.encode(images), strict=True)
+        # Relative to the largest number of its kind: evidence by position is larger than what is made of it.
+        return max(float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1)) for ours, theirs in pairs)
+
+
+def test_what_the_machine_chooses_encodes_as_the_archive_does(checkpoint: Checkpoint) -> None:
+    """Whatever runs in exact mode gives the archive's numbers but for rounding."""
+    assert worst(make_encode(checkpoint.module, "exact", CPU), checkpoint) < 1e-4
+
+
+def test_folding_batch_norms_changes_rounding_only(checkpoint: Checkpoint) -> None:
+    """The frozen graph, which runs where OpenVINO is not installed, gives the archive's numbers."""
+    assert worst(frozen_encode(checkpoint.module), checkpoint) < 1e-4
+
+
+@pytest.mark.parametrize(("bfloat16", "tolerance"), [(False, 1e-4), (True, 0.1)])
+def test_openvino_encodes_as_the_archive_does(checkpoint: Checkpoint, bfloat16: bool, tolerance: float) -> None:
+    """In float32 but for rounding; in bfloat16 within its precision."""
+    pytest.importorskip("openvino", reason='needs the extra "openvino"')
+    assert worst(OpenVinoEncode(frozen_encode(checkpoint.module), bfloat16=bfloat16), checkpoint) < tolerance
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.4)])
+def test_recorded_encoding_gives_what_the_archive_gives(
+    checkpoint: Checkpoint, dtype: torch.dtype, tolerance: float
+) -> None:
+    """Replayed on other images than it was recorded with. The recorder here does the work again as a GPU would."""
+
+    def record(work: Callable[[], None]) -> Callable[[], None]:
+        work()
+        return work
+
+    encode = RecordedEncode(checkpoint.module, dtype, record)
+    encode(pictures(5, checkpoint, seed=1))
+    assert worst(encode, checkpoint) < tolerance
+
+
+def test_without_openvino_the_frozen_graph_runs(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra is optional."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    encode = make_encode(checkpoint.module, "exact", CPU)
+    assert not isinstance(encode, OpenVinoEncode)
+    assert worst(encode, checkpoint) < 1e-4
+
+
+@torch.inference_mode()
+def test_studies_encoded_together_get_what_each_gets_alone(checkpoint: Checkpoint) -> None:
+    """More images than go at once, 1 to 4 a study: batches are filled up and split, and nobody notices."""
+    encoder = StudyEncoder(checkpoint.module, make_encode(checkpoint.module, "exact", CPU), max_views=4, device=CPU)
+    studies = [pictures(1 + i % 4, checkpoint, i) for i in range(11)]
+    encoder.max_images = 16
+    assert sum(map(len, studies)) > encoder.max_images
+    together, constants = encoder(studies)
+    for i, study in enumerate(studies):
+        [alone], own = encoder([study])
+        for field in fields(alone):
+            ours, theirs = getattr(together[i], field.name), getattr(alone, field.name)
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+        assert len(alone.view_logits) == len(alone.intake) == len(alone.evidence) == len(study)
+        for table, row in zip(constants, own, strict=True):
+            torch.testing.assert_close(table[i], row[0], rtol=1e-4, atol=1e-4)

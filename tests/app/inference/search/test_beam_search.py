@@ -1,0 +1,148 @@
+"""Beam search against its oracle: Hugging Face `generate` on tiny models with random weights and random options."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import BartConfig, BartForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutput
+
+from app.inference.options import DecodingOptions
+from app.inference.search.beam_search import BeamLane, Sequence
+from app.text.tokenizer import BOS, EOS, PAD
+
+WIDTH = 16
+MAX_TOKENS = 24
+
+
+def random_options(rng: random.Random) -> DecodingOptions:
+    beams = rng.choice([1, 2, 3, 4, 8])
+    longest = rng.choice([1, 5, 12, MAX_TOKENS])
+    return DecodingOptions(
+        num_beams=beams,
+        num_return_sequences=rng.randint(1, beams),
+        length_penalty=rng.choice([0.0, 0.5, 1.0, 2.0, -1.0]),
+        early_stopping=rng.choice([True, False, "never"]),
+        max_new_tokens=longest,
+        min_new_tokens=rng.choice([0, 0, min(3, longest)]),
+        no_repeat_ngram_size=rng.choice([0, 0, 2, 3]),
+        repetition_penalty=rng.choice([1.0, 1.0, 1.3, 0.8]),
+    )
+
+
+def random_model(rng: random.Random) -> BartForConditionalGeneration:
+    config = BartConfig(
+        vocab_size=rng.choice([12, 20, 50]),
+        d_model=WIDTH,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=WIDTH,
+        encoder_ffn_dim=WIDTH,
+        max_position_embeddings=64,
+        pad_token_id=PAD,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        decoder_start_token_id=BOS,
+        forced_eos_token_id=None,
+        init_std=rng.choice([0.02, 0.5, 1.0]),
+    )
+    model = BartForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        if rng.random() < 0.2:
+            model.model.shared.weight.zero_()  # every continuation ties with every other
+        model.final_logits_bias.normal_(0.0, rng.choice([0.0, 1.0]))
+        model.final_logits_bias[0, EOS] += rng.choice([0.0, 1.0, 2.0])
+    return model
+
+
+def oracle(model: BartForConditionalGeneration, memory: Tensor, options: DecodingOptions) -> Any:
+    arguments = options.as_dict()
+    unused = ["length_penalty", "early_stopping"] if options.num_beams == 1 else []
+    unused += [name for name in ("no_repeat_ngram_size", "min_new_tokens") if not arguments[name]]
+    for name in unused:
+        del arguments[name]
+    return model.generate(
+        encoder_outputs=BaseModelOutput(last_hidden_state=memory),
+        do_sample=False,
+        return_dict_in_generate=True,
+        output_scores=True,
+        **arguments,
+    )
+
+
+def searched_together(
+    model: BartForConditionalGeneration, memories: list[Tensor], options: list[DecodingOptions]
+) -> list[list[Sequence]]:
+    """All studies of one width in one lane, without a cache: whole prefixes through the network at every step.
+
+    One joins at each of the first steps, so that they are at different places.
+    """
+    lane = BeamLane(options[0].num_beams, len(options), MAX_TOKENS, torch.device("cpu"))
+    running: list[int] = []
+    found: dict[int, list[Sequence]] = {}
+    for step in itertools.count():
+        if step < len(options):
+            lane.admit([options[step]])
+            running.append(step)
+        if not lane.size:
+            break
+        past = lane.tokens.gather(1, lane.ancestors)
+        logits = [
+            model(
+                encoder_outputs=BaseModelOutput(last_hidden_state=memories[study].expand(lane.beams, -1, -1)),
+                decoder_input_ids=past[slot, :, : step + 1 - study],  # it joined at the step of its number
+            ).logits[:, -1]
+            for slot, study in enumerate(running)
+        ]
+        over = lane.advance(torch.stack(logits))
+        for slot, sequences in zip(over, lane.sequences(over), strict=True):
+            found[running[slot]] = sequences
+        running = [running[slot] for slot in lane.release(over)]
+    return [found[i] for i in range(len(options))]
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_tokens_and_scores_are_those_of_generate(seed: int) -> None:
+    """Three studies with their own options in one lane get what `generate` gives each of them alone."""
+    rng = random.Random(seed)
+    torch.manual_seed(seed)
+    model = random_model(rng)
+    first = random_options(rng)
+    options = [first]
+    while len(options) < 3:
+        other = random_options(rng)
+        if other.num_beams == first.num_beams:
+            options.append(other)
+    memories = [torch.randn(1, 5, WIDTH) for _ in options]
+    with torch.inference_mode():
+        found = searched_together(model, memories, options)
+        for study, memory, chosen in zip(found, memories, options, strict=True):
+            expected = oracle(model, memory, chosen)
+            assert len(study) == chosen.num_return_sequences
+            for i, sequence in enumerate(study):
+                ids = expected.sequences[i, 1 : len(sequence.ids) + 1].tolist()
+                rest = expected.sequences[i, len(sequence.ids) + 1 :].tolist()
+                assert (list(sequence.ids), set(rest) <= {PAD, EOS}) == (ids, True)
+                if chosen.num_beams > 1:
+                    assert sequence.score == pytest.approx(float(expected.sequences_scores[i]), rel=1e-4, abs=1e-4)
+
+
+def test_score_is_the_sum_of_token_log_probabilities_over_length_to_the_penalty() -> None:
+    """The contract's formula holds for every returned sequence, and they come best first."""
+    rng = random.Random(5)
+    torch.manual_seed(5)
+    model = random_model(rng)
+    options = DecodingOptions(num_beams=4, num_return_sequences=4, length_penalty=0.7, max_new_tokens=20)
+    with torch.inference_mode():
+        (found,) = searched_together(model, [torch.randn(1, 5, WIDTH)], [options])
+    scores = [sequence.score for sequence in found]
+    assert scores == sorted(scores, reverse=True)
+    for sequence in found:
+        assert sequence.score == pytest.approx(sum(sequence.log_probabilities) / len(sequence.ids) ** 0.7, abs=1e-5)

@@ -1,0 +1,114 @@
+"""What the shipped checkpoint's intake is worth: real chest films of every source, and pictures of anything else."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from app.images.decode import decode_image
+from app.inference.checkpoint import Checkpoint, frozen_encode, load_checkpoint
+from app.inference.generator import to_unit_range
+from app.inference.network.encoder import Encoding
+from app.inference.ood import Acceptance
+from tests import ood_pictures
+from tests.conftest import ROOT
+
+FILMS = 120  # a source, evenly spaced: all of them would take minutes
+
+
+class Intake:
+    """The intake of a checkpoint: what it says of images f32[H,W], one by one."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.acceptance = Acceptance(checkpoint.manifest, "refuse")
+        self._preprocess = checkpoint.module.preprocess
+        self._encode = frozen_encode(checkpoint.module)
+
+    @torch.inference_mode()
+    def __call__(self, images: Iterable[Tensor]) -> Iterator[Encoding]:
+        coming = iter(images)
+        while part := list(islice(coming, 8)):
+            views = torch.stack([self._preprocess(image) for image in part + part[:1] * (8 - len(part))])
+            _, _, view_logits, evidence, said = self._encode(views.contiguous(memory_format=torch.channels_last))
+            for i in range(len(part)):
+                yield Encoding([], [view_logits[i].tolist()], [said[i].tolist()], evidence[i : i + 1], [])
+
+    def accepted(self, images: Iterable[Tensor]) -> list[bool]:
+        return [self.acceptance.refusal(encoding) is None for encoding in self(images)]
+
+
+@pytest.fixture(scope="module")
+def intake() -> Intake:
+    """Of the first checkpoint in weights/ that has one."""
+    for path in sorted((ROOT / "weights").glob("*.pt")):
+        checkpoint = load_checkpoint(path)
+        if checkpoint.manifest.get("intake"):
+            return Intake(checkpoint)
+    pytest.skip("no checkpoint in weights/ has a fitted intake")
+
+
+def read(path: Path) -> Tensor:
+    return to_unit_range(decode_image(path.read_bytes(), network_size=320).pixels)
+
+
+def films(data: Path, source: str, split: str) -> list[Path]:
+    with (data / "radiographs" / "labels.csv").open(newline="") as file:
+        paths = [
+            data / "radiographs" / r["file"]
+            for r in csv.DictReader(file)
+            if (r["source"], r["split"]) == (source, split)
+        ]
+    return paths[:: max(1, len(paths) // FILMS)][:FILMS]
+
+
+@pytest.mark.parametrize(
+    ("source", "split"),
+    [("nih", "test"), ("kermany", "test"), ("hannover", "external")],
+)
+def test_films_are_accepted(intake: Intake, data_dir: Path, source: str, split: str) -> None:
+    """Nearly all chest films of a source are accepted, also of the one it was never shown."""
+    accepted = intake.accepted(map(read, films(data_dir, source, split)))
+    assert np.mean(accepted) >= 0.98
+
+
+def test_indiana_is_accepted_and_its_views_are_told(intake: Intake, data_dir: Path) -> None:
+    """All films of the Indiana collection are accepted, and the lateral ones told from the frontal ones."""
+    paths = sorted((data_dir / "iu_xray" / "images").iterdir())
+    with (data_dir / "iu_xray" / "indiana_projections.csv").open(newline="") as file:
+        projection = {row["filename"].split(".")[0]: row["projection"] for row in csv.DictReader(file)}
+    lateral = [projection[path.name.split(".")[0].removeprefix("CXR")] == "Lateral" for path in paths]
+    encodings = list(intake(map(read, paths)))
+    assert [intake.acceptance.refusal(encoding) for encoding in encodings] == [None] * len(paths)
+    lateral_odds = np.array([encoding.view_logits[0][1] - encoding.view_logits[0][0] for encoding in encodings])
+    np.testing.assert_array_equal(lateral_odds > 0, lateral)
+
+
+def test_real_pictures_are_refused(intake: Intake, data_dir: Path) -> None:
+    """Photographs, textures, CT and MR slices that it was not fitted on are refused, all of them."""
+    assert not any(intake.accepted(map(read, sorted((data_dir / "ood").iterdir()))))
+
+
+def test_anything_is_refused(intake: Intake) -> None:
+    """At least 99% of 217 further kinds of pictures, drawn otherwise than those it was fitted on, are refused."""
+    names, pictures = zip(*ood_pictures.pictures(), strict=True)
+    assert len(set(names)) >= 200
+    accepted = intake.accepted(map(torch.from_numpy, pictures))
+    assert sum(accepted) <= 0.01 * len(names), [name for name, taken in zip(names, accepted, strict=True) if taken]
+
+
+def test_inverted_and_turned_films_are_told(intake: Intake, data_dir: Path) -> None:
+    """Films saved inverted or lying on their side get the warning, and hardly any as it should be does."""
+    originals = [read(path) for path in films(data_dir, "nih", "test")[:40]]
+    warned = [
+        np.mean([bool(intake.acceptance.warnings(encoding)) for encoding in intake(images)])
+        for images in (originals, [1 - image for image in originals], [torch.rot90(image) for image in originals])
+    ]
+    assert warned[0] <= 0.03
+    assert min(warned[1:]) >= 0.95

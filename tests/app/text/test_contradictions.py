@@ -1,0 +1,111 @@
+"""What a report says against what the finding head decides, and when a report is uncertain."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from app.inference.uncertainty import doubts, expected_gain
+from app.report import Finding
+from app.text.contradictions import contradictions, named_findings
+from app.text.findings import IMAGE_LABELS, LABEL_WORDS
+from app.text.sentences import sentences_of
+from app.text.tokenizer import words
+
+NAMES = tuple(IMAGE_LABELS)
+
+
+def head(*present: str) -> list[Finding]:
+    """A head of image labels that calls those given present."""
+    return [Finding(name, 0.75 if name in present else 0.125, name in present) for name in NAMES]
+
+
+def lines(findings_section: str, *present: str, impression: str = "") -> list[str]:
+    """The contradictions of a report."""
+    tokens = ["<findings>", *words(findings_section), "<impression>", *words(impression), "<eos>"]
+    return contradictions(sentences_of(tokens, ("findings", "impression")), head(*present))
+
+
+@pytest.mark.parametrize(
+    ("text", "present", "said"),
+    [
+        ("No pneumothorax.", [], []),
+        ("There is a pneumothorax.", ["pneumothorax"], []),
+        ("There is a pleural effusion.", [], ["The findings section states effusion, but * it absent (12%)."]),
+        ("No effusion.", ["effusion"], ["The findings section denies effusion, but * it present (75%)."]),
+        ("Clear lungs.", ["hernia"], ["The report does not mention what * present: hernia 75%."]),
+        ("Possible pneumonia.", [], []),
+        ("Possible pneumonia.", ["pneumonia"], []),
+        ("Pleural thickening.", [], ["The findings section states pleural thickening, but * it absent (12%)."]),
+        ("Left rib fracture.", [], []),
+        # One finding to the labeller, three to the head: a sentence is about those whose words it uses.
+        ("Airspace opacity.", ["infiltration"], []),
+        ("Pneumonia.", ["infiltration"], ["The findings section states pneumonia, but * it absent (12%)."]),
+        ("No pneumonia.", ["infiltration"], ["The report does not mention what * present: infiltration 75%."]),
+        ("No consolidation. Patchy opacity.", ["consolidation"], []),
+        (
+            "Airspace opacity.",
+            [],
+            [
+                "The findings section states airspace opacity, but * it absent"
+                " (infiltration 12%, pneumonia 12%, consolidation 12%)."
+            ],
+        ),
+        ("Nodule. A nodule.", [], ["The findings section states nodule, but * it absent (12%)."]),
+    ],
+)
+def test_text_and_head_are_held_against_each_other(text: str, present: list[str], said: list[str]) -> None:
+    """Stated and absent, denied or passed over and present are lines; doubts, and what the head does not know, none."""
+    assert lines(text, *present) == [line.replace("*", "the finding head calls") for line in said]
+
+
+def test_a_line_names_its_section() -> None:
+    """Where the reader finds the sentence, or all of them."""
+    assert lines("Clear lungs.", impression="Cardiomegaly.")[0].startswith("The impression section states cardiomegaly")
+    both = lines("Cardiomegaly is seen.", impression="Cardiomegaly.")
+    assert both == [
+        "The findings and impression sections state cardiomegaly, but the finding head calls it absent (12%)."
+    ]
+
+
+def test_a_head_may_speak_the_labellers_own_names() -> None:
+    """Findings that are not image labels are compared as they are called."""
+    names = ("pleural effusion", "degenerative spine", "unheard of")
+    ((mention, about),) = named_findings("Small left pleural effusion.", names)
+    assert (mention.finding, mention.status, about) == ("pleural effusion", "present", (0,))
+    assert [about for _, about in named_findings("Spondylosis of the spine.", names)] == [(1,)]
+
+
+def test_words_of_a_label_belong_to_one_of_them() -> None:
+    """Every label with words of its own is an image label."""
+    assert LABEL_WORDS.keys() <= IMAGE_LABELS.keys()
+
+
+def test_reading_a_report_takes_less_than_a_millisecond() -> None:
+    """Once its sentences were read, which reports repeat."""
+    text = "The heart is normal in size. The lungs are clear. No pneumothorax or pleural effusion. No acute disease."
+    lines(text)
+    started = time.perf_counter()
+    for _ in range(20):
+        lines(text)
+    assert (time.perf_counter() - started) / 20 < 1e-3
+
+
+def test_the_gain_of_a_report_is_what_it_does_to_micro_f1() -> None:
+    """Certain hits gain, certain misses and inventions lose, by the ratio it is held against."""
+    assert expected_gain([1.0], [True], 0.5) == 2 - 0.5 * 2
+    assert expected_gain([0.0], [True], 0.5) == expected_gain([1.0], [False], 0.5) == -0.5
+    assert expected_gain([0.0], [False], 0.5) == expected_gain([], [], 0.5) == 0
+    assert expected_gain([0.5, 0.25], [True, False], 0.4) == pytest.approx(1.0 - 0.4 * (1.0 + 0.5 + 0.25))
+
+
+def test_an_uncertain_report_says_of_what() -> None:
+    """The findings nearest to a coin toss, with their probabilities; nothing above the bar or without a rule."""
+    findings = [Finding(name, p, p > 0.4) for name, p in zip("abcd", (0.9, 0.45, 0.02, 0.3), strict=True)]
+    findings.append(Finding("pleural_thickening", 0.54, True))
+    assert doubts(findings, {"rule": "expected-f1", "balance": 0.5, "below": 5.0}) == [
+        "The report is uncertain: too much of it may be wrong."
+        " Nearest to a coin toss: pleural thickening 54%, b 45%, d 30%."
+    ]
+    assert doubts(findings, {"rule": "expected-f1", "balance": 0.5, "below": -5.0}) == doubts(findings, None) == []

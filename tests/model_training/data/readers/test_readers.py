@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from model_training.data import LAYOUTS, Collection, Study, StudyImage, read_collection
+from model_training.data.readers.openi_xml import MAX_BYTES, parse_xml
+from tests.model_training.data.readers.layouts import (
+    touch,
+    write_captions,
+    write_kaggle,
+    write_openi,
+    write_r2gen,
+    write_table,
+)
+
+CARDIOMEGALY = Study(
+    "7",
+    (StudyImage(Path("7_IM-2263-1001.dcm.png"), "frontal"), StudyImage(Path("7_IM-2263-2001.dcm.png"), "lateral")),
+    findings='The heart is enlarged & "globular"; lungs < 5 l, clear.',
+    impression="Cardiomegaly.",
+    indication="Dyspnea",
+    mesh=("Cardiomegaly/mild", "Pulmonary Disease, Chronic Obstructive"),
+    split="train",
+)
+NORMAL = Study(
+    "31",
+    (StudyImage(Path("31_IM-1450-1001.dcm.png"), "frontal"), StudyImage(Path("31_IM-1450-2001.dcm.png"), "lateral")),
+    findings="The lungs are clear.",
+    impression="Normal chest.",
+    mesh=("normal",),
+    split="test",
+)
+UNCODED = replace(CARDIOMEGALY, id="112", images=(), impression="", mesh=(), split=None)
+STUDIES = (CARDIOMEGALY, NORMAL, UNCODED)
+
+
+def contents(collection: Collection) -> list[Study]:
+    """Studies with their images' views instead of paths, which differ between layouts, in order of their ids."""
+    studies = [
+        replace(s, images=tuple(StudyImage(Path(), image.view) for image in s.images)) for s in collection.studies
+    ]
+    return sorted(studies, key=lambda study: study.id)
+
+
+@pytest.fixture(scope="module")
+def indiana(data_dir: Path) -> Collection:
+    return read_collection(data_dir / "iu_xray")
+
+
+@pytest.fixture(scope="module")
+def indiana_with_images(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """The real tables beside files for every image they name: readers look at names, never into images."""
+    root = tmp_path_factory.mktemp("indiana")
+    for file in ("indiana_reports.csv", "indiana_projections.csv", "annotation.json"):
+        (root / file).symlink_to((data_dir / "iu_xray" / file).resolve())
+    (root / "images").mkdir()
+    with (root / "indiana_projections.csv").open(newline="") as projections:
+        for row in csv.DictReader(projections):
+            (root / "images" / row["filename"]).touch()
+    return read_collection(root)
+
+
+def test_real_collection_has_its_published_counts(indiana_with_images: Collection) -> None:
+    studies = indiana_with_images.studies
+    views = Counter(image.view for study in studies for image in study.images)
+    assert len(studies) == 3851
+    assert views == {"frontal": 3818, "lateral": 3648}
+    assert sum(bool(study.findings) for study in studies) == 3337
+    assert sum(bool(study.impression) for study in studies) == 3820
+
+
+def test_real_collection_has_the_official_split_with_two_views_or_more(indiana_with_images: Collection) -> None:
+    splits = {name: indiana_with_images.split(name) for name in ("train", "val", "test")}
+    assert {name: len(studies) for name, studies in splits.items()} == {"train": 2069, "val": 296, "test": 590}
+    assert all(len(study.images) >= 2 for studies in splits.values() for study in studies)
+    assert indiana_with_images.problem("split-of-unknown-study") == ()
+
+
+def test_real_collection_without_its_images_is_read_for_its_texts(indiana: Collection) -> None:
+    assert len(indiana.split("test")) == 590
+    assert indiana.split("test", with_images=True) == ()
+    assert len(indiana.problem("missing-image")) + sum(len(study.images) for study in indiana.studies) == 7466
+
+
+def test_real_images_are_found_under_both_circulating_spellings(indiana: Collection) -> None:
+    names = {image.path.name for study in indiana.studies for image in study.images}
+    assert {"7_IM-2263-1001.dcm.png", "CXR1900_IM-0584-1001.png"} <= names
+    assert len(names) == 20
+
+
+def test_real_annotation_gives_the_same_texts_as_the_tables(data_dir: Path, indiana: Collection) -> None:
+    annotated = read_collection(data_dir / "iu_xray", "r2gen_json")
+    tables = {study.id: study for study in indiana.studies}
+    assert len(annotated.studies) == 2955
+    assert all(replace(tables[study.id], images=()) == replace(study, images=()) for study in annotated.studies)
+    assert annotated.problem("report-differs") == ()
+
+
+def test_real_studies_give_the_same_records_through_open_i_xml(indiana_with_images: Collection, tmp_path: Path) -> None:
+    sample = indiana_with_images.studies[:300]
+    write_openi(tmp_path, sample)
+    through_xml = read_collection(tmp_path)
+    assert through_xml.layout == "openi_xml"
+    assert contents(through_xml) == contents(replace(indiana_with_images, studies=sample))
+
+
+def test_real_labelled_images_have_the_counts_of_their_description(data_dir: Path) -> None:
+    collection = read_collection(data_dir / "radiographs")
+    assert Counter((study.source, study.split) for study in collection.studies) == {
+        ("nih", "train"): 1021,
+        ("nih", "val"): 146,
+        ("nih", "test"): 249,
+        ("kermany", "train"): 3751,
+        ("kermany", "val"): 629,
+        ("kermany", "test"): 830,
+        ("rsna_normal", "train"): 1500,
+        ("hannover", "external"): 243,
+    }
+    assert collection.problems == ()
+
+
+@pytest.mark.parametrize("write", [write_kaggle, write_openi])
+def test_studies_come_back_as_written(write: object, tmp_path: Path) -> None:
+    assert callable(write)
+    write(tmp_path, STUDIES)
+    collection = read_collection(tmp_path)
+    assert contents(collection) == sorted(
+        (replace(s, images=tuple(StudyImage(Path(), i.view) for i in s.images)) for s in STUDIES), key=lambda s: s.id
+    )
+    assert {problem.kind for problem in collection.problems} == {"no-image"}
+
+
+def test_r2gen_layout_joins_the_rest_from_the_tables_beside_it(tmp_path: Path) -> None:
+    write_kaggle(tmp_path, STUDIES)
+    write_r2gen(tmp_path, [CARDIOMEGALY, NORMAL])
+    assert contents(read_collection(tmp_path, "r2gen_json")) == contents(
+        replace(read_collection(tmp_path), studies=read_collection(tmp_path).studies[:2])
+    )
+
+
+def test_captions_of_one_study_are_joined_when_there_is_a_study_column(tmp_path: Path) -> None:
+    write_captions(tmp_path, [CARDIOMEGALY, NORMAL])
+    assert contents(read_collection(tmp_path)) == [
+        replace(s, images=(StudyImage(Path(), "frontal"), StudyImage(Path(), "lateral")), indication="", mesh=())
+        for s in (NORMAL, CARDIOMEGALY)
+    ]
+
+
+def test_equal_captions_are_not_joined_without_a_study_column(tmp_path: Path) -> None:
+    touch(tmp_path / "a.png")
+    touch(tmp_path / "b.png")
+    write_table(tmp_path / "captions.csv", ("image", "caption"), [("a.png", "Clear lungs."), ("b.png", "Clear lungs.")])
+    assert [(s.id, len(s.images), s.findings) for s in read_collection(tmp_path).studies] == [
+        ("a.png", 1, "Clear lungs."),
+        ("b.png", 1, "Clear lungs."),
+    ]
+
+
+def test_own_split_of_an_annotation_entry_beats_the_list_it_stands_in(tmp_path: Path) -> None:
+    write_r2gen(tmp_path, STUDIES[:2], test_key="    ")
+    assert [study.id for study in read_collection(tmp_path).split("test")] == ["31"]
+
+
+def test_r2gen_images_are_frontal_then_lateral_by_convention(tmp_path: Path) -> None:
+    write_r2gen(tmp_path, [NORMAL])
+    (study,) = read_collection(tmp_path).studies
+    assert [(image.path.name, image.view) for image in study.images] == [("0.png", "frontal"), ("1.png", "lateral")]
+
+
+def test_r2gen_views_follow_the_tables_when_a_study_has_one_view_only(tmp_path: Path) -> None:
+    laterals = replace(NORMAL, images=tuple(replace(image, view="lateral") for image in NORMAL.images))
+    write_kaggle(tmp_path, [laterals])
+    write_r2gen(tmp_path, [laterals])
+    (study,) = read_collection(tmp_path, "r2gen_json").studies
+    assert [image.view for image in study.images] == ["lateral", "lateral"]
+
+
+def test_tables_take_their_split_from_the_annotation_beside_them(tmp_path: Path) -> None:
+    write_kaggle(tmp_path, STUDIES)
+    write_r2gen(tmp_path, [replace(CARDIOMEGALY, split="val")])
+    assert [s.split for s in read_collection(tmp_path).studies] == ["train", "test", None]
+    (tmp_path / "split.csv").unlink()
+    assert [s.split for s in read_collection(tmp_path).studies] == ["val", None, None]
+
+
+def test_open_i_views_are_unknown_without_the_table_of_projections(tmp_path: Path) -> None:
+    write_openi(tmp_path, [NORMAL])
+    (tmp_path / "indiana_projections.csv").unlink()
+    assert [image.view for image in read_collection(tmp_path).studies[0].images] == [None, None]
+
+
+def test_labels_are_present_absent_or_unknown(tmp_path: Path) -> None:
+    header = ("file", "source", "patient", "split", "view", "effusion", "mass", "nodule")
+    write_table(tmp_path / "labels.csv", header, [("a/1.jpg", "nih", "9", "external", "AP", "1", "0", "")])
+    touch(tmp_path / "a" / "1.jpg")
+    (study,) = read_collection(tmp_path).studies
+    assert study == Study(
+        "a/1.jpg",
+        (StudyImage(tmp_path / "a" / "1.jpg", "frontal"),),
+        labels=(("effusion", True), ("mass", False), ("nodule", None)),
+        split="external",
+        patient="nih/9",
+        source="nih",
+    )
+
+
+@pytest.fixture
+def troubled(tmp_path: Path) -> Collection:
+    """A collection with one of nearly everything that can be wrong."""
+    write_kaggle(tmp_path, STUDIES)
+    (tmp_path / "images" / NORMAL.images[0].path.name).unlink()
+    with (tmp_path / "indiana_reports.csv").open("ab") as file:
+        file.write(b"7,normal,,,,,Again.,Again.\r\n")
+        file.write(b"8,normal,too,few\r\n\r\n")
+        file.write(b"9,normal,,,,,None.,#NAME?\r\n")
+        file.write(b"10,normal,,,,,Caf\xe9.,\r\n")
+    with (tmp_path / "indiana_projections.csv").open("a") as file:
+        file.write("10,10_IM-1.png,oblique\n99,99_IM-1.png,Frontal\n10,../secret.png,Frontal\n")
+        file.write(f"10,{CARDIOMEGALY.images[0].path.name},Frontal\n")
+    with (tmp_path / "split.csv").open("a") as file:
+        file.write("9,holdout\n7,test\n5000,train\n")
+    touch(tmp_path / "images" / "10_IM-1.png")
+    touch(tmp_path.parent / "secret.png")
+    return read_collection(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("duplicate-id", ["7"]),
+        ("unreadable-row", ["indiana_reports.csv:6"]),
+        ("empty-report", ["9"]),
+        ("undecodable-text", ["indiana_reports.csv:9"]),
+        ("missing-image", ["31_IM-1450-1001.dcm.png", "../secret.png"]),
+        ("no-image", ["112", "9"]),
+        ("unknown-view", ["10_IM-1.png"]),
+        ("image-without-report", ["99_IM-1.png"]),
+        ("unknown-split", ["9"]),
+        ("conflicting-split", ["7"]),
+        ("split-of-unknown-study", ["5000"]),
+    ],
+)
+def test_problem_is_counted_and_named(troubled: Collection, kind: str, names: list[str]) -> None:
+    assert list(troubled.problem(kind)) == names
+
+
+def test_image_of_two_studies_is_named(troubled: Collection) -> None:
+    assert [Path(name).name for name in troubled.problem("image-in-two-studies")] == ["7_IM-2263-1001.dcm.png"]
+
+
+def test_study_with_a_missing_image_keeps_the_others(troubled: Collection) -> None:
+    study = next(study for study in troubled.studies if study.id == "31")
+    assert [image.path.name for image in study.images] == ["31_IM-1450-2001.dcm.png"]
+
+
+def test_first_of_two_studies_with_one_id_is_kept(troubled: Collection) -> None:
+    assert [study.findings for study in troubled.studies if study.id == "7"] == [CARDIOMEGALY.findings]
+
+
+def test_description_of_a_problem_stops_after_a_few_names(troubled: Collection) -> None:
+    (problem,) = (problem for problem in troubled.problems if problem.kind == "no-image")
+    assert problem.describe(1) == "2 no-image: 112, and 1 more (study without any image)"
+
+
+def test_patient_in_two_splits_is_named(tmp_path: Path) -> None:
+    rows = [("1.png", "p1", "train"), ("2.png", "p1", "test"), ("3.png", "p2", "train")]
+    write_table(tmp_path / "labels.csv", ("file", "patient", "split"), rows)
+    assert read_collection(tmp_path).problem("patient-in-two-splits") == ("p1",)
+
+
+def test_unknown_label_is_named_and_read_as_not_labelled(tmp_path: Path) -> None:
+    write_table(tmp_path / "labels.csv", ("file", "mass"), [("1.png", "maybe")])
+    collection = read_collection(tmp_path)
+    assert collection.studies[0].labels == (("mass", None),)
+    assert collection.problem("unknown-label") == ("1.png: mass 'maybe'",)
+
+
+def test_different_captions_of_one_study_are_named(tmp_path: Path) -> None:
+    rows = [("1.png", "Clear.", "s"), ("2.png", "Effusion.", "s")]
+    write_table(tmp_path / "captions.csv", ("image", "caption", "study"), rows)
+    assert read_collection(tmp_path).problem("conflicting-captions") == ("s",)
+
+
+@pytest.mark.parametrize(
+    "entry", [{"id": "1"}, {"report": "Clear."}, "text", {"id": "1", "report": "", "image_path": 3}]
+)
+def test_unreadable_annotation_entry_is_named(entry: object, tmp_path: Path) -> None:
+    (tmp_path / "annotation.json").write_text(json.dumps({"train": [entry]}))
+    assert read_collection(tmp_path).problem("unreadable-row") == ("annotation.json:train[0]",)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        '<!DOCTYPE e [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><eCitation>&b;</eCitation>',
+        '<!DOCTYPE e [<!ENTITY x SYSTEM "file:///etc/passwd">]><eCitation>&x;</eCitation>',
+        '<!DOCTYPE e SYSTEM "http://example.org/e.dtd"><eCitation/>',
+        "<eCitation>&undeclared;</eCitation>",
+        "<eCitation>",
+        "<eCitation>" + " " * MAX_BYTES + "</eCitation>",
+    ],
+    ids=["bomb", "external entity", "external type", "undeclared entity", "unfinished", "oversized"],
+)
+def test_hostile_or_broken_xml_is_refused_and_named(document: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"document type|well-formed|larger"):
+        parse_xml(document.encode())
+    write_openi(tmp_path, [NORMAL])
+    (tmp_path / "ecgen-radiology" / "2.xml").write_text(document)
+    collection = read_collection(tmp_path)
+    assert [study.id for study in collection.studies] == ["31"]
+    assert [name.split()[0] for name in collection.problem("unreadable-file")] == ["2.xml"]
+
+
+@pytest.mark.parametrize("nothing", ["", " ", "None", "none.", "N/A", "nan", "#NAME?", ".", "None ."])
+def test_section_that_says_nothing_is_empty(nothing: str, tmp_path: Path) -> None:
+    write_kaggle(tmp_path, [replace(NORMAL, impression=nothing, indication=nothing)])
+    (study,) = read_collection(tmp_path).studies
+    assert (study.impression, study.indication) == ("", "")
+
+
+def test_folder_without_a_layout_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no known layout") as error:
+        read_collection(tmp_path)
+    assert all(layout in str(error.value) for layout in LAYOUTS)
+
+
+def test_folder_of_two_layouts_is_refused_until_one_is_chosen(tmp_path: Path) -> None:
+    write_kaggle(tmp_path, [NORMAL])
+    write_captions(tmp_path, [NORMAL])
+    with pytest.raises(ValueError, match="several layouts: kaggle_csv, captions_csv"):
+        read_collection(tmp_path)
+    assert read_collection(tmp_path, "captions_csv").layout == "captions_csv"
+
+
+def test_bad_path_or_layout_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read_collection(tmp_path / "nowhere")
+    with pytest.raises(NotADirectoryError, match="file"):
+        read_collection(touch(tmp_path / "file"))
+    with pytest.raises(ValueError, match="unknown layout 'dicom'"):
+        read_collection(tmp_path, "dicom")
+
+
+def test_missing_column_is_refused_by_name(tmp_path: Path) -> None:
+    write_table(tmp_path / "captions.csv", ("picture", "caption"), [])
+    with pytest.raises(ValueError, match=r"captions.csv has no column image; it has picture, caption"):
+        read_collection(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"train": {}}'])
+def test_file_that_is_no_annotation_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "annotation.json").write_text(text)
+    with pytest.raises(ValueError, match=r"annotation\.json is not"):
+        read_collection(tmp_path)
+
+
+def test_unknown_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown split 'tset'"):
+        Collection("c", "kaggle_csv", ()).split("tset")

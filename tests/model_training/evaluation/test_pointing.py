@@ -1,0 +1,60 @@
+"""The pointing game by cases worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.report import FindingHeatmaps, Heatmap, Heatmaps
+from model_training.data.study import Box, Study, StudyImage
+from model_training.evaluation.generation import Written
+from model_training.evaluation.pointing import brightest, hits, score_pointing
+from tests.model_training.reports import report, written
+
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+
+
+def seen(*levels: tuple[int, int], box: tuple[float, float, float, float] = WHOLE) -> Heatmap:
+    """A grid of two rows."""
+    return Heatmap(0, levels, 0.5, box)
+
+
+def played(levels: tuple[tuple[int, int], ...], *boxes: Box) -> Written:
+    """A study whose finding "effusion" was looked for there, and is in the boxes."""
+    image = StudyImage(Path("x.png"), boxes=boxes)
+    heatmaps = Heatmaps((FindingHeatmaps("effusion", (seen(*levels),)),), ())
+    return written(Study("1", (image,)), replace(report("x"), heatmaps=heatmaps), [image])
+
+
+def test_the_brightest_place_is_the_middle_of_its_cell() -> None:
+    """As a fraction of the image, also where the grid reaches beyond it."""
+    assert brightest(seen((0, 9), (3, 4))) == (0.75, 0.25)
+    assert brightest(seen((0, 9), (3, 255), box=(-0.5, 0.0, 1.5, 1.0))) == (1.0, 0.75)
+
+
+def test_a_box_is_hit_within_its_bounds() -> None:
+    """Any of several will do."""
+    near, far = Box("effusion", 0.2, 0.2, 0.2, 0.2), Box("effusion", 0.8, 0.8, 0.1, 0.4)
+    assert hits((0.3, 0.1), [near])
+    assert not hits((0.31, 0.1), [near])
+    assert hits((0.8, 0.99), [near, far])
+    assert not hits((0.8, 0.8), [])
+
+
+def test_the_model_plays_against_the_middle_of_the_image() -> None:
+    """One hit of two, one of them where the middle hits as well."""
+    corner, middle = Box("effusion", 0.25, 0.75, 0.2, 0.2), Box("effusion", 0.5, 0.5, 0.2, 0.2)
+    rows = score_pointing([played(((0, 1), (9, 0)), corner), played(((0, 1), (9, 0)), middle)])
+    assert list(rows) == ["effusion"]
+    assert rows["effusion"]["images"] == 2
+    assert rows["effusion"]["hit"]["value"] == 0.5
+    assert rows["effusion"]["middle"] == 0.5
+    assert rows["effusion"]["lead"]["value"] == 0
+    assert rows["effusion"]["lead"]["low"] == pytest.approx(-1)
+
+
+def test_findings_without_a_map_or_a_box_are_not_played() -> None:
+    """A model that does not know the finding is not blamed for it."""
+    assert score_pointing([played(((0, 1), (9, 0)), Box("mass", 0.5, 0.5, 1, 1)), played(((0, 1), (9, 0)))]) == {}
