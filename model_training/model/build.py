@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from model_training.config import Config
 from model_training.model.encoders import build_encoder
+from model_training.model.lstm_decoder import LSTMDecoder
 from model_training.model.report_model import ReportModel
-from model_training.model.transformer_decoder import DECODERS
+from model_training.model.transformer_decoder import TransformerDecoder
+
+DECODERS: Mapping[str, type[TransformerDecoder] | type[LSTMDecoder]] = {
+    "transformer": TransformerDecoder,
+    "lstm": LSTMDecoder,
+}
 
 
 def build_model(config: Config, vocabulary: int, *, pretrained: bool = False) -> ReportModel:

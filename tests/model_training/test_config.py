@@ -10,8 +10,8 @@ import pytest
 from app.text.findings import FINDINGS, IMAGE_LABELS
 from model_training.config import SHIPPED, ConfigError, config_from, load_config
 from model_training.data.readers.indiana import uid_of
+from model_training.model.build import DECODERS
 from model_training.model.encoders import ENCODERS
-from model_training.model.transformer_decoder import DECODERS
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.toml"))
 

@@ -13,9 +13,8 @@ from app.inference.options import DecodingOptions
 from app.text.tokenizer import BOS, Tokenizer
 from model_training.config import Config, TrainingConfig, config_from
 from model_training.export import export_model
-from model_training.model.build import build_model
+from model_training.model.build import DECODERS, build_model
 from model_training.model.encoders import ENCODERS, build_encoder
-from model_training.model.transformer_decoder import DECODERS
 from model_training.training.dataset import Batch
 from model_training.training.losses import loss_counts, loss_sums, objective
 
