@@ -18,12 +18,13 @@ import numpy.typing as npt
 
 from app.inference.network.devices import choose_device
 from model_training.data import read_collection
+from model_training.data.selection import select_studies
 from model_training.evaluation.finding_scores import HeadOutput, decision_counts
 from model_training.evaluation.selective_prediction import COVERAGE, expected_gains
 from model_training.metrics.agreement import FloatArray, f1
 from model_training.metrics.calibration import fit_temperatures
 from model_training.training import run_folder
-from model_training.training.dataset import Examples, select_studies
+from model_training.training.dataset import Examples
 from model_training.training.teachers import finding_logits
 
 CANDIDATES = np.linspace(0.01, 0.99, 197)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from model_training.data.readers.indiana import HELD_BACK
+from model_training.data.selection import DataConfig
 from model_training.data.text.text_policy import TextPolicy
 
 SHIPPED = Path(__file__).parent / "configs"
@@ -57,9 +57,6 @@ LIMITS: Mapping[str, tuple[float, float]] = {
 }
 
 
-_EXCLUDED = {"@indiana": HELD_BACK}
-
-
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message names the key."""
 
@@ -79,29 +76,6 @@ class ModelConfig:
     feature_dropout: float = 0.0
     conditioning: Literal["nothing", "probabilities", "decisions"] = "probabilities"
     max_new_tokens: int = 128
-
-
-@dataclass(frozen=True, slots=True)
-class DataConfig:
-    """Which findings, sections and words the model learns, and the ids of studies that training never sees.
-
-    `exclude` may name `@indiana`, the studies of the Indiana collection that are held back as the real-world check.
-    `sources` keeps to those of a collection that was gathered from several; none named: all. `reports` is the folder of
-    a collection whose training reports are weakly paired with images that have labels only.
-    """
-
-    findings: tuple[str, ...] = ()
-    sections: tuple[Literal["findings", "impression"], ...] = ("findings", "impression")
-    min_count: int = 1
-    max_views: int = 4
-    exclude: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()
-    reports: str = ""
-
-    @property
-    def excluded(self) -> frozenset[str]:
-        """The ids of `exclude`, names of lists replaced by what they hold."""
-        return frozenset().union(*(_EXCLUDED.get(name, {name}) for name in self.exclude))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,7 @@ def export_model(
             max_new_tokens=config.model.max_new_tokens,
         ).as_dict(),
         "metrics": dict(metrics or {}),
-        "git_commit": git_commit(),
+        "git_commit": run_folder.git_commit(),
         "torch_version": torch.__version__,
         "config": config.portable(),
     }
@@ -134,16 +133,6 @@ def _step_plainly(module: torch.jit.ScriptModule, tokens: Tensor, constants: lis
         place = torch.full((studies,), t)
         steps.append(module.decode_step(tokens[:, t : t + 1], place, ancestors, constants, state)[:, 0])
     return torch.stack(steps, 1)
-
-
-def git_commit() -> str:
-    """The commit of the working tree, "unknown" outside of one."""
-    try:
-        command = ["git", "rev-parse", "HEAD"]
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)  # noqa: S603 fixed words
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return answer.stdout.strip()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,11 +18,11 @@ from app.text.tokenizer import Tokenizer
 from model_training.config import Config, ConfigError, load_config
 from model_training.data import Collection, Study, read_collection
 from model_training.data.pairing.weak_pairing import WeakPairing
-from model_training.export import git_commit
+from model_training.data.selection import select_studies
 from model_training.metrics import text as text_metrics
 from model_training.model.build import build_model
 from model_training.training import run_folder
-from model_training.training.dataset import Examples, select_studies, training_text
+from model_training.training.dataset import Examples, training_text
 from model_training.training.distributed import Processes, joined_processes
 from model_training.training.interruption import InterruptedRunError
 from model_training.training.teachers import taught
@@ -146,7 +146,7 @@ def _start(args: argparse.Namespace, trainer: Trainer, processes: Processes) -> 
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(sys.orig_argv),
-        "commit": git_commit(),
+        "commit": run_folder.git_commit(),
         "data": str(args.data.resolve()),
         "step": trainer.step,
         "processes": processes.count,

@@ -1,10 +1,9 @@
-"""From `Study` records to training batches: images decoded and preprocessed once into a memory-mapped cache."""
+"""From `Study` records to training batches."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,17 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from app.images.decode import decode_image
-from app.inference.generator import to_unit_range
-from app.text.labeller import label_report
 from app.text.tokenizer import BOS, EOS, PAD, Tokenizer
-from model_training.config import Config, DataConfig
-from model_training.data.mesh import label_mesh
+from model_training.config import Config
+from model_training.data.labels import labels_of, stances_of
 from model_training.data.pairing.weak_pairing import WeakPairing
 from model_training.data.study import Study, StudyImage
 from model_training.model.report_model import VIEW_NAMES, ReportModel
-from model_training.progress import Progress
 from model_training.training.augmentation import AMOUNTS, Changes, augment, changes_of
+from model_training.training.image_cache import cache_images
 
 IGNORED = -100
 T = TypeVar("T")
@@ -70,26 +66,6 @@ class Batch:
         )
 
 
-def select_studies(studies: Sequence[Study], data: DataConfig) -> tuple[list[Study], dict[str, int]]:
-    """The studies to learn from, and how many are left out for what reason: held back by id, of another source than
-    those named, or without an image."""
-    kept: list[Study] = []
-    excluded = data.excluded
-    left_out = {"held back by data.exclude": 0, "without an image": 0}
-    if data.sources:
-        left_out["of another source"] = 0
-    for study in studies:
-        if study.id in excluded:
-            left_out["held back by data.exclude"] += 1
-        elif data.sources and study.source not in data.sources:
-            left_out["of another source"] += 1
-        elif not study.images:
-            left_out["without an image"] += 1
-        else:
-            kept.append(study)
-    return kept, left_out
-
-
 def sections_of(study: Study) -> dict[str, str]:
     """The report as section name to text."""
     return {"findings": study.findings, "impression": study.impression}
@@ -99,27 +75,6 @@ def training_text(study: Study, config: Config) -> dict[str, str]:
     """The report the model is to write: the configured sections, cleaned by the text policy."""
     cleaned = sections_of(config.text.apply(study))
     return {name: cleaned[name] for name in config.data.sections}
-
-
-def labels_of(study: Study, findings: Sequence[str]) -> list[float]:
-    """1 present, 0 absent, NaN not labelled: from the source's labels, else its MeSH codes, else its text.
-
-    Codes and text are those of the source: what the text policy takes out is still to be seen in the image.
-    """
-    if study.labels:
-        given = dict(study.labels)
-        return [float("nan") if given.get(name) is None else float(bool(given[name])) for name in findings]
-    text = f"{study.findings} {study.impression}".strip()
-    if not (study.mesh or text):
-        return [math.nan] * len(findings)
-    mentions = label_mesh(study.mesh) if study.mesh else label_report(text)
-    return [float(name in mentions and mentions[name].status != "absent") for name in findings]
-
-
-def stances_of(study: Study, findings: Sequence[str]) -> list[float]:
-    """1 where the study has the finding, -1 where it has not or is called normal, 0 where nobody says."""
-    unknown = -1.0 if dict(study.labels).get("normal") else 0.0
-    return [unknown if math.isnan(label) else 2 * label - 1 for label in labels_of(study, findings)]
 
 
 def hide_labels(study: Study, share: float, rng: np.random.Generator) -> Study:
@@ -146,42 +101,6 @@ def places_of(image: StudyImage, findings: Sequence[str]) -> list[list[float]]:
             centre, extent = (np.array([box.x, box.y]) * 2 - 1) * half, np.array([box.width, box.height]) * half
             found.append([float(findings.index(box.finding)), *(centre - extent), *(centre + extent)])
     return found
-
-
-def cache_images(studies: Sequence[Study], model: ReportModel, folder: Path) -> npt.NDArray[np.float16]:
-    """Every image of the studies, in order, preprocessed: float16[images,S,S], memory-mapped from a file in `folder`.
-
-    The file is made once for a list of images and an image size, and reused afterwards.
-    """
-    paths = [image.path for study in studies for image in study.images]
-    size = model.image_size
-    key = hashlib.sha256(f"{size}".encode())
-    for path in paths:
-        stat = path.stat()
-        key.update(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    file = folder / f"images-{size}-{key.hexdigest()[:16]}.npy"
-    if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        _fill_cache(file, paths, model)
-    cache: npt.NDArray[np.float16] = np.load(file, mmap_mode="r")
-    return cache
-
-
-def _fill_cache(file: Path, paths: Sequence[Path], model: ReportModel) -> None:
-    size = model.image_size
-    partial = file.with_suffix(".partial")
-    cache = np.lib.format.open_memmap(partial, "w+", np.float16, (len(paths), size, size))
-
-    def prepare(i: int) -> None:
-        with torch.inference_mode():
-            pixels = decode_image(paths[i].read_bytes()).pixels
-            cache[i] = model.preprocess(to_unit_range(pixels))[0].numpy()
-
-    with ThreadPoolExecutor() as pool, Progress("decode", len(paths), "image") as progress:
-        for _ in pool.map(prepare, range(len(paths))):
-            progress.advance()
-    cache.flush()
-    partial.replace(file)
 
 
 class Examples:

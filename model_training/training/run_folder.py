@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -156,6 +157,16 @@ def write_text(path: Path, text: str) -> None:
     """Writes a small file atomically."""
     with _written(path) as file:
         file.write(text.encode())
+
+
+def git_commit() -> str:
+    """The commit of the working tree, "unknown" outside of one."""
+    try:
+        command = ["git", "rev-parse", "HEAD"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)  # noqa: S603 fixed words
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return answer.stdout.strip()
 
 
 def _read_record(folder: Path) -> dict[str, Any]:

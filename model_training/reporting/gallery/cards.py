@@ -17,6 +17,7 @@ from app.text.labeller import label_report
 from app.text.sentences import Sentence as Split
 from app.text.sentences import sentences_of, split
 from app.text.tokenizer import join_words, words
+from model_training.data.labels import labels_of
 from model_training.data.mesh import label_mesh
 from model_training.data.study import StudyImage
 from model_training.evaluation.generation import Written
@@ -26,7 +27,7 @@ from model_training.metrics import r2gen
 from model_training.metrics import text as text_metrics
 from model_training.metrics.agreement import Labels, label_counts
 from model_training.reporting.gallery.differences import agreement
-from model_training.training.dataset import labels_of, sections_of
+from model_training.training.dataset import sections_of
 
 IMAGE_SIDE = 400
 

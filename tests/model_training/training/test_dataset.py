@@ -14,11 +14,13 @@ import torch
 
 from app.text.labeller import label_report
 from app.text.tokenizer import BOS, PAD
-from model_training.config import Config, DataConfig, config_from
+from model_training.config import Config, config_from
 from model_training.data import Study, StudyImage, read_collection
+from model_training.data.labels import labels_of
 from model_training.data.readers.indiana import REPORTS
+from model_training.data.selection import DataConfig, select_studies
 from model_training.train import add_arguments, prepare
-from model_training.training.dataset import Batch, labels_of, select_studies, training_text
+from model_training.training.dataset import Batch, training_text
 from model_training.training.distributed import Processes
 from model_training.training.trainer import Trainer
 

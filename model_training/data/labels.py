@@ -1,0 +1,31 @@
+"""Which findings a study has, by whatever its source says of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from app.text.labeller import label_report
+from model_training.data.mesh import label_mesh
+from model_training.data.study import Study
+
+
+def labels_of(study: Study, findings: Sequence[str]) -> list[float]:
+    """1 present, 0 absent, NaN not labelled: from the source's labels, else its MeSH codes, else its text.
+
+    Codes and text are those of the source: what the text policy takes out is still to be seen in the image.
+    """
+    if study.labels:
+        given = dict(study.labels)
+        return [float("nan") if given.get(name) is None else float(bool(given[name])) for name in findings]
+    text = f"{study.findings} {study.impression}".strip()
+    if not (study.mesh or text):
+        return [math.nan] * len(findings)
+    mentions = label_mesh(study.mesh) if study.mesh else label_report(text)
+    return [float(name in mentions and mentions[name].status != "absent") for name in findings]
+
+
+def stances_of(study: Study, findings: Sequence[str]) -> list[float]:
+    """1 where the study has the finding, -1 where it has not or is called normal, 0 where nobody says."""
+    unknown = -1.0 if dict(study.labels).get("normal") else 0.0
+    return [unknown if math.isnan(label) else 2 * label - 1 for label in labels_of(study, findings)]
