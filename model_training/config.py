@@ -1,84 +1,56 @@
-"""The configuration of a training run: frozen dataclasses, filled from a TOML file and overrides."""
+"""The configuration of a training run: frozen sections, filled from a TOML file and overrides.
+
+What studies and texts are learnt from is configured where it is done: `data.selection`, `data.text.text_policy`.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
+
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
 from model_training.data.selection import DataConfig
 from model_training.data.text.text_policy import TextPolicy
 
 SHIPPED = Path(__file__).parent / "configs"
-
-# Least and greatest value of a number; keys not named take any.
-LIMITS: Mapping[str, tuple[float, float]] = {
-    "model.image_size": (32, 4096),
-    "model.width": (1, math.inf),
-    "model.layers": (1, math.inf),
-    "model.heads": (1, math.inf),
-    "model.dropout": (0, 0.9),
-    "model.max_new_tokens": (1, math.inf),
-    "data.min_count": (1, math.inf),
-    "data.max_views": (1, math.inf),
-    "augmentation.rotation": (0, 45),
-    "augmentation.shift": (0, 0.5),
-    "augmentation.scale": (0, 0.5),
-    "augmentation.brightness": (0, 5),
-    "augmentation.contrast": (0, 0.9),
-    "training.epochs": (1, math.inf),
-    "training.batch_size": (1, math.inf),
-    "training.accumulation": (1, math.inf),
-    "training.learning_rate": (0, math.inf),
-    "training.encoder_rate_factor": (0, math.inf),
-    "training.frozen_epochs": (0, math.inf),
-    "training.frozen_layers": (0, math.inf),
-    "training.weight_decay": (0, math.inf),
-    "training.warm_up": (0, 1),
-    "training.label_smoothing": (0, 0.9),
-    "training.view_dropout": (0, 1),
-    "training.hiding": (0, 1),
-    "training.teacher_weight": (0, 1),
-    "model.feature_dropout": (0, 0.9),
-    "training.source_balance": (0, 1),
-    "training.class_balance": (0, 1),
-    "training.ema_decay": (0, 1),
-    "training.patience": (0, math.inf),
-    "training.save_steps": (0, math.inf),
-    "training.save_minutes": (0, math.inf),
-    "training.seed": (0, math.inf),
-    "decoding.num_beams": (1, 8),
-    "decoding.repetition_penalty": (0.1, 10),
-}
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most"}
+SECTION = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message names the key."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=SECTION)
 class ModelConfig:
     """The network."""
 
     encoder: str = "resnet-small"
     encoder_weights: str = ""
     decoder: str = "transformer"
-    image_size: int = 160
-    width: int = 192
-    layers: int = 3
-    heads: int = 4
-    dropout: float = 0.1
-    feature_dropout: float = 0.0
+    image_size: int = Field(default=160, ge=32, le=4096)
+    width: int = Field(default=192, ge=1)
+    layers: int = Field(default=3, ge=1)
+    heads: int = Field(default=4, ge=1)
+    dropout: float = Field(default=0.1, ge=0, le=0.9)
+    feature_dropout: float = Field(default=0.0, ge=0, le=0.9)
     conditioning: Literal["nothing", "probabilities", "decisions"] = "probabilities"
-    max_new_tokens: int = 128
+    max_new_tokens: int = Field(default=128, ge=1)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the heads cannot share the width."""
+        if self.width % self.heads:
+            raise ValueError(f"model.width: {self.width} is no multiple of model.heads, {self.heads}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=SECTION)
 class AugmentationConfig:
     """How far training images are changed at random, each way; 0 is off. Mirroring is missing on purpose: it exchanges
     left and right, which reports name.
@@ -88,14 +60,14 @@ class AugmentationConfig:
     little of the last two is enough.
     """
 
-    rotation: float = 0.0
-    shift: float = 0.0
-    scale: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
+    rotation: float = Field(default=0.0, ge=0, le=45)
+    shift: float = Field(default=0.0, ge=0, le=0.5)
+    scale: float = Field(default=0.0, ge=0, le=0.5)
+    brightness: float = Field(default=0.0, ge=0, le=5)
+    contrast: float = Field(default=0.0, ge=0, le=0.9)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=SECTION)
 class TrainingConfig:
     """The optimisation. Losses are summed with these weights, the token loss with weight 1; `place_weight` is that of
     the boxes, where a collection has them.
@@ -114,46 +86,46 @@ class TrainingConfig:
     ends (0: never early). The state to resume from is saved every `save_minutes` and every `save_steps` (0: off).
     """
 
-    epochs: int = 10
-    batch_size: int = 32
-    accumulation: int = 1
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    accumulation: int = Field(default=1, ge=1)
     precision: Literal["auto", "bf16", "f32"] = "auto"
-    learning_rate: float = 1e-3
-    encoder_rate_factor: float = 1.0
-    frozen_epochs: int = 0
-    frozen_layers: int = 0
+    learning_rate: float = Field(default=1e-3, ge=0)
+    encoder_rate_factor: float = Field(default=1.0, ge=0)
+    frozen_epochs: int = Field(default=0, ge=0)
+    frozen_layers: int = Field(default=0, ge=0)
     start_from: str = ""
-    weight_decay: float = 0.05
-    warm_up: float = 0.05
-    label_smoothing: float = 0.05
-    finding_weight: float = 1.0
-    view_weight: float = 0.2
-    place_weight: float = 0.0
-    hiding: float = 0.0
+    weight_decay: float = Field(default=0.05, ge=0)
+    warm_up: float = Field(default=0.05, ge=0, le=1)
+    label_smoothing: float = Field(default=0.05, ge=0, le=0.9)
+    finding_weight: float = Field(default=1.0, ge=0)
+    view_weight: float = Field(default=0.2, ge=0)
+    place_weight: float = Field(default=0.0, ge=0)
+    hiding: float = Field(default=0.0, ge=0, le=1)
     teachers: tuple[str, ...] = ()
-    teacher_weight: float = 0.5
-    view_dropout: float = 0.1
-    clip_norm: float = 1.0
-    source_balance: float = 0.0
-    class_balance: float = 0.0
-    ema_decay: float = 0.998
+    teacher_weight: float = Field(default=0.5, ge=0, le=1)
+    view_dropout: float = Field(default=0.1, ge=0, le=1)
+    clip_norm: float = Field(default=1.0, gt=0)
+    source_balance: float = Field(default=0.0, ge=0, le=1)
+    class_balance: float = Field(default=0.0, ge=0, le=1)
+    ema_decay: float = Field(default=0.998, ge=0, le=1)
     monitor: Literal["loss", "tokens", "findings", "BLEU-4"] = "loss"
-    patience: int = 0
-    save_minutes: float = 10.0
-    save_steps: int = 0
-    seed: int = 1
+    patience: int = Field(default=0, ge=0)
+    save_minutes: float = Field(default=10.0, ge=0)
+    save_steps: int = Field(default=0, ge=0)
+    seed: int = Field(default=1, ge=0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=SECTION)
 class DecodingConfig:
     """The default decoding options the checkpoint ships with."""
 
-    num_beams: int = 3
+    num_beams: int = Field(default=3, ge=1, le=8)
     length_penalty: float = 1.0
-    repetition_penalty: float = 1.0
+    repetition_penalty: float = Field(default=1.0, ge=0.1, le=10)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=SECTION)
 class CardConfig:
     """What the checkpoint and its card say; `notes` are the paragraphs behind the card's figures, `failures` examples
     of what it gets wrong, `excluded_use` what it must not be used for."""
@@ -169,7 +141,7 @@ class CardConfig:
     limits: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=SECTION)
 class Config:
     """Everything a run depends on besides its data."""
 
@@ -183,7 +155,7 @@ class Config:
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
         """Section to key to value, as a TOML file has them."""
-        return dataclasses.asdict(self)
+        return asdict(self)
 
     def portable(self) -> dict[str, dict[str, Any]]:
         """As `as_dict`, with files and folders by their names alone: where they lie is nobody else's business."""
@@ -231,51 +203,37 @@ def load_config(name: str | Path, overrides: Iterable[str] = ()) -> Config:
 
 
 def config_from(content: Mapping[str, Any]) -> Config:
-    """A `Config` from nested mappings. Raises `ConfigError`."""
-    sections = {}
-    hints = get_type_hints(Config)
+    """A `Config` from nested mappings, lists standing for tuples. Raises `ConfigError`."""
+    sections = get_type_hints(Config)
     for name, values in content.items():
-        if name not in hints:
-            raise ConfigError(f"unknown section [{name}]; known: {', '.join(hints)}")
+        if name not in sections:
+            raise ConfigError(f"unknown section [{name}]; known: {', '.join(sections)}")
         if not isinstance(values, Mapping):
             raise ConfigError(f"{name}: expected a section of keys, got {values!r}")
-        sections[name] = _section(hints[name], name, values)
-    config = Config(**sections)
-    if config.model.width % config.model.heads:
-        raise ConfigError(f"model.width: {config.model.width} is no multiple of model.heads, {config.model.heads}")
-    if not config.data.sections:
-        raise ConfigError("data.sections: name at least one")
-    return config
+    return Config(**{name: _section(sections[name], name, values) for name, values in content.items()})
 
 
 def _section(kind: type[Any], name: str, values: Mapping[str, Any]) -> Any:
-    hints = get_type_hints(kind)
-    checked = {}
-    for key, value in values.items():
-        if key not in hints:
-            raise ConfigError(f"unknown key {name}.{key}; known: {', '.join(hints)}")
-        checked[key] = _checked(f"{name}.{key}", hints[key], value)
-    return kind(**checked)
+    fields = kind.__pydantic_fields__
+    for key in values:
+        if key not in fields:
+            raise ConfigError(f"unknown key {name}.{key}; known: {', '.join(fields)}")
+    try:
+        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    except ValidationError as invalid:
+        raise ConfigError(_told(name, kind, invalid.errors(include_url=False)[0])) from invalid
 
 
-def _checked(key: str, hint: Any, value: Any) -> Any:
-    """The value as the field's type has it: lists as tuples, whole numbers as floats where those are meant."""
-    if get_origin(hint) is tuple:
-        if not isinstance(value, list | tuple):
-            raise ConfigError(f"{key}: expected a list, got {value!r}")
-        return tuple(_checked(key, get_args(hint)[0], item) for item in value)
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            raise ConfigError(f"{key}: {value!r} is none of {', '.join(map(repr, get_args(hint)))}")
-        return value
-    if hint is float and type(value) is int:
-        value = float(value)
-    if type(value) is not hint:
-        raise ConfigError(f"{key}: expected {hint.__name__}, got {value!r}")
-    low, high = LIMITS.get(key, (-math.inf, math.inf))
-    if isinstance(value, int | float) and not low <= value <= high:
-        raise ConfigError(f"{key}: {value!r} is not between {low} and {high}")
-    return value
+def _told(section: str, kind: type[Any], error: ErrorDetails) -> str:
+    """An error of pydantic's on one line: the key, the value and what it is not."""
+    if not error["loc"]:  # a check of the section's own, which names the key
+        return str(error["ctx"]["error"])
+    key = error["loc"][0]
+    wanted = error["msg"].removeprefix("Input should be ").replace("a valid tuple", "a list")
+    if "_than" in error["type"]:
+        limits = kind.__pydantic_fields__[key].metadata
+        wanted = " and ".join(f"{_BOUNDS[name]} {limit}" for item in limits for name, limit in asdict(item).items())
+    return f"{section}.{key}: {error['input']!r} is not {wanted}"
 
 
 def _toml_value(text: str) -> Any:

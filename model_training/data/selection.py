@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from model_training.data.readers.indiana import HELD_BACK
 from model_training.data.study import Study
@@ -12,7 +14,7 @@ from model_training.data.study import Study
 _EXCLUDED = {"@indiana": HELD_BACK}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=ConfigDict(strict=True, extra="forbid"))
 class DataConfig:
     """Which findings, sections and words the model learns, and the ids of studies that training never sees.
 
@@ -23,11 +25,16 @@ class DataConfig:
 
     findings: tuple[str, ...] = ()
     sections: tuple[Literal["findings", "impression"], ...] = ("findings", "impression")
-    min_count: int = 1
-    max_views: int = 4
+    min_count: int = Field(default=1, ge=1)
+    max_views: int = Field(default=4, ge=1)
     exclude: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     reports: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError without a section."""
+        if not self.sections:
+            raise ValueError("data.sections: name at least one")
 
     @property
     def excluded(self) -> frozenset[str]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import html
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
 from model_training.data.study import Study
 from model_training.data.text.deidentification import holds_mark, restore, without_marks
@@ -31,7 +34,7 @@ _TIDY = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class TextPolicy:
     """How report text is cleaned. The defaults never let a mark through and keep what is certain.
 
