@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
+from app.inference.options import DecodingOptions
 from model_training.data.selection import DataConfig
 from model_training.data.text.text_policy import TextPolicy
 
@@ -152,6 +153,11 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     card: CardConfig = field(default_factory=CardConfig)
+
+    @property
+    def decoding_options(self) -> DecodingOptions:
+        """The decoding options the checkpoint ships with, whole."""
+        return DecodingOptions(**asdict(self.decoding), max_new_tokens=self.model.max_new_tokens)
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
         """Section to key to value, as a TOML file has them."""

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from app.inference.checkpoint import CheckpointError, save_checkpoint, script
-from app.inference.options import DecodingOptions
 from app.inference.uncertainty import RULE
 from app.text.tokenizer import BOS, Tokenizer
 from model_training.config import Config
@@ -62,12 +61,7 @@ def export_model(
         and {"rule": RULE, "balance": calibration["balance"], "below": calibration["uncertain_below"]},
         # What the network's intake says and from which logit on it counts; null: it says nothing.
         "intake": {k: v for k, v in intake.items() if k not in ("head", "view_head")} if intake else None,
-        "default_options": DecodingOptions(
-            num_beams=config.decoding.num_beams,
-            length_penalty=config.decoding.length_penalty,
-            repetition_penalty=config.decoding.repetition_penalty,
-            max_new_tokens=config.model.max_new_tokens,
-        ).as_dict(),
+        "default_options": config.decoding_options.as_dict(),
         "metrics": dict(metrics or {}),
         "git_commit": run_folder.git_commit(),
         "torch_version": torch.__version__,

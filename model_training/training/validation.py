@@ -39,7 +39,7 @@ def validate(
             sums += loss_sums(model, there)
         counts += loss_counts(there)
         if writes:
-            written = [tokenizer.decode(ids) for ids in generate_tokens(model, there, decoding_of(config))]
+            written = [tokenizer.decode(ids) for ids in generate_tokens(model, there, config.decoding_options)]
             hypotheses, references = (
                 [r2gen.clean(" ".join(filter(None, report.values()))) for report in reports]
                 for reports in (written, [examples.texts[i] for i in indices])
@@ -51,16 +51,6 @@ def validate(
     if writes:
         values["BLEU-4"] = float(text_metrics.bleu_of(processes.sum(torch.from_numpy(bleu)).numpy())[3])
     return values
-
-
-def decoding_of(config: Config) -> DecodingOptions:
-    """The decoding options the checkpoint ships with."""
-    return DecodingOptions(
-        num_beams=config.decoding.num_beams,
-        length_penalty=config.decoding.length_penalty,
-        repetition_penalty=config.decoding.repetition_penalty,
-        max_new_tokens=config.model.max_new_tokens,
-    )
 
 
 @torch.inference_mode()
