@@ -70,11 +70,11 @@ class AugmentationConfig:
 
 @dataclass(frozen=True, slots=True, config=SECTION)
 class TrainingConfig:
-    """The optimisation. Losses are summed with these weights, the token loss with weight 1; `place_weight` is that of
+    """The optimisation. Losses are summed with these weights, the token loss with weight 1; `box_weight` is that of
     the boxes, where a collection has them.
 
-    `hiding` is the greatest share of an image's labels that weak pairing keeps back from its report
-    (`dataset.hide_labels`). `teachers` are folders of finished runs; in studies of the sources they were taught by,
+    `label_dropout` is the greatest share of an image's labels that weak pairing keeps back from its report
+    (`dataset.drop_labels`). `teachers` are folders of finished runs; in studies of the sources they were taught by,
     their mean probability takes the place of a label by `teacher_weight`, and entirely where there is none (Hinton et
     al. 2015, arXiv:1503.02531).
 
@@ -101,8 +101,8 @@ class TrainingConfig:
     label_smoothing: float = Field(default=0.05, ge=0, le=0.9)
     finding_weight: float = Field(default=1.0, ge=0)
     view_weight: float = Field(default=0.2, ge=0)
-    place_weight: float = Field(default=0.0, ge=0)
-    hiding: float = Field(default=0.0, ge=0, le=1)
+    box_weight: float = Field(default=0.0, ge=0)
+    label_dropout: float = Field(default=0.0, ge=0, le=1)
     teachers: tuple[str, ...] = ()
     teacher_weight: float = Field(default=0.5, ge=0, le=1)
     view_dropout: float = Field(default=0.1, ge=0, le=1)

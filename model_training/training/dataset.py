@@ -77,19 +77,20 @@ def training_text(study: Study, config: Config) -> dict[str, str]:
     return {name: cleaned[name] for name in config.data.sections}
 
 
-def hide_labels(study: Study, share: float, rng: np.random.Generator) -> Study:
-    """Every other study with up to `share` of its labels not given, as if nobody had looked for those findings: how a
-    report passes over what the model is unsure of is learnt from it. With a label hidden nothing is called normal."""
+def drop_labels(study: Study, share: float, rng: np.random.Generator) -> Study:
+    """Label dropout: every other study with up to `share` of its labels not given, as if nobody had looked for those
+    findings. From it is learnt how a report passes over what the model is unsure of. With a label dropped nothing is
+    called normal."""
     if rng.random() < 0.5:
         return study
-    hidden = rng.random(len(study.labels)) < share * rng.random()
-    labels = [(name, None if gone else value) for (name, value), gone in zip(study.labels, hidden, strict=True)]
-    if hidden.any():
+    dropped = rng.random(len(study.labels)) < share * rng.random()
+    labels = [(name, None if drop else value) for (name, value), drop in zip(study.labels, dropped, strict=True)]
+    if dropped.any():
         labels = [(name, None if name == "normal" else value) for name, value in labels]
     return dataclasses.replace(study, labels=tuple(labels))
 
 
-def places_of(image: StudyImage, findings: Sequence[str]) -> list[list[float]]:
+def boxes_of(image: StudyImage, findings: Sequence[str]) -> list[list[float]]:
     """The image's boxes of these findings as index, left, top, right, bottom in -1..1 over the square that
     preprocessing pads it to."""
     with Image.open(image.path) as file:
@@ -125,7 +126,7 @@ class Examples:
         self.max_views, self.view_dropout = config.data.max_views, config.training.view_dropout
         self.augmentation = config.augmentation
         self._augmented = any(config.as_dict()["augmentation"].values())
-        self._hiding = config.training.hiding if config.data.reports else 0.0
+        self._label_dropout = config.training.label_dropout if config.data.reports else 0.0
         self.images: npt.NDArray[np.float16] | Tensor = cache_images(self.studies, model, cache)
         self.first = np.cumsum([0, *(len(study.images) for study in self.studies)])
         self.views = [
@@ -136,7 +137,7 @@ class Examples:
         self.labels = torch.tensor([labels_of(study, self._findings) for study in self.studies])
         self.targets = self.labels
         self.boxes = [
-            places_of(image, self._findings) if image.boxes else [] for study in self.studies for image in study.images
+            boxes_of(image, self._findings) if image.boxes else [] for study in self.studies for image in study.images
         ]
         self._tokenizer, self._limit, self._pairing = tokenizer, 1 + config.model.max_new_tokens, pairing
         self.tokens = [self._encode(text) for text in self.texts]
@@ -197,7 +198,7 @@ class Examples:
         study, i = self.studies[index % len(self)], index % len(self)
         if seed is None or self._pairing is None:
             return self.tokens[i], stances_of(study, self._findings)
-        study = hide_labels(study, self._hiding, np.random.default_rng((*seed, index, 1)))
+        study = drop_labels(study, self._label_dropout, np.random.default_rng((*seed, index, 1)))
         return self._encode(self._pairing.draw(study, *seed, index)), stances_of(study, self._findings)
 
     def _encode(self, text: Mapping[str, str]) -> list[int]:

@@ -1,4 +1,4 @@
-"""What training minimises: the losses of the tokens, the findings, the views, and of the places of findings.
+"""What training minimises: the losses of the tokens, the findings, the views, and of the boxes around findings.
 
 They come as sums with the number of terms beside them, so that a batch taken in pieces, or by several processes, has
 exactly the mean it has as a whole.
@@ -17,11 +17,11 @@ from model_training.config import TrainingConfig
 from model_training.model.report_model import ReportModel
 from model_training.training.dataset import IGNORED, Batch
 
-PARTS = ("tokens", "findings", "views", "places")
+PARTS = ("tokens", "findings", "views", "boxes")
 
 
 def targets_of(batch: Batch) -> Tensor:
-    """The token i64[N,T-1] to predict at each place; padding and unknown words, which are never said, are PAD."""
+    """The token i64[N,T-1] to predict at each position; padding and unknown words, which are never said, are PAD."""
     return batch.tokens[:, 1:].masked_fill(batch.tokens[:, 1:] == UNK, PAD)
 
 
@@ -48,10 +48,10 @@ def loss_sums(model: ReportModel, batch: Batch, label_smoothing: float = 0.0) ->
         finding_logits.float(), batch.labels.nan_to_num(), weight=given, reduction="sum"
     )
     views = F.cross_entropy(view_logits.float(), batch.views, ignore_index=IGNORED, reduction="sum")
-    return torch.stack([tokens, findings, views, place_loss(model, evidence.float(), batch)])
+    return torch.stack([tokens, findings, views, box_loss(model, evidence.float(), batch)])
 
 
-def place_loss(model: ReportModel, evidence: Tensor, batch: Batch) -> Tensor:
+def box_loss(model: ReportModel, evidence: Tensor, batch: Batch) -> Tensor:
     """How much of the evidence f32[B,P,F] for each boxed finding lies outside its box, as -log of the share inside,
     summed over the boxes. The share is that of the softmax over positions, which is what the logit is made of.
     """
@@ -60,9 +60,9 @@ def place_loss(model: ReportModel, evidence: Tensor, batch: Batch) -> Tensor:
     centres = model.first_centre + model.stride * torch.arange(side, device=evidence.device)
     centres = centres * 2 / model.image_size - 1
     down, across = torch.meshgrid(centres, centres, indexing="ij")
-    places = torch.stack([across, down, torch.ones_like(down)]).flatten(1)  # [3,P], in reading order
+    positions = torch.stack([across, down, torch.ones_like(down)]).flatten(1)  # [3,P], in reading order
     changes = batch.changes
-    where = changes.affine[rows] @ places if changes else places[:2].expand(len(rows), -1, -1)
+    where = changes.affine[rows] @ positions if changes else positions[:2].expand(len(rows), -1, -1)
     corners = batch.boxes[:, 2:].view(-1, 2, 2)
     # A position stands for the cell around it: a box counts where it reaches into the cell.
     distance = (where - corners.mean(1)[..., None]).abs() - (corners[:, 1] - corners[:, 0])[..., None] / 2
@@ -75,5 +75,5 @@ def place_loss(model: ReportModel, evidence: Tensor, batch: Batch) -> Tensor:
 
 def objective(sums: Tensor, counts: Tensor, training: TrainingConfig) -> Tensor:
     """The weighted sum of the means that is minimised; a part without terms counts nothing."""
-    weights = sums.new_tensor([1.0, training.finding_weight, training.view_weight, training.place_weight])
+    weights = sums.new_tensor([1.0, training.finding_weight, training.view_weight, training.box_weight])
     return (weights * sums / counts.clamp(min=1.0)).sum()

@@ -15,7 +15,7 @@ from model_training.training.augmentation import AMOUNTS, augment, changes_of
 from model_training.training.dataset import Batch
 from model_training.training.ema import MovingAverage
 from model_training.training.history import best_epoch, exhausted
-from model_training.training.losses import loss_counts, loss_sums, objective, place_loss
+from model_training.training.losses import loss_counts, loss_sums, objective, box_loss
 from model_training.training.optimiser import rate_factor
 from model_training.training.sampling import epoch_order, study_weights
 
@@ -42,7 +42,7 @@ def test_losses_of_parts_add_up_to_those_of_the_whole(tiny_model: ReportModel) -
     with torch.inference_mode():
         sums = loss_sums(tiny_model, whole)
         torch.testing.assert_close(sum(loss_sums(tiny_model, part) for part in parts), sums, rtol=1e-5, atol=1e-5)
-    training = TrainingConfig(finding_weight=2.0, view_weight=0.5, place_weight=3.0)
+    training = TrainingConfig(finding_weight=2.0, view_weight=0.5, box_weight=3.0)
     expected = sums[0] / 6 + 2 * sums[1] / 5 + 0.5 * sums[2] / 3 + 3 * sums[3]
     torch.testing.assert_close(objective(sums, loss_counts(whole), training), expected)
 
@@ -146,9 +146,9 @@ def test_evidence_inside_the_box_costs_nothing_and_outside_much(tiny_model: Repo
 
     def cost(boxes: torch.Tensor, across: float = 0.0) -> float:
         changes = changes_of(np.array([[0.0, across, across, 0.0, 0.0, 0.0]]), limits)
-        return float(place_loss(tiny_model, evidence, replace(batch, boxes=boxes, changes=changes)))
+        return float(box_loss(tiny_model, evidence, replace(batch, boxes=boxes, changes=changes)))
 
     assert cost(corner) == pytest.approx(0.0, abs=1e-3)
     assert cost(corner, 1.0) > 5  # the image moved up and to the left, the box with it, the evidence not
     assert cost(corner, 4.0) == 0.0
-    assert float(place_loss(tiny_model, evidence, replace(batch, boxes=corner[:0]))) == 0.0
+    assert float(box_loss(tiny_model, evidence, replace(batch, boxes=corner[:0]))) == 0.0
