@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """Writes or prints the card."""
     try:
         checkpoint = load_checkpoint(args.checkpoint)
-        config = load_config(args.config) if args.config else config_from(checkpoint.manifest["config"])
+        config = load_config(args.config) if args.config else _trained_with(checkpoint.manifest)
     except (CheckpointError, ConfigError) as error:
         print(f"error: {error}")
         return 2
@@ -73,7 +73,7 @@ def card(checkpoint: Checkpoint, words: Config, path: Path) -> str:
         _facts(checkpoint, words, path),
         "## Training data",
         _items(words.card.training_data),
-        *([_PAIRED] if config_from(manifest["config"]).data.reports else []),
+        *([_PAIRED] if _trained_with(manifest).data.reports else []),
         "## Measured",
         *_measured(manifest["metrics"]),
         *words.card.notes,
@@ -85,9 +85,17 @@ def card(checkpoint: Checkpoint, words: Config, path: Path) -> str:
         *(["## Not to be used for", _items(words.card.excluded_use)] if words.card.excluded_use else []),
         "## Limits",
         _items(words.card.limits),
-        *(["## On the paired collection", _RETRAIN] if config_from(manifest["config"]).data.reports else []),
+        *(["## On the paired collection", _RETRAIN] if _trained_with(manifest).data.reports else []),
     ]
     return "\n\n".join(part if part.startswith(("|", "- ")) else _wrapped(part) for part in parts if part) + "\n"
+
+
+def _trained_with(manifest: Mapping[str, Any]) -> Config:
+    """What a card tells of the checkpoint's configuration. The rest is not read: its keys may be of another version."""
+    config = manifest["config"]
+    reports, start = config["data"].get("reports", ""), config["training"].get("start_from", "")
+    told = {"data": {"reports": reports}, "training": {"start_from": start}}
+    return config_from({"model": config["model"], "card": config["card"], **told})
 
 
 def _items(lines: Sequence[str]) -> str:
@@ -100,10 +108,10 @@ def _wrapped(text: str, indent: str = "") -> str:
 
 def _facts(checkpoint: Checkpoint, words: Config, path: Path) -> str:
     manifest = checkpoint.manifest
-    model = config_from(manifest["config"]).model
+    model = _trained_with(manifest).model
     parameters = sum(p.numel() for p in checkpoint.module.parameters())
     start = f"from {model.encoder_weights}" if model.encoder_weights else "from nothing"
-    if first := config_from(manifest["config"]).training.start_from:
+    if first := _trained_with(manifest).training.start_from:
         start = f"from run {first}"
     hint = "" if model.conditioning == "nothing" else f", conditioned on the {model.conditioning} of the finding head"
     shape = f"{model.layers} layers, width {model.width}" + (
