@@ -74,7 +74,7 @@ class TrainingConfig:
     the boxes, where a collection has them.
 
     `label_dropout` is the greatest share of an image's labels that weak pairing keeps back from its report
-    (`dataset.drop_labels`). `teachers` are folders of finished runs; in studies of the sources they were taught by,
+    (`dataset.drop_labels`). `teachers` are folders of finished runs; in studies of the sources they learnt from,
     their mean probability takes the place of a label by `teacher_weight`, and entirely where there is none (Hinton et
     al. 2015, arXiv:1503.02531).
 

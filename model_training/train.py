@@ -25,7 +25,7 @@ from model_training.training import run_folder
 from model_training.training.dataset import Examples, training_text
 from model_training.training.distributed import Processes, joined_processes
 from model_training.training.interruption import InterruptedRunError
-from model_training.training.teachers import taught
+from model_training.training.teachers import distillation_targets
 from model_training.training.trainer import DivergedError, Trainer
 
 # EX_TEMPFAIL of sysexits.h: not done, to be tried again. Not 0, or what follows in a script would take it for finished.
@@ -101,7 +101,7 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
         if config.training.start_from and not resuming:
             run_folder.start_from(Path(config.training.start_from), model)
         if config.training.teachers:
-            train.targets = taught(train, config, args.cache or args.out / "cache")
+            train.targets = distillation_targets(train, config, args.cache or args.out / "cache")
         trainer = Trainer(config, model, tokenizer, train, val, args.out, processes)
         if resuming:
             trainer.resume(run_folder.load_state(args.out, config, trainer.fingerprint))

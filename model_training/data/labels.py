@@ -25,7 +25,7 @@ def labels_of(study: Study, findings: Sequence[str]) -> list[float]:
     return [float(name in mentions and mentions[name].status != "absent") for name in findings]
 
 
-def stances_of(study: Study, findings: Sequence[str]) -> list[float]:
-    """1 where the study has the finding, -1 where it has not or is called normal, 0 where nobody says."""
+def assertions_of(study: Study, findings: Sequence[str]) -> list[float]:
+    """Assertion status of each: 1 where the study has it, -1 where not or called normal, 0 where nobody says."""
     unknown = -1.0 if dict(study.labels).get("normal") else 0.0
     return [unknown if math.isnan(label) else 2 * label - 1 for label in labels_of(study, findings)]

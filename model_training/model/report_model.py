@@ -15,7 +15,6 @@ from model_training.model.encoders import Encoder
 from model_training.model.ood_head import IntakeHead, NoIntake
 
 VIEW_NAMES = ("frontal", "lateral")
-CONDITIONING = ("nothing", "probabilities", "decisions")
 
 
 class ReportModel(nn.Module):
@@ -36,7 +35,7 @@ class ReportModel(nn.Module):
         """`channels` is the encoder's output width, `width` the decoder's.
 
         `conditioning` is what the decoder is told of the findings: nothing, the probability of each, or the decision
-        taken on each (see `stances`).
+        taken on each (see `assertions`).
         """
         super().__init__()
         self.encoder = encoder
@@ -147,7 +146,7 @@ class ReportModel(nn.Module):
         log-likelihood ratios do, the prior counted once.
         """
         findings = self.join_findings(finding_logits, view_mask)
-        hint = findings.sigmoid() if self.conditioning == "probabilities" else self.stances(findings)
+        hint = findings.sigmoid() if self.conditioning == "probabilities" else self.assertions(findings)
         joined, mask = self.join_views(memory, view_logits, view_mask, hint)
         return findings, self.decoder.constants(joined, mask)
 
@@ -156,8 +155,9 @@ class ReportModel(nn.Module):
         evidence = (finding_logits - self.finding_bias) * view_mask[..., None]
         return evidence.sum(1) + self.finding_bias
 
-    def stances(self, findings: Tensor) -> Tensor:
-        """What the report is to do with each finding, from logits f32[N,F]: 1 state it, -1 deny it, 0 pass it over."""
+    def assertions(self, findings: Tensor) -> Tensor:
+        """The assertion status that the report is to give each finding, from logits f32[N,F]: 1 state it, -1 deny it, 0
+        pass it over."""
         return (findings >= self.stated_from).float() - (findings < self.denied_below).float()
 
     def join_views(self, memory: Tensor, view_logits: Tensor, view_mask: Tensor, hint: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,12 +204,12 @@ class ReportModel(nn.Module):
         return self.decoder.attention(tokens, constants)
 
     def forward(
-        self, images: Tensor, view_mask: Tensor, tokens: Tensor, stances: Tensor | None = None
+        self, images: Tensor, view_mask: Tensor, tokens: Tensor, assertions: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Teacher forcing: images f32[B,1,S,S] of all views given, mask bool[N,V] with B True, tokens i64[N,T].
 
-        `stances` f32[N,F] are those the report was written by, for a decoder that is told decisions; without them it is
-        told its own. Returns token logits f32[N,T,V], finding logits f32[N,F], view logits f32[B,2], evidence
+        `assertions` f32[N,F] are those the report was written by, for a decoder that is told decisions; without them it
+        is told its own. Returns token logits f32[N,T,V], finding logits f32[N,F], view logits f32[B,2], evidence
         f32[B,P,F].
         """
         memory, finding_logits, view_logits, evidence, _ = self.encode(images)
@@ -217,10 +217,10 @@ class ReportModel(nn.Module):
         findings = self.join_findings(joined[1], view_mask)
         if self.conditioning == "probabilities":
             hint = findings.sigmoid()
-        elif stances is not None:
-            hint = stances
+        elif assertions is not None:
+            hint = assertions
         else:
-            hint = self.stances(findings)
+            hint = self.assertions(findings)
         study_memory, mask = self.join_views(joined[0], joined[2], view_mask, hint)
         return self.decoder(tokens, study_memory, mask), findings, view_logits, evidence
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from app.text.tokenizer import BOS, EOS, PAD, Tokenizer
 from model_training.config import Config
-from model_training.data.labels import labels_of, stances_of
+from model_training.data.labels import assertions_of, labels_of
 from model_training.data.pairing.weak_pairing import WeakPairing
 from model_training.data.study import Study, StudyImage
 from model_training.model.report_model import VIEW_NAMES, ReportModel
@@ -33,7 +33,7 @@ T = TypeVar("T")
 class Batch:
     """Training input: images f32[B,1,S,S] of all views given, view mask bool[N,V], views i64[B] (-100 unknown),
     labels f32[N,F] (a probability where a teacher gave it, NaN unlabelled), tokens i64[N,T] with bos, eos and padding,
-    and the stances f32[N,F] that the words follow: 1 stated, -1 denied, 0 passed over.
+    and the assertion status f32[N,F] of findings that the words follow: 1 stated, -1 denied, 0 passed over.
 
     `boxes` f32[K,6] say where findings lie: row of the image, finding, left, top, right, bottom in -1..1 from edge to
     edge of the image before `changes`, which are still to be made (`on_device`).
@@ -44,7 +44,7 @@ class Batch:
     views: Tensor
     labels: Tensor
     tokens: Tensor
-    stances: Tensor
+    assertions: Tensor
     boxes: Tensor
     changes: Changes | None = None
 
@@ -60,7 +60,7 @@ class Batch:
             self.views.to(device),
             self.labels.to(device),
             self.tokens.to(device),
-            self.stances.to(device),
+            self.assertions.to(device),
             self.boxes.to(device),
             changes,
         )
@@ -178,7 +178,7 @@ class Examples:
             mask[n, : len(order)] = True
             rows += [int(self.first[i]) + k for k in order]
             views += [self.views[i][k] for k in order]
-        words, stances = zip(*(self._words(index, seed) for index in indices), strict=True)
+        words, assertions = zip(*(self._words(index, seed) for index in indices), strict=True)
         tokens = torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, words)), batch_first=True, padding_value=PAD)
         images = torch.as_tensor(self.images[rows])[:, None].float()
         boxes = [[float(n), *box] for n, row in enumerate(rows) for box in self.boxes[row]]
@@ -188,18 +188,18 @@ class Examples:
             torch.tensor(views),
             self.targets[chosen],
             tokens,
-            torch.tensor(stances),
+            torch.tensor(assertions),
             torch.tensor(boxes).view(-1, 6),
             changes_of(np.concatenate(draws), self.augmentation) if draws and self._augmented else None,
         )
 
     def _words(self, index: int, seed: tuple[int, ...] | None) -> tuple[list[int], list[float]]:
-        """The tokens of a study and the stances they follow."""
+        """The tokens of a study and the assertion status of findings that they follow."""
         study, i = self.studies[index % len(self)], index % len(self)
         if seed is None or self._pairing is None:
-            return self.tokens[i], stances_of(study, self._findings)
+            return self.tokens[i], assertions_of(study, self._findings)
         study = drop_labels(study, self._label_dropout, np.random.default_rng((*seed, index, 1)))
-        return self._encode(self._pairing.draw(study, *seed, index)), stances_of(study, self._findings)
+        return self._encode(self._pairing.draw(study, *seed, index)), assertions_of(study, self._findings)
 
     def _encode(self, text: Mapping[str, str]) -> list[int]:
         ids = self._tokenizer.encode(text)
@@ -213,7 +213,7 @@ class Examples:
             yield part, self.batch(part)
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
+def prefetch(items: Iterator[T]) -> Iterator[T]:
     """The same items, each made by another thread while the one before is in use."""
     with ThreadPoolExecutor(1) as pool:
         upcoming = pool.submit(next, items, None)

@@ -18,11 +18,11 @@ from model_training.training.run_folder import load_run
 BATCH = 32
 
 
-def taught(examples: Examples, config: Config, cache: Path) -> Tensor:
+def distillation_targets(examples: Examples, config: Config, cache: Path) -> Tensor:
     """Targets f32[N,F] for distillation (Hinton et al. 2015, arXiv:1503.02531): the labels moved towards the mean
     probability of the teachers by `teacher_weight`, and that probability where nothing is labelled.
 
-    A teacher that was taught by some sources alone speaks of studies of these; where none speaks, the labels stand.
+    A teacher that learnt from some sources alone speaks of studies of these; where none speaks, the labels stand.
     Raises OSError when a teacher's run is not there and ValueError when it knows other findings.
     """
     sums, voices = torch.zeros_like(examples.labels), torch.zeros(len(examples), 1)

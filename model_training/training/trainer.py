@@ -23,7 +23,7 @@ from model_training.model.encoders import first_layers
 from model_training.model.report_model import ReportModel
 from model_training.progress import Progress
 from model_training.training import run_folder
-from model_training.training.dataset import Batch, Examples, ahead
+from model_training.training.dataset import Batch, Examples, prefetch
 from model_training.training.distributed import Processes
 from model_training.training.ema import MovingAverage
 from model_training.training.history import Entry, best_epoch, draw_curves, exhausted
@@ -163,7 +163,7 @@ class Trainer:
         self.model.encoder.train(not frozen)  # its batch norms hold still too
         for layer in first_layers(self.model.encoder, self.training.frozen_layers):
             layer.requires_grad_(False).eval()
-        for pieces in ahead(self._batches(epoch)):
+        for pieces in prefetch(self._batches(epoch)):
             stop = self._train_step(pieces)
             if stop:
                 self.save()

@@ -37,7 +37,7 @@ def batch_of(size: int, vocabulary: int) -> Batch:
         views=torch.tensor([0, 1, 0, -100]),
         labels=torch.tensor([[1.0, 0.0, 1.0], [0.0, float("nan"), 1.0], [0.0, 0.0, 0.0]]),
         tokens=tokens,
-        stances=torch.tensor([[1.0, -1.0, 1.0], [-1.0, 0.0, 1.0], [-1.0, -1.0, -1.0]]),
+        assertions=torch.tensor([[1.0, -1.0, 1.0], [-1.0, 0.0, 1.0], [-1.0, -1.0, -1.0]]),
         boxes=torch.zeros(0, 6),
     )
 

@@ -15,7 +15,7 @@ from model_training.training.augmentation import AMOUNTS, augment, changes_of
 from model_training.training.dataset import Batch
 from model_training.training.ema import MovingAverage
 from model_training.training.history import best_epoch, exhausted
-from model_training.training.losses import loss_counts, loss_sums, objective, box_loss
+from model_training.training.losses import box_loss, loss_counts, loss_sums, objective
 from model_training.training.optimiser import rate_factor
 from model_training.training.sampling import epoch_order, study_weights
 
@@ -28,9 +28,9 @@ def batch_of(model: ReportModel, studies: list[int]) -> Batch:
     views = torch.tensor([[0, 1], [1, -100], [-100, -100]])[studies]
     labels = torch.tensor([[1.0, 0.0, 1.0], [0.0, float("nan"), 1.0], [float("nan")] * 3])[studies]
     tokens = torch.tensor([[BOS, 6, 7, 8, 2], [BOS, 9, UNK, 2, PAD], [BOS, PAD, PAD, PAD, PAD]])[studies]
-    stances = labels.nan_to_num(0.5) * 2 - 1
+    assertions = labels.nan_to_num(0.5) * 2 - 1
     boxes = torch.tensor([[0.0, 1.0, -0.5, -0.5, 0.4, 0.9]]) if 0 in studies else torch.zeros(0, 6)
-    return Batch(images[mask], mask, views[mask], labels, tokens, stances, boxes)
+    return Batch(images[mask], mask, views[mask], labels, tokens, assertions, boxes)
 
 
 def test_losses_of_parts_add_up_to_those_of_the_whole(tiny_model: ReportModel) -> None:

@@ -11,7 +11,7 @@ import torch
 from model_training.config import Config
 from model_training.model.build import build_model
 from model_training.training import run_folder
-from model_training.training.teachers import finding_logits, taught
+from model_training.training.teachers import distillation_targets, finding_logits
 from model_training.training.trainer import Trainer
 from tests.model_training.conftest import Bench
 
@@ -35,12 +35,12 @@ def test_targets_lie_between_labels_and_what_the_teachers_say(
     examples = bench.trainer(small_config, tmp_path / "student").train
     examples.labels[0, 0] = float("nan")
     said = finding_logits(teacher.model, examples, CPU).sigmoid()
-    targets = taught(examples, replace(small_config, training=training), bench.cache)
+    targets = distillation_targets(examples, replace(small_config, training=training), bench.cache)
     assert targets[0, 0] == pytest.approx(float(said[0, 0]))
     torch.testing.assert_close(targets[1:], 0.75 * examples.labels[1:] + 0.25 * said[1:])
 
 
-def test_teachers_speak_of_the_sources_they_were_taught_by(
+def test_teachers_speak_of_the_sources_they_learnt_from(
     teacher: Trainer, bench: Bench, small_config: Config, tmp_path: Path
 ) -> None:
     """Of studies of other sources the labels stand, unlabelled ones unlabelled."""
@@ -51,7 +51,7 @@ def test_teachers_speak_of_the_sources_they_were_taught_by(
     examples = bench.trainer(small_config, tmp_path / "student").train
     examples.labels[0, 0] = float("nan")
     examples.studies[1] = replace(examples.studies[1], source="known")
-    targets = taught(examples, config, bench.cache)
+    targets = distillation_targets(examples, config, bench.cache)
     said = finding_logits(teacher.model, examples, CPU).sigmoid()
     torch.testing.assert_close(targets[1], said[1])
     torch.testing.assert_close(targets[0], examples.labels[0], equal_nan=True)
@@ -63,7 +63,7 @@ def test_teachers_of_other_findings_are_an_error(teacher: Trainer, small_config:
     training = replace(small_config.training, teachers=(str(tmp_path / "teacher"),))
     other = replace(small_config, training=training, data=replace(small_config.data, findings=("pneumothorax",)))
     with pytest.raises(ValueError, match="teacher was trained on other findings"):
-        taught(teacher.train, other, tmp_path)
+        distillation_targets(teacher.train, other, tmp_path)
 
 
 def test_a_run_starts_from_another_ones_encoder_and_finding_head(
