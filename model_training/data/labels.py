@@ -3,11 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from app.text.findings import IMAGE_LABELS
 from app.text.labeller import label_report
 from model_training.data.mesh import label_mesh
 from model_training.data.study import Study
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLabels:
+    """What labels say of an image: finding of `findings.FINDINGS` to present or not, as far as known; the labels that
+    are present; and whether the whole image is called normal."""
+
+    findings: Mapping[str, bool]
+    present_labels: frozenset[str]
+    normal: bool
+
+    @classmethod
+    def of(cls, study: Study) -> ImageLabels:
+        """Those of a study's labels.
+
+        Where several labels make a finding, one present is enough, and absent it is only when all of them are: a label
+        that is not given is never an absence.
+        """
+        labels = dict(study.labels)
+        groups: dict[str, list[bool | None]] = {}
+        for label, group in IMAGE_LABELS.items():
+            groups.setdefault(group, []).append(labels.get(label))
+        known = {name: True in values for name, values in groups.items() if True in values or None not in values}
+        return cls(known, frozenset(name for name in IMAGE_LABELS if labels.get(name)), bool(labels.get("normal")))
+
+    @property
+    def present(self) -> frozenset[str]:
+        """The findings that are there."""
+        return frozenset(name for name, there in self.findings.items() if there)
 
 
 def labels_of(study: Study, findings: Sequence[str]) -> list[float]:

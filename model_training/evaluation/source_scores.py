@@ -1,7 +1,7 @@
 """Scores within each source of a collection gathered from several, where a source may give its labels away.
 
 The finding head is scored against the labels, and so is the text: the findings that the rule labeller reads in it
-against those that the labels make (`data.claims`). An image that is called normal has none of them; else a finding
+against those that the labels make (`data.labels`). An image that is called normal has none of them; else a finding
 without a label takes no part.
 """
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from app.text.findings import IMAGE_LABELS, POSITIVE
 from app.text.labeller import label_report
-from model_training.data.pairing.statements import claims_of
+from model_training.data.labels import ImageLabels
 from model_training.data.study import Study
 from model_training.data.text.deidentification import holds_mark
 from model_training.data.text.prior_exams import mentions_prior
@@ -195,10 +195,10 @@ def _sections(one: Written) -> tuple[str, ...]:
 
 def _truth(studies: Sequence[Study]) -> tuple[Bools, Bools]:
     """Which findings are known of each study, and which are there: bool[studies, findings] each."""
-    claims = [claims_of(dict(study.labels)) for study in studies]
-    shape = (len(claims), len(GROUPS))
-    known = np.array([[c.normal or name in c.findings for name in GROUPS] for c in claims], dtype=np.bool_)
-    there = np.array([[name in c.present for name in GROUPS] for c in claims], dtype=np.bool_)
+    labels = [ImageLabels.of(study) for study in studies]
+    shape = (len(labels), len(GROUPS))
+    known = np.array([[one.normal or name in one.findings for name in GROUPS] for one in labels], dtype=np.bool_)
+    there = np.array([[name in one.present for name in GROUPS] for one in labels], dtype=np.bool_)
     return known.reshape(shape), there.reshape(shape)
 
 

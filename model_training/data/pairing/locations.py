@@ -1,4 +1,4 @@
-"""Places, sides, sizes and counts in report sentences: what labels of whole images cannot know."""
+"""Locations, sides, sizes and counts in report sentences: what labels of whole images cannot know."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ _RULES = [
     ]
 ]
 # "No large effusion" leaves room for a small one.
-_PLACED = re.compile(
+_LOCATED = re.compile(
     rf"\b(?:{_SIDE}|lobes?|bases?|apex|apices|angles?|aspect|hand|large|[TL]\d+)\b|\d"
     r"|\b(?:is|are|the|to|and|or|sized|,)\.",  # broken off
     re.IGNORECASE,
 )
 
 
-def without_place(sentence: str) -> str:
-    """The sentence with places and degrees taken out; what could not be taken out is still to be found."""
+def without_location(sentence: str) -> str:
+    """The sentence with locations and degrees taken out; what could not be taken out is still to be found."""
     for pattern, replacement in _RULES:
         sentence = pattern.sub(replacement, sentence)
     return sentence[:1].upper() + sentence[1:]
 
 
-def is_placed(sentence: str) -> bool:
-    """Whether the sentence names a place or a measure, or was broken off when they were taken out."""
-    return _PLACED.search(sentence) is not None
+def names_location(sentence: str) -> bool:
+    """Whether the sentence names a location or a measure, or was broken off when they were taken out."""
+    return _LOCATED.search(sentence) is not None

@@ -1,8 +1,8 @@
-"""What single sentences claim of an image, and which claims its labels support.
+"""What single sentences state of an image, and which statements its labels support.
 
-Labels name findings, not where they lie nor how large they are, and know nothing of what they leave out. So places and
-degrees are taken out of a sentence ("Small left pleural effusion." becomes "Pleural effusion."), and a sentence that
-says more than the labels do is not supported.
+Labels name findings, not where they lie nor how large they are, and know nothing of what they leave out. So locations
+and degrees are taken out of a sentence ("Small left pleural effusion." becomes "Pleural effusion."), and a sentence
+that says more than the labels do is not supported.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from functools import lru_cache
 
 from app.text.findings import IMAGE_LABELS, LABEL_WORDS, Mention
 from app.text.labeller import label_sentence
-from model_training.data.pairing.locations import is_placed, without_place
+from model_training.data.labels import ImageLabels
+from model_training.data.pairing.locations import names_location, without_location
 
 # What says more than any label: bones, surgery, the patient, other examinations, advice.
 _BEYOND = re.compile(
@@ -53,21 +54,6 @@ _WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
-    """What labels say of an image: finding of `findings.FINDINGS` to present or not, as far as known; the labels that
-    are present; and whether the whole image is called normal."""
-
-    findings: Mapping[str, bool]
-    labels: frozenset[str]
-    normal: bool
-
-    @property
-    def present(self) -> frozenset[str]:
-        """The findings that are there."""
-        return frozenset(name for name, there in self.findings.items() if there)
-
-
-@dataclass(frozen=True, slots=True)
 class Statement:
     """A sentence that could be said of an image with the right labels; without mentions it is about normality."""
 
@@ -80,44 +66,31 @@ class Statement:
         return frozenset(name for name, mention in self.mentions.items() if mention.status == "present")
 
 
-def claims_of(labels: Mapping[str, bool | None]) -> Claims:
-    """The claims of image labels.
-
-    Where several labels make a finding, one present is enough, and absent it is only when all of them are: a label that
-    is not given is never an absence.
-    """
-    groups: dict[str, list[bool | None]] = {}
-    for label, group in IMAGE_LABELS.items():
-        groups.setdefault(group, []).append(labels.get(label))
-    known = {name: True in values for name, values in groups.items() if True in values or None not in values}
-    return Claims(known, frozenset(name for name in IMAGE_LABELS if labels.get(name)), bool(labels.get("normal")))
-
-
 @lru_cache(maxsize=65536)  # reports repeat their sentences
 def statement_of(sentence: str) -> Statement | None:
-    """The sentence without places and degrees; None where no labels could support what it says.
+    """The sentence without locations and degrees; None where no labels could support what it says.
 
-    That is so of doubts, of what lies outside the labels of images, and of what cannot be said without a place.
+    That is so of doubts, of what lies outside the labels of images, and of what cannot be said without a location.
     """
     if _NORMALITY.fullmatch(sentence) and not label_sentence(sentence):
         return Statement(sentence, {})
     if any(mention.status == "present" for mention in label_sentence(sentence).values()):
-        sentence = without_place(sentence)
+        sentence = without_location(sentence)
     mentions = label_sentence(sentence)
     known = set(IMAGE_LABELS.values())
     if not mentions or not known.issuperset(mentions) or any(m.status == "uncertain" for m in mentions.values()):
         return None
     clear = "airspace opacity" in mentions and mentions["airspace opacity"].status == "present" and " clear" in sentence
-    return None if clear or is_placed(sentence) or _BEYOND.search(sentence) else Statement(sentence, mentions)
+    return None if clear or names_location(sentence) or _BEYOND.search(sentence) else Statement(sentence, mentions)
 
 
-def supported(statement: Statement, claims: Claims) -> bool:
+def supported(statement: Statement, labels: ImageLabels) -> bool:
     """Whether the labels say all that the statement says."""
     if not statement.mentions:
-        return claims.normal
-    if any(claims.findings.get(name) is not (m.status == "present") for name, m in statement.mentions.items()):
+        return labels.normal
+    if any(labels.findings.get(name) is not (m.status == "present") for name, m in statement.mentions.items()):
         return False
-    return all(_worded(statement.text, name, claims.labels) for name in statement.present)
+    return all(_worded(statement.text, name, labels.present_labels) for name in statement.present)
 
 
 def _worded(text: str, finding: str, present: frozenset[str]) -> bool:

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from app.text.findings import IMAGE_LABELS, POSITIVE
 from app.text.labeller import label_report
+from model_training.data.labels import ImageLabels
 from model_training.data.mesh import label_mesh
-from model_training.data.pairing.statements import Claims, Statement, claims_of, statement_of, supported
+from model_training.data.pairing.statements import Statement, statement_of, supported
 from model_training.data.study import Study
 from model_training.data.text.text_policy import sentences
 
@@ -59,35 +60,35 @@ class WeakPairing:
 
     def draw(self, study: Study, *key: int) -> dict[str, str]:
         """A report for a labelled study, by section: the same for the same key, whoever else is drawn for."""
-        claims, rng = claims_of(dict(study.labels)), random.Random(f"{key} {study.id}")
-        donor = rng.choice(self._donors(claims))
-        return {name: " ".join(self._section(donor[name], claims, rng)) for name in self.sections}
+        labels, rng = ImageLabels.of(study), random.Random(f"{key} {study.id}")
+        donor = rng.choice(self._donors(labels))
+        return {name: " ".join(self._section(donor[name], labels, rng)) for name in self.sections}
 
-    def _donors(self, claims: Claims) -> list[Report]:
+    def _donors(self, labels: ImageLabels) -> list[Report]:
         """Reports with the findings of the image, as far as its labels go; where those are few, with some of them."""
         exact: list[Report] = []
         partial: list[Report] = []
         for findings, reports in self._by_findings.items():
-            seen = findings & claims.findings.keys()
-            if seen == claims.present:
+            seen = findings & labels.findings.keys()
+            if seen == labels.present:
                 exact += reports
-            elif seen < claims.present:
+            elif seen < labels.present:
                 partial += reports
         return exact if len(exact) >= ENOUGH else exact + partial
 
-    def _section(self, given: Sequence[Statement], claims: Claims, rng: random.Random) -> list[str]:
+    def _section(self, given: Sequence[Statement], labels: ImageLabels, rng: random.Random) -> list[str]:
         """What the labels support of a donor's section, behind sentences for the findings it does not name."""
-        kept = [statement for statement in given if supported(statement, claims)]
-        missing = sorted(claims.present.difference(*(statement.present for statement in kept)))
+        kept = [statement for statement in given if supported(statement, labels)]
+        missing = sorted(labels.present.difference(*(statement.present for statement in kept)))
         rng.shuffle(missing)
-        added = [self._one(self._alone[name], claims, rng) for name in missing]
-        if not (kept or added) and claims.normal:
-            added = [self._one(self._normality, claims, rng)]
+        added = [self._one(self._alone[name], labels, rng) for name in missing]
+        if not (kept or added) and labels.normal:
+            added = [self._one(self._normality, labels, rng)]
         return list(dict.fromkeys([*(text for text in added if text), *(statement.text for statement in kept)]))
 
-    def _one(self, choices: Mapping[str, Statement], claims: Claims, rng: random.Random) -> str:
+    def _one(self, choices: Mapping[str, Statement], labels: ImageLabels, rng: random.Random) -> str:
         """One of the statements that the labels support, common ones more often; empty where there is none."""
-        suited = [text for text, statement in choices.items() if supported(statement, claims)]
+        suited = [text for text, statement in choices.items() if supported(statement, labels)]
         return rng.choices(suited, [self._counts[text] ** 0.5 for text in suited])[0] if suited else ""
 
 

@@ -1,4 +1,4 @@
-"""Weak pairing: what sentences claim, which claims labels support, and the reports drawn for labelled images."""
+"""Weak pairing: what sentences state, which statements labels support, and the reports drawn for labelled images."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 from app.text.findings import FINDINGS, IMAGE_LABELS
 from app.text.labeller import label_report
 from model_training.data import Study, read_collection
-from model_training.data.pairing.locations import without_place
-from model_training.data.pairing.statements import claims_of, statement_of, supported
+from model_training.data.labels import ImageLabels
+from model_training.data.pairing.locations import without_location
+from model_training.data.pairing.statements import statement_of, supported
 from model_training.data.pairing.weak_pairing import WeakPairing
 from model_training.data.text.prior_exams import mentions_prior
 from model_training.data.text.text_policy import TextPolicy
@@ -61,9 +62,9 @@ def pairing(reports: list[Study]) -> WeakPairing:
         ("Cardiomegaly.", "Cardiomegaly."),
     ],
 )
-def test_places_sizes_and_degrees_are_taken_out(sentence: str, plain: str) -> None:
+def test_locations_sizes_and_degrees_are_taken_out(sentence: str, plain: str) -> None:
     """Labels of whole images know none of them."""
-    assert without_place(sentence) == plain
+    assert without_location(sentence) == plain
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_a_statement_holds_where_the_labels_say_all_of_it(
     """Present as labelled, absent as labelled, and nothing about what is not labelled."""
     statement = statement_of(sentence)
     assert statement is not None
-    assert supported(statement, claims_of(labels)) is holds
+    assert supported(statement, ImageLabels.of(Study("1", (), labels=tuple(labels.items())))) is holds
 
 
 def test_drawn_reports_say_what_the_labels_say(pairing: WeakPairing) -> None:
@@ -156,11 +157,11 @@ def test_on_the_real_collections_nothing_unsupported_is_drawn(data_dir: Path) ->
         [TextPolicy().apply(study) for study in read_collection(data_dir / "iu_xray").split("train")], SECTIONS
     )
     for study in read_collection(data_dir / "radiographs").split("train")[::5]:
-        claims = claims_of(dict(study.labels))
+        labels = ImageLabels.of(study)
         text = " ".join(pairing.draw(study, 1).values())
         mentions = label_report(text)
-        assert {name for name, mention in mentions.items() if mention.status == "present"} == claims.present
-        assert {name for name, m in mentions.items() if m.status == "absent"} <= claims.findings.keys()
+        assert {name for name, mention in mentions.items() if mention.status == "present"} == labels.present
+        assert {name for name, m in mentions.items() if m.status == "absent"} <= labels.findings.keys()
         assert not mentions_prior(text)
         assert "xxxx" not in text.lower()
 
