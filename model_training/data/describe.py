@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.text.findings import FINDINGS
 from model_training.data import LAYOUTS, SPLITS, Collection, Study, read_collection
-from model_training.data.mesh import label_mesh
+from model_training.data.labels import labels_of
 from model_training.data.text.deidentification import holds_mark
 from model_training.data.text.prior_exams import mentions_prior
 from model_training.data.text.text_policy import TextPolicy
@@ -91,8 +91,7 @@ def _labels(groups: dict[str, Sequence[Study]]) -> list[str]:
 def _labels_of(study: Study) -> dict[str, bool | None]:
     if study.labels or not study.mesh:
         return dict(study.labels)
-    mentioned = label_mesh(study.mesh)
-    return {finding: finding in mentioned for finding in FINDINGS}
+    return {finding: bool(label) for finding, label in zip(FINDINGS, labels_of(study, FINDINGS), strict=True)}
 
 
 def _texts(groups: dict[str, Sequence[Study]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which findings a study has, by whatever its source says of it."""
+"""Which findings a study has: by the labels of its source, else by human codes, else by what its text says."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.text.findings import IMAGE_LABELS
+from app.text.findings import IMAGE_LABELS, POSITIVE, Mention
 from app.text.labeller import label_report
 from model_training.data.mesh import label_mesh
 from model_training.data.study import Study
@@ -41,6 +41,18 @@ class ImageLabels:
         return frozenset(name for name, there in self.findings.items() if there)
 
 
+def mentions_of(study: Study, text: str) -> dict[str, Mention]:
+    """The findings that human codes name; of a study without codes, those that the rule labeller reads in `text`."""
+    return label_mesh(study.mesh) if study.mesh else label_report(text)
+
+
+def affirmed_findings(study: Study) -> frozenset[str]:
+    """The findings that human codes or the text affirm: either misses some that the other has."""
+    read = label_report(f"{study.findings} {study.impression}")
+    said = (name for name, mention in read.items() if mention.status in POSITIVE)
+    return frozenset(label_mesh(study.mesh)).union(said)
+
+
 def labels_of(study: Study, findings: Sequence[str]) -> list[float]:
     """1 present, 0 absent, NaN not labelled: from the source's labels, else its MeSH codes, else its text.
 
@@ -52,7 +64,7 @@ def labels_of(study: Study, findings: Sequence[str]) -> list[float]:
     text = f"{study.findings} {study.impression}".strip()
     if not (study.mesh or text):
         return [math.nan] * len(findings)
-    mentions = label_mesh(study.mesh) if study.mesh else label_report(text)
+    mentions = mentions_of(study, text)
     return [float(name in mentions and mentions[name].status != "absent") for name in findings]
 
 

@@ -8,9 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from app.text.labeller import label_report
 from model_training.data import Study, read_collection
-from model_training.data.mesh import label_mesh
+from model_training.data.labels import mentions_of
 from model_training.metrics import r2gen
 from model_training.metrics import text as text_metrics
 from model_training.metrics.agreement import Labels
@@ -109,7 +108,7 @@ def as_scored(
 
 def gold_labels(studies: Sequence[Study]) -> list[Labels]:
     """What the human codes name, for a study without codes what its findings do."""
-    return [label_mesh(study.mesh) if study.mesh else label_report(study.findings) for study in studies]
+    return [mentions_of(study, study.findings) for study in studies]
 
 
 def rows(scores: Mapping[str, StudyScores]) -> dict[str, dict[str, float]]:

@@ -11,10 +11,8 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from app.text.findings import IMAGE_LABELS, POSITIVE
-from app.text.labeller import label_report
-from model_training.data.labels import ImageLabels
-from model_training.data.mesh import label_mesh
+from app.text.findings import IMAGE_LABELS
+from model_training.data.labels import ImageLabels, affirmed_findings
 from model_training.data.pairing.statements import Statement, statement_of, supported
 from model_training.data.study import Study
 from model_training.data.text.text_policy import sentences
@@ -36,13 +34,14 @@ class WeakPairing:
         self._by_findings: defaultdict[frozenset[str], list[Report]] = defaultdict(list)
         self._alone: defaultdict[str, dict[str, Statement]] = defaultdict(dict)
         self._normality: dict[str, Statement] = {}
+        known = frozenset(IMAGE_LABELS.values())
         self.reports: list[Report] = []
         for study, report in zip(studies, said, strict=True):
             kept = {
                 name: [s for s in part if not s.present or counts[s.text] >= REPEATED] for name, part in report.items()
             }
             self.reports.append(kept)
-            self._by_findings[_findings_of(study)].append(kept)
+            self._by_findings[affirmed_findings(study) & known].append(kept)
             for statement in (s for part in kept.values() for s in part):
                 if not statement.mentions:
                     self._normality[statement.text] = statement
@@ -94,10 +93,3 @@ class WeakPairing:
 
 def _statements(text: str) -> list[Statement]:
     return [statement for sentence in sentences(text) if (statement := statement_of(sentence))]
-
-
-def _findings_of(study: Study) -> frozenset[str]:
-    """What human codes and the rule labeller find in a report, of the findings that labels of images know."""
-    read = label_report(f"{study.findings} {study.impression}")
-    named = {name for name, mention in read.items() if mention.status in POSITIVE} | label_mesh(study.mesh).keys()
-    return frozenset(named & set(IMAGE_LABELS.values()))

@@ -17,8 +17,7 @@ from app.text.labeller import label_report
 from app.text.sentences import Sentence as Split
 from app.text.sentences import sentences_of, split
 from app.text.tokenizer import join_words, words
-from model_training.data.labels import labels_of
-from model_training.data.mesh import label_mesh
+from model_training.data.labels import labels_of, mentions_of
 from model_training.data.study import StudyImage
 from model_training.evaluation.generation import Written
 from model_training.evaluation.selective_prediction import report_losses
@@ -108,7 +107,7 @@ def make_card(written: Written, names: Sequence[str], thresholds: Sequence[float
     reference, prediction = compared({name: given[name] for name in names if given.get(name)}, report, names)
     wanted = " ".join(given[name] for name in names if given.get(name))
     text = written.text(names)
-    truth = label_mesh(study.mesh) if study.mesh else label_report(wanted)
+    truth = mentions_of(study, wanted)
     found = label_report(text)
     statistics = text_metrics.bleu_statistics([r2gen.clean(wanted)], [r2gen.clean(text)])
     return Card(
