@@ -49,7 +49,6 @@ from model_training.metrics.agreement import FloatArray
 from model_training.metrics.calibration import RiskCoverage
 from model_training.metrics.text import MissingExtraError
 from model_training.reporting import summary
-from model_training.training.dataset import sections_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +176,7 @@ def write(result: Result, metrics: Mapping[str, Any], folder: Path) -> None:
 
 def write_predictions(path: Path, result: Result) -> None:
     """One row a study: what was written of it, how well, and what the finding head said."""
-    names = list(sections_of(result.written[0].study))
+    names = list(result.written[0].study.sections)
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         header = ["id", "views", "normal", *(f"reference {name}" for name in names), *(f"generated {n}" for n in names)]
@@ -186,7 +185,7 @@ def write_predictions(path: Path, result: Result) -> None:
         probabilities = result.output.probabilities(result.calibration.temperatures)
         for i, one in enumerate(result.written):
             best = one.report.hypotheses[0]
-            row = [one.study.id, len(one.images), int(is_normal(one.study)), *sections_of(one.study).values()]
+            row = [one.study.id, len(one.images), int(is_normal(one.study)), *one.study.sections.values()]
             row += [*(best.sections.get(name, "") for name in names), round(best.score, 4), best.tokens]
             row += [best.finish_reason, _blank_or(1 - result.losses[i], "{:.4f}")]
             pairs = zip(result.output.targets[i], probabilities[i], strict=True)

@@ -49,3 +49,8 @@ class Study:
     split: Split | None = None
     patient: str | None = None
     source: str | None = None
+
+    @property
+    def sections(self) -> dict[str, str]:
+        """The report as section name to text."""
+        return {"findings": self.findings, "impression": self.impression}

@@ -18,7 +18,6 @@ from model_training.metrics.agreement import FloatArray
 from model_training.metrics.bootstrap import bootstrap, paired_bootstrap
 from model_training.metrics.text import StudyScores
 from model_training.reporting.summary import NAMING
-from model_training.training.dataset import sections_of
 
 MODEL, SHUFFLED, BLANK = "model", "shuffled images", "blank image"
 Row = dict[str, float]
@@ -40,7 +39,7 @@ class TextView:
 
     def of(self, study: Study) -> Study | None:
         """The study with these sections where its findings stand, which is what the scorers read; None lacking one."""
-        given = sections_of(study)
+        given = study.sections
         if not all(given.get(name) for name in self.sections):
             return None
         return replace(study, findings=" ".join(given[name] for name in self.sections))

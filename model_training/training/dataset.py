@@ -66,14 +66,9 @@ class Batch:
         )
 
 
-def sections_of(study: Study) -> dict[str, str]:
-    """The report as section name to text."""
-    return {"findings": study.findings, "impression": study.impression}
-
-
 def training_text(study: Study, config: Config) -> dict[str, str]:
     """The report the model is to write: the configured sections, cleaned by the text policy."""
-    cleaned = sections_of(config.text.apply(study))
+    cleaned = config.text.apply(study).sections
     return {name: cleaned[name] for name in config.data.sections}
 
 

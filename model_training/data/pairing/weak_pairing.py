@@ -28,8 +28,7 @@ class WeakPairing:
 
     def __init__(self, studies: Sequence[Study], sections: Sequence[str]) -> None:
         """Raises ValueError when no study has a text to draw from."""
-        texts = [{"findings": study.findings, "impression": study.impression} for study in studies]
-        said = [{name: _statements(text[name]) for name in sections} for text in texts]
+        said = [{name: _statements(study.sections[name]) for name in sections} for study in studies]
         counts = Counter(s.text for report in said for part in report.values() for s in part)
         self._by_findings: defaultdict[frozenset[str], list[Report]] = defaultdict(list)
         self._alone: defaultdict[str, dict[str, Statement]] = defaultdict(dict)

@@ -26,7 +26,6 @@ from model_training.metrics import r2gen
 from model_training.metrics import text as text_metrics
 from model_training.metrics.agreement import Labels, label_counts
 from model_training.reporting.gallery.differences import agreement
-from model_training.training.dataset import sections_of
 
 IMAGE_SIDE = 400
 
@@ -103,7 +102,7 @@ class Card:
 def make_card(written: Written, names: Sequence[str], thresholds: Sequence[float]) -> Card:
     """The card of a study whose report has heatmaps; `names` are those of the sections."""
     study, report = written.study, written.report
-    given = sections_of(study)
+    given = study.sections
     reference, prediction = compared({name: given[name] for name in names if given.get(name)}, report, names)
     wanted = " ".join(given[name] for name in names if given.get(name))
     text = written.text(names)
