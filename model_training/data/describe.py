@@ -13,7 +13,7 @@ from app.text.findings import FINDINGS
 from model_training.data import LAYOUTS, SPLITS, Collection, Study, read_collection
 from model_training.data.labels import labels_of
 from model_training.data.text.deidentification import holds_mark
-from model_training.data.text.prior_exams import mentions_prior
+from model_training.data.text.prior_exams import mentions_prior_exam
 from model_training.data.text.text_policy import TextPolicy
 
 Rows = Iterable[Sequence[str | int]]
@@ -103,14 +103,16 @@ def _texts(groups: dict[str, Sequence[Study]]) -> list[str]:
             if effects:
                 shares = (f"{sum(column) / len(effects):.1%}" for column in zip(*effects, strict=True))
                 rows.append([name, section, len(effects), *shares])
-    return [_table(("split", "section", "texts", "marked", "on priors", "changed", "emptied"), rows)] if rows else []
+    return (
+        [_table(("split", "section", "texts", "marked", "on prior exams", "changed", "emptied"), rows)] if rows else []
+    )
 
 
 @cache  # reports repeat, and every split is part of all
 def _effect(text: str) -> tuple[bool, bool, bool, bool]:
     """Whether a text holds a mark, mentions an earlier examination, is changed beyond tidying, and is emptied."""
     cleaned = TextPolicy().clean(text)
-    return holds_mark(text), mentions_prior(text), cleaned != TextPolicy("keep", "keep").clean(text), not cleaned
+    return holds_mark(text), mentions_prior_exam(text), cleaned != TextPolicy("keep", "keep").clean(text), not cleaned
 
 
 def _table(header: Sequence[str], rows: Rows) -> str:

@@ -20,7 +20,7 @@ from app.text.labeller import label_report
 from model_training.data.labels import ImageLabels
 from model_training.data.study import Study
 from model_training.data.text.deidentification import holds_mark
-from model_training.data.text.prior_exams import mentions_prior
+from model_training.data.text.prior_exams import mentions_prior_exam
 from model_training.evaluation import selective_prediction
 from model_training.evaluation.finding_scores import Calibration, HeadOutput, auroc, score_findings, summarise
 from model_training.evaluation.generation import Written, derangement
@@ -169,7 +169,7 @@ def signs(texts: Sequence[str]) -> dict[str, float]:
     return {
         "distinct": len({r2gen.clean(text) for text in texts}) / len(texts),
         "marks": sum(holds_mark(text.upper()) for text in texts) / len(texts),
-        "prior": sum(map(mentions_prior, texts)) / len(texts),
+        "prior": sum(map(mentions_prior_exam, texts)) / len(texts),
         "beyond labels": sum(beyond) / len(texts),
     }
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from app.text.labeller import label_report
-from model_training.data.text.prior_exams import mentions_prior
+from model_training.data.text.prior_exams import mentions_prior_exam
 from model_training.metrics import agreement, r2gen
 from model_training.metrics.agreement import FloatArray, Labels
 from model_training.metrics.meteor import meteor_of, meteor_statistics
@@ -173,7 +173,7 @@ def recital(hypotheses: Sequence[str], training: Sequence[str]) -> dict[str, flo
     return {
         "distinct": len(set(cleaned)) / len(cleaned),
         "copied": sum(text in known for text in cleaned) / len(cleaned),
-        "prior": sum(mentions_prior(text) for text in hypotheses) / len(hypotheses),
+        "prior": sum(mentions_prior_exam(text) for text in hypotheses) / len(hypotheses),
     }
 
 

@@ -1,6 +1,6 @@
 """Sentences that speak of an earlier examination, which a model that sees one examination can only make up.
 
-`mentions_prior` finds them; `rewrite` keeps what such a sentence says of the image ("Stable cardiomegaly." becomes
+`mentions_prior_exam` finds them; `rewrite` keeps what such a sentence says of the image ("Stable cardiomegaly." becomes
 "Cardiomegaly.") and gives up the sentence where nothing would be left or the meaning might change.
 """
 
@@ -54,20 +54,20 @@ _NEGATED = re.compile(
 )
 
 
-def mentions_prior(text: str) -> bool:
+def mentions_prior_exam(text: str) -> bool:
     """Whether any of the text is about an earlier examination or a change since."""
     return _PRIOR.search(text) is not None
 
 
 def rewrite(sentence: str) -> str:
     """The sentence without its comparison; empty when it is about nothing else."""
-    if not mentions_prior(sentence):
+    if not mentions_prior_exam(sentence):
         return sentence
     if _NEGATED.search(sentence):  # "no new opacity" is no "no opacity"
         return ""
     for pattern, replacement in _REWRITES:
         sentence = pattern.sub(replacement, sentence).strip()
-    if mentions_prior(sentence) or not _OBSERVATION.search(sentence):
+    if mentions_prior_exam(sentence) or not _OBSERVATION.search(sentence):
         return ""
     return sentence[0].upper() + sentence[1:]
 

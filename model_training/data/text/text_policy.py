@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from model_training.data.study import Study
 from model_training.data.text.deidentification import holds_mark, restore, without_marks
-from model_training.data.text.prior_exams import mentions_prior, rewrite
+from model_training.data.text.prior_exams import mentions_prior_exam, rewrite
 
 _ENUMERATOR = re.compile(r"(?:^|(?<=\s))(\d{1,2})[.)]\s+(?=\w)")
 _SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\bDr\.)(?<!\b[ap]\.m\.)(?<!\bvs\.)\s+")
@@ -40,12 +40,12 @@ class TextPolicy:
 
     `xxxx`: "keep"; "drop-token" takes each mark out and may change what a sentence means; "drop-sentence" takes out
     sentences with a mark; "restore" first puts back the words that are certain.
-    `priors`: "keep"; "drop-sentence" takes out sentences that mention an earlier examination; "rewrite" keeps of them
-    what the image shows.
+    `prior_exams`: "keep"; "drop-sentence" takes out sentences that mention an earlier examination; "rewrite" keeps of
+    them what the image shows.
     """
 
     xxxx: Literal["keep", "drop-token", "drop-sentence", "restore"] = "restore"
-    priors: Literal["keep", "drop-sentence", "rewrite"] = "rewrite"
+    prior_exams: Literal["keep", "drop-sentence", "rewrite"] = "rewrite"
 
     def clean(self, text: str) -> str:
         """The text on one line, sentences ended, enumeration gone; empty when no sentence is left.
@@ -72,9 +72,9 @@ class TextPolicy:
     def _clean_sentence(self, sentence: str) -> str:
         if self.xxxx == "restore":
             sentence = restore(sentence)
-        if self.priors == "drop-sentence" and mentions_prior(sentence):
+        if self.prior_exams == "drop-sentence" and mentions_prior_exam(sentence):
             return ""
-        if self.priors == "rewrite":
+        if self.prior_exams == "rewrite":
             sentence = rewrite(sentence)
         if holds_mark(sentence) and self.xxxx != "keep":
             sentence = without_marks(sentence) if self.xxxx == "drop-token" else ""

@@ -72,7 +72,7 @@ def test_excluded_studies_are_never_trained_on(
     assert "val: 5 of 6 studies, 0 of them without text; left out: 1 held back by data.exclude" in printed
 
 
-def test_marks_and_priors_never_reach_the_vocabulary(prepared: Callable[..., Trainer], phantoms: Path) -> None:
+def test_marks_and_prior_exams_never_reach_the_vocabulary(prepared: Callable[..., Trainer], phantoms: Path) -> None:
     """The text policy is between the collection and the words, and the labels still are those of the codes."""
     first = uids(phantoms, "train")[0]
     trainer = prepared({first: MARKED | {"MeSH": "Cardiomegaly/severe"}})
@@ -84,7 +84,7 @@ def test_marks_and_priors_never_reach_the_vocabulary(prepared: Callable[..., Tra
 
 def test_the_policy_can_keep_everything(small_config: Config) -> None:
     """As the protocol of published results does."""
-    content = small_config.as_dict() | {"text": {"xxxx": "keep", "priors": "keep"}}
+    content = small_config.as_dict() | {"text": {"xxxx": "keep", "prior_exams": "keep"}}
     text = training_text(Study("1", (), **MARKED), config_from(content))["findings"]
     assert "XXXX" in text
     assert text.startswith("Unchanged cardiomegaly")

@@ -13,7 +13,7 @@ from model_training.data.labels import ImageLabels
 from model_training.data.pairing.locations import without_location
 from model_training.data.pairing.statements import statement_of, supported
 from model_training.data.pairing.weak_pairing import WeakPairing
-from model_training.data.text.prior_exams import mentions_prior
+from model_training.data.text.prior_exams import mentions_prior_exam
 from model_training.data.text.text_policy import TextPolicy
 
 SECTIONS = ("findings", "impression")
@@ -162,7 +162,7 @@ def test_on_the_real_collections_nothing_unsupported_is_drawn(data_dir: Path) ->
         mentions = label_report(text)
         assert {name for name, mention in mentions.items() if mention.status == "present"} == labels.present
         assert {name for name, m in mentions.items() if m.status == "absent"} <= labels.findings.keys()
-        assert not mentions_prior(text)
+        assert not mentions_prior_exam(text)
         assert "xxxx" not in text.lower()
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from model_training.data import Collection, Study, read_collection
 from model_training.data.text.deidentification import holds_mark
-from model_training.data.text.prior_exams import mentions_prior
+from model_training.data.text.prior_exams import mentions_prior_exam
 from model_training.data.text.text_policy import TextPolicy, sentences
 
 DEFAULT = TextPolicy()
@@ -147,7 +147,7 @@ def test_sentence_goes_when_it_is_about_a_change(sentence: str) -> None:
     ],
 )
 def test_history_the_image_shows_is_no_earlier_exam(sentence: str) -> None:
-    assert not mentions_prior(sentence)
+    assert not mentions_prior_exam(sentence)
     assert DEFAULT.clean(sentence) == sentence
 
 
@@ -185,7 +185,7 @@ def test_real_reports_are_clean_once_cleaned(indiana: Collection) -> None:
     texts = [text for study in indiana.studies for text in (study.findings, study.impression)]
     for cleaned in map(DEFAULT.clean, texts):
         assert not holds_mark(cleaned)
-        assert not mentions_prior(cleaned)
+        assert not mentions_prior_exam(cleaned)
         assert not re.search(r"\s\s|\s[.,;]|[.,;]{2}|^[^\w(]", cleaned), cleaned
         assert DEFAULT.clean(cleaned) == cleaned
 
@@ -200,7 +200,7 @@ def test_real_reports_lose_few_sentences_and_hardly_a_whole_report(indiana: Coll
 
 def test_real_reports_mention_earlier_exams_as_often_as_published(indiana: Collection) -> None:
     share = {
-        split: sum(mentions_prior(s.findings) for s in indiana.split(split)) / len(indiana.split(split))
+        split: sum(mentions_prior_exam(s.findings) for s in indiana.split(split)) / len(indiana.split(split))
         for split in ("train", "test")
     }
     assert share == {"train": pytest.approx(0.27, abs=0.025), "test": pytest.approx(0.19, abs=0.025)}
