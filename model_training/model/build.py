@@ -1,4 +1,10 @@
-"""Putting a model together from its configuration."""
+"""Putting a model together from its configuration.
+
+A decoder takes all tokens at once for training, and one step with a cache for generation. It has five methods, all
+scriptable: `forward` (teacher forcing), `constants` (the keys and values it needs of the memory, once a study),
+`allocate` (its cache), `step`, and `attention` (where it looked). Every tensor of keys and values and of the cache has
+the study as its first dimension, so that whoever runs the search can hold studies in slots and hand over a prefix.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The LSTM decoder; see `transformer_decoder` for what a decoder has."""
+"""The LSTM decoder; see `build` for what a decoder has."""
 
 from __future__ import annotations
 
@@ -76,18 +76,18 @@ class LSTMDecoder(nn.Module):
         tokens: Tensor,
         positions: Tensor,
         ancestors: Tensor,
-        constants: list[Tensor],
-        state: list[Tensor],
+        cross_kv: list[Tensor],
+        kv_cache: list[Tensor],
     ) -> Tensor:
         """One step; a beam takes up the state its parent left. See `ReportModel.decode_step`."""
         studies, beams, _ = ancestors.shape
         before = (positions - 1).clamp(min=0)[:, None, None].expand(studies, beams, 1)
-        parents = ancestors.gather(2, before)[..., None].expand(-1, -1, state[0].shape[2], self.width)
-        begun = F.pad(constants[2], [0, 0, 0, 1])[:, None].expand_as(state[0])
+        parents = ancestors.gather(2, before)[..., None].expand(-1, -1, kv_cache[0].shape[2], self.width)
+        begun = F.pad(cross_kv[2], [0, 0, 0, 1])[:, None].expand_as(kv_cache[0])
         first = (positions == 0)[:, None, None, None]
-        previous = torch.where(first, begun, state[0].gather(1, parents))
-        state[0].copy_(self.advance(tokens, previous, constants[0], constants[1]))
-        return self.logits(state[0][:, :, -1])
+        previous = torch.where(first, begun, kv_cache[0].gather(1, parents))
+        kv_cache[0].copy_(self.advance(tokens, previous, cross_kv[0], cross_kv[1]))
+        return self.logits(kv_cache[0][:, :, -1])
 
     def forward(self, tokens: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
         """Logits f32[N,T,V] after each of `tokens` i64[N,T], given memory f32[N,M,D] and its mask bool[N,M]."""
@@ -100,13 +100,13 @@ class LSTMDecoder(nn.Module):
         return self.logits(F.dropout(torch.cat(outputs, 1), self.dropout, self.training))
 
     @torch.jit.export
-    def attention(self, tokens: Tensor, constants: list[Tensor]) -> Tensor:
+    def attention(self, tokens: Tensor, cross_kv: list[Tensor]) -> Tensor:
         """See `ReportModel.attention`."""
-        keys = self.split(constants[0][:, 0])
-        state = F.pad(constants[2], [0, 0, 0, 1])[:, None]
+        keys = self.split(cross_kv[0][:, 0])
+        state = F.pad(cross_kv[2], [0, 0, 0, 1])[:, None]
         weights: list[Tensor] = []
         for t in range(tokens.shape[1]):
-            state = self.advance(tokens[:, t : t + 1], state, constants[0], constants[1])
+            state = self.advance(tokens[:, t : t + 1], state, cross_kv[0], cross_kv[1])
             query = self.split(self.query(state[:, :, -3]))  # by the last layer's hidden state
-            weights.append(attention_weights(query, keys, constants[1]))
+            weights.append(attention_weights(query, keys, cross_kv[1]))
         return torch.cat(weights, 1)

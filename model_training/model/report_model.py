@@ -90,7 +90,7 @@ class ReportModel(nn.Module):
         The standardisation is per image (zero mean, unit deviation inside the picture), which takes exposure and
         windowing out; the padding is the darkest value.
         """
-        top, left, rows, columns = self.place(image.shape[0], image.shape[1])
+        top, left, rows, columns = self.letterbox(image.shape[0], image.shape[1])
         image = F.interpolate(image[None, None], [rows, columns], mode="bilinear", align_corners=False, antialias=True)[
             0
         ]
@@ -98,7 +98,7 @@ class ReportModel(nn.Module):
         margins = [left, self.image_size - columns - left, top, self.image_size - rows - top]
         return F.pad(image, margins, value=float(image.min()))
 
-    def place(self, height: int, width: int) -> tuple[int, int, int, int]:
+    def letterbox(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Where an image [H,W] lies in the square the network sees: top, left, rows and columns."""
         longest = max(height, width)
         rows = max(1, (height * self.image_size + longest // 2) // longest)
@@ -112,7 +112,7 @@ class ReportModel(nn.Module):
         Beyond 0 and 1 lie the padding and, where the encoder centres positions on the first pixel of their cells, half
         a cell to the left and above.
         """
-        top, left, rows, columns = self.place(height, width)
+        top, left, rows, columns = self.letterbox(height, width)
         first = self.first_centre - self.stride / 2
         last = first + self.stride * side
         return [(first - left) / columns, (first - top) / rows, (last - left) / columns, (last - top) / rows]
@@ -139,7 +139,8 @@ class ReportModel(nn.Module):
     def begin(
         self, memory: Tensor, finding_logits: Tensor, view_logits: Tensor, view_mask: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
-        """Joins the views of each study: finding logits f32[N,F] of the study, and the decoder's constants.
+        """Joins the views of each study: finding logits f32[N,F] of the study, and the decoder's keys and
+        values over them.
 
         `memory` f32[N,V,P,D], `finding_logits` f32[N,V,F], `view_logits` f32[N,V,2], `view_mask` bool[N,V], True
         where a view is given. The order of the views makes no difference. Evidence adds up over views as independent
@@ -172,9 +173,9 @@ class ReportModel(nn.Module):
 
     @torch.jit.export
     def allocate(self, studies: int, beams: int, length: int) -> list[Tensor]:
-        """Decoder state for `studies` × `beams` sequences of up to `length` steps; first dimension: study."""
-        state: list[Tensor] = self.decoder.allocate(studies, beams, length)
-        return state
+        """The decoder's cache for `studies` × `beams` sequences of up to `length` steps; first dimension: study."""
+        kv_cache: list[Tensor] = self.decoder.allocate(studies, beams, length)
+        return kv_cache
 
     @torch.jit.export
     def decode_step(
@@ -182,26 +183,26 @@ class ReportModel(nn.Module):
         tokens: Tensor,
         positions: Tensor,
         ancestors: Tensor,
-        constants: list[Tensor],
-        state: list[Tensor],
+        cross_kv: list[Tensor],
+        kv_cache: list[Tensor],
     ) -> Tensor:
-        """Logits f32[N,K,V] of the next token; writes `state` in place.
+        """Logits f32[N,K,V] of the next token; writes `kv_cache` in place.
 
-        `tokens` i64[N,K] are the last tokens of K beams of N studies, `positions` i64[N] their places (bos is 0),
-        `ancestors` i64[N,K,T] names for each earlier place the beam that wrote it, T > max(positions); at its own
-        place a beam is its own ancestor.
+        `tokens` i64[N,K] are the last tokens of K beams of N studies, `positions` i64[N] where they stand (bos at
+        0), `ancestors` i64[N,K,T] names for each earlier position the beam that wrote it, T > max(positions); at its
+        own position a beam is its own ancestor.
         """
-        logits = self.decoder.step(tokens, positions, ancestors, constants, state)
+        logits = self.decoder.step(tokens, positions, ancestors, cross_kv, kv_cache)
         return logits.index_fill(-1, self.forbidden, float("-inf"))
 
     @torch.jit.export
-    def attention(self, tokens: Tensor, constants: list[Tensor]) -> Tensor:
+    def attention(self, tokens: Tensor, cross_kv: list[Tensor]) -> Tensor:
         """Where the decoder looks after each of `tokens` i64[N,T], bos first: f32[N,T,M] over its memory, the mean over
         layers and heads; the sum over M is 1.
 
-        M counts what it is told of the findings, if anything, as one place before those of the views.
+        M counts what it is told of the findings, if anything, as one position before those of the views.
         """
-        return self.decoder.attention(tokens, constants)
+        return self.decoder.attention(tokens, cross_kv)
 
     def forward(
         self, images: Tensor, view_mask: Tensor, tokens: Tensor, assertions: Tensor | None = None

@@ -1,10 +1,4 @@
-"""Report decoders: all tokens at once for training, one step with a cache for generation.
-
-A decoder used by `ReportModel` has five methods, all scriptable: `forward` (teacher forcing), `constants` (what it
-needs of the memory, once a study), `allocate` (its state), `step`, and `attention` (where it looked). Every tensor of
-constants and state has the study as its first dimension, so that whoever runs the search can hold studies in slots and
-hand over a prefix.
-"""
+"""The Transformer decoder; see `build` for what a decoder has."""
 
 from __future__ import annotations
 
@@ -110,8 +104,8 @@ class TransformerDecoder(nn.Module):
         tokens: Tensor,
         positions: Tensor,
         ancestors: Tensor,
-        constants: list[Tensor],
-        state: list[Tensor],
+        cross_kv: list[Tensor],
+        kv_cache: list[Tensor],
     ) -> Tensor:
         """One cached step for K beams of N studies. See `ReportModel.decode_step`.
 
@@ -125,8 +119,8 @@ class TransformerDecoder(nn.Module):
         history = (own & past).flatten(2)[:, None]
         slots = positions[:, None] * beams + torch.arange(beams, device=tokens.device)
         slots = slots[..., None].expand(studies, beams, self.width)
-        cross, memory_mask = constants[0], constants[1][:, None, None, :]
-        cache = state[0]
+        cross, memory_mask = cross_kv[0], cross_kv[1][:, None, None, :]
+        cache = kv_cache[0]
         x = self.embedding(tokens) + self.positions(positions)[:, None]
         for i, layer in enumerate(self.layers):
             query, key, value = layer.self_qkv(layer.self_norm(x)).chunk(3, -1)
@@ -140,11 +134,11 @@ class TransformerDecoder(nn.Module):
         return self.logits(x)
 
     @torch.jit.export
-    def attention(self, tokens: Tensor, constants: list[Tensor]) -> Tensor:
+    def attention(self, tokens: Tensor, cross_kv: list[Tensor]) -> Tensor:
         """See `ReportModel.attention`."""
         length = tokens.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
-        cross, mask = constants[0], constants[1]
+        cross, mask = cross_kv[0], cross_kv[1]
         x = self.embedding(tokens) + self.positions.weight[:length]
         total = x.new_zeros(x.shape[0], length, mask.shape[1])
         for i, layer in enumerate(self.layers):

@@ -39,6 +39,6 @@ def epoch_order(weights: Floats, rng: np.random.Generator) -> npt.NDArray[np.int
     # Systematic resampling over a random order: evenly spaced points in the cumulated weights.
     shares = np.cumsum(weights[order])
     drawn = order[np.searchsorted(shares / shares[-1], (np.arange(len(weights)) + rng.random()) / len(weights))]
-    places = np.arange(len(drawn))  # repetitions of a study lie side by side
-    first = np.maximum.accumulate(np.where(np.diff(drawn, prepend=-1) != 0, places, 0))
-    return rng.permutation(drawn + len(weights) * (places - first))
+    positions = np.arange(len(drawn))  # repetitions of a study lie side by side
+    first = np.maximum.accumulate(np.where(np.diff(drawn, prepend=-1) != 0, positions, 0))
+    return rng.permutation(drawn + len(weights) * (positions - first))

@@ -74,7 +74,7 @@ class Acquisition:
 
     `rotation` turns the patient about the vertical axis, `roll` in the image plane; `field` is the image side at the
     patient; `dose` is photons per mm² before the patient; `collimation` is the shuttered fraction (left, top, right,
-    bottom); `marker` is "L", "R" or "" and `marker_place` its centre (across, down).
+    bottom); `marker` is "L", "R" or "" and `marker_centre` its middle (across, down).
     """
 
     rotation: float
@@ -85,7 +85,7 @@ class Acquisition:
     contrast: float
     brightness: float
     marker: str
-    marker_place: tuple[float, float]
+    marker_centre: tuple[float, float]
     collimation: tuple[float, float, float, float]
 
 
@@ -165,7 +165,7 @@ def _acquisition(rng: np.random.Generator, lateral: bool) -> Acquisition:
         contrast=float(rng.uniform(0.85, 1.2)),
         brightness=float(rng.normal(0, 0.05)),
         marker=marker,
-        marker_place=(float(across + rng.uniform(-0.025, 0.025)), float(rng.uniform(0.06, 0.16))),
+        marker_centre=(float(across + rng.uniform(-0.025, 0.025)), float(rng.uniform(0.06, 0.16))),
         collimation=(left, top, right, bottom),
     )
 

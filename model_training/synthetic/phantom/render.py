@@ -85,8 +85,8 @@ def _frame(image: Array, shot: Acquisition) -> Array:
     framed[shown] = image[shown]
     if shot.marker:
         stamp = Image.new("L", (size, size))
-        place = (shot.marker_place[0] * size, shot.marker_place[1] * size)
+        centre = (shot.marker_centre[0] * size, shot.marker_centre[1] * size)
         font = ImageFont.load_default(max(8, 0.055 * size))
-        ImageDraw.Draw(stamp).text(place, shot.marker, fill=245, font=font, anchor="mm")
+        ImageDraw.Draw(stamp).text(centre, shot.marker, fill=245, font=font, anchor="mm")
         framed = np.maximum(framed, f32(np.asarray(stamp)) / 255)
     return np.clip(framed, 0, 1)

@@ -14,7 +14,7 @@ def _pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
     return choices[int(rng.integers(len(choices)))]
 
 
-def _place(rng: np.random.Generator, finding: DrawnFinding) -> str:
+def _location(rng: np.random.Generator, finding: DrawnFinding) -> str:
     """The lobe or zone with its side: "right middle lobe", "left mid lung"."""
     zone = {"upper": "upper lung zone", "mid": "mid lung", "lower": "lung base"}.get(finding.zone or "", "")
     return f"{finding.side} {finding.lobe if rng.random() < 0.7 else zone}"
@@ -27,7 +27,7 @@ def _say(rng: np.random.Generator, templates: Sequence[str], finding: DrawnFindi
         side=finding.side,
         adverb=wording.ADVERB.get(finding.size, ""),
         look=_pick(rng, wording.LOOKS.get(finding.size, ("",))),
-        place=_place(rng, finding),
+        location=_location(rng, finding),
         measure=round(finding.extent / 10),
     )
     text = " ".join(text.split())  # a blank word leaves two spaces

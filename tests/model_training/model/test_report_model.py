@@ -15,7 +15,7 @@ from model_training.model.build import build_model
 from model_training.model.report_model import ReportModel
 
 
-def constants_of(model: ReportModel, views: list[int]) -> list[torch.Tensor]:
+def cross_kv_of(model: ReportModel, views: list[int]) -> list[torch.Tensor]:
     size = model.image_size
     mask = torch.arange(4) < torch.tensor(views)[:, None]
     images = torch.rand(sum(views), 1, size, size, generator=torch.Generator().manual_seed(3))
@@ -40,29 +40,29 @@ def test_export_refuses_a_model_whose_scripted_form_disagrees(tiny_model: Report
 @torch.inference_mode()
 def test_beams_follow_their_ancestors(tiny_model: ReportModel) -> None:
     """Beams that swap histories through `ancestors` compute what each history computes alone, at ragged positions."""
-    constants = constants_of(tiny_model, [1, 2])
+    cross_kv = cross_kv_of(tiny_model, [1, 2])
     histories = torch.tensor([[[BOS, 6, 7, 8], [BOS, 9, 10, 11]], [[BOS, 12, 13, 14], [BOS, 12, 13, 15]]])
     alone = []
     for study in range(2):
         for beam in range(2):
-            state = tiny_model.allocate(1, 1, 8)
-            rows = [constant[study : study + 1] for constant in constants]
+            kv_cache = tiny_model.allocate(1, 1, 8)
+            rows = [part[study : study + 1] for part in cross_kv]
             for t in range(4):
                 ancestors = torch.zeros(1, 1, t + 1, dtype=torch.long)
                 token = histories[study, beam, t].view(1, 1)
-                logits = tiny_model.decode_step(token, torch.tensor([t]), ancestors, rows, state)
+                logits = tiny_model.decode_step(token, torch.tensor([t]), ancestors, rows, kv_cache)
             alone.append(logits[0, 0])
-    state = tiny_model.allocate(2, 2, 8)
+    kv_cache = tiny_model.allocate(2, 2, 8)
     own = torch.arange(2)[None, :, None]
     ancestors = own.expand(2, 2, 4).clone()
     for t in range(3):
         step = histories[:, :, t] if t < 2 else histories[:, [1, 0], t]
         if t == 2:
             ancestors[..., :2] = torch.tensor([1, 0])[None, :, None]
-        tiny_model.decode_step(step, torch.full((2,), t), ancestors[..., : t + 1], constants, state)
-    # Place 2 was written crossed over, so each beam's history now runs 1, 1, 0 or 0, 0, 1 and its own place is 3.
+        tiny_model.decode_step(step, torch.full((2,), t), ancestors[..., : t + 1], cross_kv, kv_cache)
+    # Position 2 was written crossed over, so each beam's history now runs 1, 1, 0 or 0, 0, 1 and its own position is 3.
     crossed = torch.stack([histories[:, 1], histories[:, 0]], 1)
-    logits = tiny_model.decode_step(crossed[:, :, 3], torch.full((2,), 3), ancestors, constants, state)
+    logits = tiny_model.decode_step(crossed[:, :, 3], torch.full((2,), 3), ancestors, cross_kv, kv_cache)
     expected = torch.stack(alone).view(2, 2, -1)[:, [1, 0]]
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
@@ -70,10 +70,10 @@ def test_beams_follow_their_ancestors(tiny_model: ReportModel) -> None:
 @torch.inference_mode()
 def test_what_must_not_be_said_has_no_probability(tiny_model: ReportModel) -> None:
     """Padding, bos and unknown are never candidates."""
-    constants = constants_of(tiny_model, [1])
-    state = tiny_model.allocate(1, 1, 1)
-    place = torch.zeros(1, dtype=torch.long)
-    logits = tiny_model.decode_step(torch.full((1, 1), BOS), place, place[:, None, None], constants, state)
+    cross_kv = cross_kv_of(tiny_model, [1])
+    kv_cache = tiny_model.allocate(1, 1, 1)
+    position = torch.zeros(1, dtype=torch.long)
+    logits = tiny_model.decode_step(torch.full((1, 1), BOS), position, position[:, None, None], cross_kv, kv_cache)
     silent = logits[0, 0].isneginf().nonzero()[:, 0].tolist()
     assert silent == sorted([PAD, BOS, UNK])
 
@@ -131,13 +131,13 @@ def test_attention_is_what_the_decoder_steps_by(
         return original(query, key, value, attn_mask=attn_mask)
 
     tokens = torch.tensor([[BOS, 6, 7, 8, 9]])
-    constants = constants_of(any_decoder, [views])
-    attention = script(any_decoder).attention(tokens, constants)[0]
+    cross_kv = cross_kv_of(any_decoder, [views])
+    attention = script(any_decoder).attention(tokens, cross_kv)[0]
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
-    state = any_decoder.allocate(1, 1, 5)
+    kv_cache = any_decoder.allocate(1, 1, 5)
     for t in range(5):
         ancestors = torch.zeros(1, 1, t + 1, dtype=torch.long)
-        any_decoder.decode_step(tokens[:, t : t + 1], torch.tensor([t]), ancestors, constants, state)
+        any_decoder.decode_step(tokens[:, t : t + 1], torch.tensor([t]), ancestors, cross_kv, kv_cache)
     torch.testing.assert_close(attention, torch.cat(used).view(5, -1, 17).mean(1))
     torch.testing.assert_close(attention.sum(1), torch.ones(5))
     assert bool((attention[:, 1 + 4 * views :] == 0).all())
