@@ -63,7 +63,7 @@ train-reference: setup
 	  --set training.start_from=$(REFERENCE)/teacher-$(SEED) \
 	  --set 'training.teachers=[$(foreach seed,$(SEEDS),"$(REFERENCE)/teacher-$(seed)",)]')
 	$(BIN)/python -m model_training calibrate --run $(RUN) --data $(DATA) --cache $(REFERENCE)/cache
-	@if [ ! $(RUN)/intake.pt -nt $(RUN)/training.pt ]; then \
+	@if [ ! $(RUN)/ood_head.pt -nt $(RUN)/training.pt ]; then \
 	  $(BIN)/python -m model_training intake --run $(RUN) --data $(DATA) --films 250 --phantoms 160 --negatives 80; fi
 	$(BIN)/python -m model_training export --run $(RUN) --out $(RUN)/xray-report-reference.pt
 	$(BIN)/python -m model_training evaluate $(RUN)/xray-report-reference.pt --data $(DATA) --out $(RUN)/evaluation \

@@ -37,7 +37,7 @@ def export_model(
     Raises `CheckpointError` when the scripted model does not agree with the eager one, or would not load.
     """
     if intake:
-        model.attach_intake(intake["head"], intake["view_head"], laterals=intake["laterals"])
+        model.attach_ood_head(intake["head"], intake["view_head"], laterals=intake["laterals"])
     model.eval()
     findings = [decision(name, calibration) for name in config.data.findings]
     model.set_decisions(
@@ -148,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
             args.out,
             metrics=evaluation.get("metrics"),
             calibration=run_folder.read_calibration(args.run),
-            intake=run_folder.load_intake(args.run),
+            intake=run_folder.load_ood_head(args.run),
         )
     except (OSError, CheckpointError) as error:
         print(f"error: {error}")

@@ -7,15 +7,15 @@ from torch import Tensor, nn
 from app.inference.ood import OUTPUTS
 
 
-class NoIntake(nn.Module):
-    """Stands in the intake's place until one is fitted: has nothing to say of an image."""
+class NoOodHead(nn.Module):
+    """Stands in the head's stead until one is fitted: has nothing to say of an image."""
 
     def forward(self, summary: Tensor) -> Tensor:
         """The encoder's summary f32[B,K] to f32[B,1] of zeros: no exporter likes a tensor without elements."""
         return summary[:, :1] * 0.0
 
 
-class IntakeHead(nn.Module):
+class OodHead(nn.Module):
     """Linear readings of the encoder's summary, fitted by `python -m model_training intake` once training is done."""
 
     def __init__(self, channels: int) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from app.text.tokenizer import BOS, PAD, UNK
 from model_training.model.clip import ClipTower
 from model_training.model.encoders import Encoder
-from model_training.model.ood_head import IntakeHead, NoIntake
+from model_training.model.ood_head import NoOodHead, OodHead
 
 VIEW_NAMES = ("frontal", "lateral")
 
@@ -45,7 +45,7 @@ class ReportModel(nn.Module):
         self.first_centre = float(encoder.first_centre)
         self.conditioning = conditioning
         self.feature_dropout = feature_dropout
-        self.intake: nn.Module = NoIntake()
+        self.intake: nn.Module = NoOodHead()
         self.finding_head = nn.Linear(channels, findings, bias=False)
         self.finding_bias = nn.Parameter(torch.zeros(findings))
         self.view_head = nn.Linear(encoder.summary_channels, len(VIEW_NAMES))
@@ -71,12 +71,12 @@ class ReportModel(nn.Module):
         self.stated_from = torch.tensor(stated_from)
         self.denied_below = torch.tensor(denied_below)
 
-    def attach_intake(self, head: Mapping[str, Tensor], view_head: Mapping[str, Tensor], *, laterals: bool) -> None:
-        """Takes the state dicts of an `IntakeHead` and of the view head fitted with it.
+    def attach_ood_head(self, head: Mapping[str, Tensor], view_head: Mapping[str, Tensor], *, laterals: bool) -> None:
+        """Takes the state dicts of an `OodHead` and of the view head fitted with it.
 
         Without `laterals` in training what the decoder is told of a lateral view is noise: it is told nothing new.
         """
-        self.intake = IntakeHead(self.view_head.in_features)
+        self.intake = OodHead(self.view_head.in_features)
         self.intake.load_state_dict(head)
         self.view_head.load_state_dict(view_head)
         if not laterals:
@@ -120,7 +120,7 @@ class ReportModel(nn.Module):
     @torch.jit.export
     def encode(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Images f32[B,1,S,S], each on its own, to memory f32[B,P,D], finding logits f32[B,F], view logits f32[B,2],
-        evidence f32[B,P,F] position by position, and what the intake says f32[B,K].
+        evidence f32[B,P,F] position by position, and what the OOD head says f32[B,K].
 
         A finding shows somewhere, not everywhere: its logit is the prior and a smooth maximum of its evidence over
         positions, 0 where none says anything.

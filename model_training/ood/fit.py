@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from app.images.decode import DecodeError
 from app.inference.ood import OUTPUTS
 from model_training.data import read_collection
-from model_training.model.ood_head import IntakeHead
+from model_training.model.ood_head import OodHead
 from model_training.model.report_model import VIEW_NAMES
 from model_training.ood.examples import Amounts, Group, make_groups
 from model_training.ood.linear_probe import auroc, fit_reading
-from model_training.training.run_folder import load_run, save_intake
+from model_training.training.run_folder import load_run, save_ood_head
 
 # On the squared weights of standardised features: what holds for sources and kinds it was not fitted on.
 PENALTY, VIEW_PENALTY = 1.0, 1e-1
@@ -40,7 +40,7 @@ def fit_intake(train: Sequence[Group], val: Sequence[Group]) -> dict[str, Any]:
     `thresholds` (in logits), `figures` on `val`, and `fitted_on` (examples by group).
     """
     channels = train[0].features.shape[1]
-    head, view_head = IntakeHead(channels), nn.Linear(channels, len(VIEW_NAMES))
+    head, view_head = OodHead(channels), nn.Linear(channels, len(VIEW_NAMES))
     readings = (
         fit_reading(train, lambda group: int(group.chest), 1, PENALTY),
         fit_reading(train, lambda group: int(group.inverted) if group.chest else None, 1, PENALTY),
@@ -128,7 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes `intake.pt` into the run, for `export` to find; prints what it is worth on validation."""
+    """Writes `ood_head.pt` into the run, for `export` to find; prints what it is worth on validation."""
     try:
         model, _, _ = load_run(args.run)
         collection = read_collection(args.data, args.layout)
@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
         train = make_groups(model, collection.studies, amounts, "train", args.seed)
         val = make_groups(model, collection.studies, fewer, "val", args.seed)
         fitted = fit_intake(train, val)
-        save_intake(args.run, fitted)
+        save_ood_head(args.run, fitted)
     except (OSError, ValueError, DecodeError) as error:
         print(f"error: {error}")
         return 2

@@ -2,7 +2,7 @@
 
 training.pt      the best epoch: configuration, tokenizer, averaged weights; what `export` reads
 calibration.json what `calibrate` fitted, for `export`
-intake.pt        the intake fitted to it, if it was
+ood_head.pt      what refuses other images, fitted to it, if it was
 state.pt         everything to go on from after an interruption; gone once the run is finished
 config.toml      the configuration as it was used
 run.json         when, with which command and which commit of the code the run was started and resumed; its outcome
@@ -27,7 +27,7 @@ from model_training.model.build import build_model
 from model_training.model.report_model import ReportModel
 
 FILE = "training.pt"
-INTAKE = "intake.pt"
+OOD_HEAD = "ood_head.pt"
 STATE = "state.pt"
 CALIBRATION = "calibration.json"
 CONFIG = "config.toml"
@@ -74,16 +74,16 @@ def start_from(folder: Path, model: ReportModel) -> None:
         raise ValueError(f"training.start_from: {folder} has another encoder")
 
 
-def save_intake(folder: Path, fitted: Mapping[str, Any]) -> None:
-    """Writes the fitted intake (see `model_training.ood.fit`) atomically."""
-    with _written(folder / INTAKE) as file:
+def save_ood_head(folder: Path, fitted: Mapping[str, Any]) -> None:
+    """Writes the fitted OOD head (see `model_training.ood.fit`) atomically."""
+    with _written(folder / OOD_HEAD) as file:
         torch.save(dict(fitted), file)
 
 
-def load_intake(folder: Path) -> dict[str, Any] | None:
-    """What `save_intake` wrote, None where nothing was fitted."""
+def load_ood_head(folder: Path) -> dict[str, Any] | None:
+    """What `save_ood_head` wrote, None where nothing was fitted."""
     try:
-        fitted: dict[str, Any] = torch.load(folder / INTAKE, map_location="cpu", weights_only=True)
+        fitted: dict[str, Any] = torch.load(folder / OOD_HEAD, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
     return fitted
@@ -128,7 +128,7 @@ def load_state(folder: Path, config: Config, fingerprint: str) -> dict[str, Any]
 
 def clear_run(folder: Path) -> None:
     """Removes what a run leaves, except cached images and what others put there."""
-    for name in (FILE, INTAKE, STATE, CALIBRATION, CONFIG, RECORD, HISTORY, CURVES):
+    for name in (FILE, OOD_HEAD, STATE, CALIBRATION, CONFIG, RECORD, HISTORY, CURVES):
         (folder / name).unlink(missing_ok=True)
     for events in (folder / TENSORBOARD).glob("events.out.tfevents.*"):
         events.unlink()

@@ -14,7 +14,7 @@ from app.settings import load_settings
 from app.text.tokenizer import Tokenizer
 from model_training.config import Config
 from model_training.export import export_model
-from model_training.model.ood_head import IntakeHead
+from model_training.model.ood_head import OodHead
 from model_training.model.report_model import ReportModel
 from tests.app.api.test_reports import post
 from tests.app.conftest import client_of, running
@@ -28,7 +28,7 @@ def strict_checkpoint(
 ) -> Path:
     """The tiny model with an intake that answers every image alike."""
     model = copy.deepcopy(tiny_model)
-    head = IntakeHead(model.view_head.in_features)
+    head = OodHead(model.view_head.in_features)
     with torch.no_grad():
         head.read.weight.zero_()
         head.read.bias.copy_(torch.tensor([-4.0, 4.0, 0.0, 0.0, 0.0, 0.0]))

@@ -21,7 +21,7 @@ from model_training.ood.fit import choose_thresholds
 from model_training.ood.linear_probe import auroc, fit_reading
 from model_training.synthetic.negatives import KINDS, draw_negative
 from model_training.synthetic.phantom import generate_study
-from model_training.training.run_folder import load_intake, save_run
+from model_training.training.run_folder import load_ood_head, save_run
 
 
 def group(name: str, centre: float, count: int = 50, *, weight: float = 1.0, chest: bool = True) -> Group:
@@ -113,7 +113,7 @@ def test_command(
     assert manifest["fitted_on"]["frontal films of a"] == 3
     views = torch.zeros(2, 1, 64, 64)
     assert checkpoint.module.encode(views)[4].shape == (2, len(OUTPUTS))
-    fitted = load_intake(run)
+    fitted = load_ood_head(run)
     assert fitted is not None
     assert torch.equal(checkpoint.module.view_head.weight, fitted["view_head"]["weight"])
 
