@@ -1,4 +1,4 @@
-"""The optimiser: which weights decay, which learn slower, and how fast they learn at each step."""
+"""The optimiser: which weights decay, which learn slower, how fast they learn at each step, and their average."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
 from model_training.config import TrainingConfig
 from model_training.model.report_model import ReportModel
@@ -45,3 +47,19 @@ def rate_factor(step: int, steps: int, warm_up: float) -> float:
     if step < warm:
         return (step + 1) / warm
     return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def moving_average(model: ReportModel, decay: float) -> AveragedModel:
+    """The exponential moving average of a model's parameters, which evaluates better than the last step (Polyak and
+    Juditsky 1992; Tarvainen and Valpola 2017, arXiv:1703.01780).
+
+    It starts from the model as it is and forgets early steps sooner. Buffers are those of the last step.
+    """
+
+    def blend(averaged: PARAM_LIST, current: PARAM_LIST, _: Tensor | int) -> None:
+        count = int(average.n_averaged)  # the one given lies on the GPU, and reading it would wait for the step
+        torch._foreach_lerp_(averaged, current, 1.0 - min(decay, count / (count + 9)))
+
+    average = AveragedModel(model, multi_avg_fn=blend)
+    average.n_averaged.fill_(1)  # or the first step would replace what it starts from
+    return average.eval().requires_grad_(False)

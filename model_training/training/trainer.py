@@ -10,12 +10,11 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from app.text.tokenizer import Tokenizer
 from model_training.config import Config, ConfigError
@@ -25,17 +24,16 @@ from model_training.progress import Progress
 from model_training.training import run_folder
 from model_training.training.dataset import Batch, Examples, prefetch
 from model_training.training.distributed import Processes
-from model_training.training.ema import MovingAverage
-from model_training.training.history import Entry, best_epoch, draw_curves, exhausted
+from model_training.training.history import Entry, best_epoch, exhausted
 from model_training.training.interruption import InterruptedRunError, StopRequest
 from model_training.training.losses import PARTS, loss_counts, loss_sums, objective
-from model_training.training.optimiser import build_optimiser, rate_factor, set_rates
+from model_training.training.optimiser import build_optimiser, moving_average, rate_factor, set_rates
+from model_training.training.run_log import RunLog
 from model_training.training.sampling import epoch_order, study_weights
 from model_training.training.validation import validate
 
 LOG_STEPS = 10
 MEASURED = (*PARTS, "gradient_norm")  # in every step of training
-CURVE_SECONDS = 60.0
 
 
 class DivergedError(Exception):
@@ -75,7 +73,7 @@ class Trainer:
         self.model = model.to(processes.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it for tensors alone
         for examples in (train, val):
             examples.keep_on(processes.device)
-        self.average = MovingAverage(self.model, self.training.ema_decay)
+        self.average = moving_average(self.model, self.training.ema_decay)
         processes.synchronise_batch_norm(self.model)
         self.optimiser = build_optimiser(self.model, self.training)
         self.bfloat16 = processes.bfloat16(self.training.precision)
@@ -86,8 +84,7 @@ class Trainer:
         # What `MEASURED` adds up to in this epoch so far, over all processes, and the number of terms.
         self.sums, self.counts = torch.zeros(2, len(MEASURED), dtype=torch.float64, device=processes.device)
         self.stop = StopRequest()
-        self.writer: SummaryWriter | None = None
-        self.clock = self.saved_at = self.drawn_at = time.monotonic()
+        self.clock = self.saved_at = time.monotonic()
 
     def state(self) -> dict[str, Any]:
         """Everything `resume` needs."""
@@ -100,7 +97,7 @@ class Trainer:
             "sums": self.sums,
             "counts": self.counts,
             "model": self.model.state_dict(),
-            "average": self.average.model.state_dict(),
+            "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
 
@@ -110,7 +107,7 @@ class Trainer:
         self.sums.copy_(state["sums"])
         self.counts.copy_(state["counts"])
         self.model.load_state_dict(state["model"])
-        self.average.model.load_state_dict(state["average"])
+        self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
 
     def fit(self) -> Entry:
@@ -125,19 +122,14 @@ class Trainer:
         with (
             StopRequest() as self.stop,
             Progress("train", self.steps, "step", done=self.step, shown=first) as self.progress,
+            RunLog(self.folder, self.training.monitor, self.step, active=first) as self.log,
         ):
-            if first:
-                self.writer = SummaryWriter(str(self.folder / run_folder.TENSORBOARD), purge_step=self.step)
-            try:
-                while not self.over:
-                    self._train_epoch(len(self.history))
-                    self._end_epoch()
-            finally:
-                if self.writer:
-                    self.writer.close()
+            while not self.over:
+                self._train_epoch(len(self.history))
+                self._end_epoch()
+            self.log.draw(self.history)
         best = self.history[best_epoch(self.history, self.training.monitor)]
         if first:
-            draw_curves(self.folder / run_folder.CURVES, self.history, self.training.monitor)
             run_folder.finish_run(self.folder, {"best": best, "epochs": len(self.history), "steps": self.step})
         return best
 
@@ -202,7 +194,7 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        self.average.update(self.model, self.step)
+        self.average.update_parameters(self.model)
         measured, terms = torch.cat([sums, norm[None]]), torch.cat([counts, torch.ones_like(norm)[None]])
         self.sums += measured
         self.counts += terms
@@ -211,18 +203,16 @@ class Trainer:
         return bool(stops)
 
     def _log(self, values: Mapping[str, float]) -> str:
-        """Writes what was measured in a step to TensorBoard; returns it for people."""
+        """Writes what was measured in a step; returns it for people."""
         self._check_finite()
-        if self.writer:
-            for name, value in values.items():
-                self.writer.add_scalar(f"train/{name}", value, self.step)
-            self.writer.add_scalar("train/learning_rate", self.optimiser.param_groups[-1]["lr"], self.step)
+        self.log.add_step(self.step, {**values, "learning_rate": self.optimiser.param_groups[-1]["lr"]})
         return _shown(values)
 
     def _end_epoch(self) -> None:
         """Validates, keeps the averaged weights when they are the best so far, and writes down the epoch."""
         self._check_finite()
-        val = validate(self.average.model, self.val, self.tokenizer, self.config, self.processes, self.autocast)
+        averaged = cast(ReportModel, self.average.module)
+        val = validate(averaged, self.val, self.tokenizer, self.config, self.processes, self.autocast)
         entry: Entry = {
             "epoch": len(self.history) + 1,
             "step": self.step,
@@ -234,20 +224,10 @@ class Trainer:
         self.sums.zero_()
         self.counts.zero_()
         self.progress.say(f"epoch {entry['epoch']}: validation {_shown(val)}")
-        if self.processes.first:
-            self._write_epoch(entry)
+        if self.processes.first and best_epoch(self.history, self.training.monitor) == len(self.history) - 1:
+            run_folder.save_run(self.folder, averaged, self.tokenizer, self.config)
+        self.log.add_epoch(self.step, self.history)
         self.save()
-
-    def _write_epoch(self, entry: Entry) -> None:
-        if best_epoch(self.history, self.training.monitor) == len(self.history) - 1:
-            run_folder.save_run(self.folder, self.average.model, self.tokenizer, self.config)
-        run_folder.write_history(self.folder, self.history)
-        if self.writer:
-            for name, value in entry["val"].items():
-                self.writer.add_scalar(f"val/{name}", value, self.step)
-        if time.monotonic() - self.drawn_at > CURVE_SECONDS:
-            draw_curves(self.folder / run_folder.CURVES, self.history, self.training.monitor)
-            self.drawn_at = time.monotonic()
 
     def _check_finite(self) -> None:
         if not bool(self.sums.isfinite().all()):

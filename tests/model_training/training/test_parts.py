@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,10 +15,9 @@ from model_training.config import AugmentationConfig, TrainingConfig
 from model_training.model.report_model import ReportModel
 from model_training.training.augmentation import AMOUNTS, augment, changes_of
 from model_training.training.dataset import Batch
-from model_training.training.ema import MovingAverage
 from model_training.training.history import best_epoch, exhausted
 from model_training.training.losses import box_loss, loss_counts, loss_sums, objective
-from model_training.training.optimiser import rate_factor
+from model_training.training.optimiser import moving_average, rate_factor
 from model_training.training.sampling import epoch_order, study_weights
 
 
@@ -56,15 +57,18 @@ def test_a_batch_that_teaches_nothing_has_a_loss_of_zero(tiny_model: ReportModel
 
 def test_the_average_follows_the_model(tiny_model: ReportModel) -> None:
     """It starts as the model, takes nine tenths of the first step, and then little of each."""
-    average = MovingAverage(tiny_model, decay=0.9)
-    moved = MovingAverage(tiny_model, decay=0.0).model
+    average = moving_average(tiny_model, decay=0.9)
+    averaged, moved = cast(ReportModel, average.module), copy.deepcopy(tiny_model)
     with torch.no_grad():
         moved.finding_bias.fill_(1.0)
-    average.update(moved, step=0)
-    torch.testing.assert_close(average.model.finding_bias, tiny_model.finding_bias.lerp(moved.finding_bias, 0.9))
-    before = average.model.finding_bias.clone()
-    average.update(moved, step=1000)
-    torch.testing.assert_close(average.model.finding_bias, before.lerp(moved.finding_bias, 0.1))
+        moved.stated_from.fill_(2.0)
+    average.update_parameters(moved)
+    torch.testing.assert_close(averaged.finding_bias, tiny_model.finding_bias.lerp(moved.finding_bias, 0.9))
+    assert torch.equal(averaged.stated_from, moved.stated_from)  # buffers are those of the last step
+    average.n_averaged.fill_(1000)
+    before = averaged.finding_bias.clone()
+    average.update_parameters(moved)
+    torch.testing.assert_close(averaged.finding_bias, before.lerp(moved.finding_bias, 0.1))
 
 
 def test_the_rate_warms_up_and_falls_to_zero() -> None:
