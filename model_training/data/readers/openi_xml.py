@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DTDForbidden
+from defusedxml.ElementTree import fromstring
 
 from model_training.data.collection import Collection, ProblemLog, collect
 from model_training.data.readers.indiana import (
@@ -55,23 +57,17 @@ def read(root: Path) -> Collection:
 def parse_xml(data: bytes) -> Element:
     """The root element of a document without a document type, the only place that could declare entities.
 
-    Raises ValueError for a document with one, above `MAX_BYTES`, or not well-formed.
+    Raises ValueError for a document with one, above `MAX_BYTES`, not well-formed, or in an unknown encoding.
     """
     if len(data) > MAX_BYTES:
         raise ValueError(f"larger than {MAX_BYTES} bytes")
-    builder, parser = TreeBuilder(), expat.ParserCreate()
-    parser.StartElementHandler, parser.EndElementHandler = builder.start, builder.end
-    parser.CharacterDataHandler = builder.data
-    parser.StartDoctypeDeclHandler = _refuse
     try:
-        parser.Parse(data, True)
-    except expat.ExpatError as error:
+        root: Element = fromstring(data, forbid_dtd=True)
+    except DTDForbidden as error:
+        raise ValueError("has a document type") from error
+    except (ParseError, LookupError) as error:
         raise ValueError(f"not well-formed: {error}") from error
-    return builder.close()
-
-
-def _refuse(*_: object) -> None:
-    raise ValueError("has a document type")
+    return root
 
 
 def _files(root: Path) -> list[Path]:
