@@ -6,15 +6,36 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from model_training.data.study import Split, Study
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-PROBLEMS = {
+ProblemKind = Literal[
+    "unreadable-row",
+    "unreadable-file",
+    "unreadable-box",
+    "undecodable-text",
+    "duplicate-id",
+    "missing-image",
+    "image-without-report",
+    "image-in-two-studies",
+    "no-image",
+    "empty-report",
+    "report-differs",
+    "conflicting-captions",
+    "unknown-view",
+    "unknown-label",
+    "unknown-split",
+    "conflicting-split",
+    "split-of-unknown-study",
+    "patient-in-two-splits",
+]
+PROBLEMS: dict[ProblemKind, str] = {
     "unreadable-row": "row or item that cannot be read, left out",
     "unreadable-file": "file that cannot be read, left out",
+    "unreadable-box": "box that is not four finite numbers, left out",
     "undecodable-text": "row that is not UTF-8; the bytes in question became U+FFFD",
     "duplicate-id": "study id used again; the first is kept",
     "missing-image": "image named by the source, its file not in the folder",
@@ -35,9 +56,9 @@ PROBLEMS = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One kind of problem (a key of `PROBLEMS`) and every study, image, row or patient that has it."""
+    """One kind of problem and every study, image, row or patient that has it."""
 
-    kind: str
+    kind: ProblemKind
     ids: tuple[str, ...]
 
     def describe(self, limit: int = 5) -> str:
@@ -50,9 +71,9 @@ class ProblemLog:
     """What a reader meets on its way."""
 
     def __init__(self) -> None:
-        self._ids: dict[str, dict[str, None]] = {kind: {} for kind in PROBLEMS}
+        self._ids: dict[ProblemKind, dict[str, None]] = {kind: {} for kind in PROBLEMS}
 
-    def add(self, kind: str, name: str) -> None:
+    def add(self, kind: ProblemKind, name: str) -> None:
         """Notes that `name` has a problem of this kind; once is enough."""
         self._ids[kind][name] = None
 
@@ -80,7 +101,7 @@ class Collection:
             raise ValueError(f"unknown split {name!r}; splits are {', '.join(SPLITS)}")
         return tuple(s for s in self.studies if s.split == name and (s.images or not with_images))
 
-    def problem(self, kind: str) -> tuple[str, ...]:
+    def problem(self, kind: ProblemKind) -> tuple[str, ...]:
         """Names that have this kind of problem, empty when none has."""
         return next((problem.ids for problem in self.problems if problem.kind == kind), ())
 

@@ -10,6 +10,7 @@ lie in some of them.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -62,16 +63,19 @@ def _studies(root: Path, log: ProblemLog) -> Iterator[Study]:
 
 
 def _boxes(root: Path, log: ProblemLog) -> defaultdict[str, list[Box]]:
-    """The boxes of each file; a box that is no four numbers is noted."""
+    """The boxes of each file; a box that is not four finite numbers is noted."""
     found: defaultdict[str, list[Box]] = defaultdict(list)
     if not (root / BOXES).is_file():
         return found
     columns = ("x_centre", "y_centre", "width", "height")
     for row in read_rows(root / BOXES, ("file", "finding", *columns), log):
+        name, finding = row["file"].strip(), row["finding"].strip()
         try:
-            x, y, width, height = (float(row[name]) for name in columns)
+            numbers = [float(row[column]) for column in columns]
         except ValueError:
-            log.add("unreadable-box", f"{row['file']}: {row['finding']}")
-            continue
-        found[row["file"].strip()].append(Box(row["finding"].strip(), x, y, width, height))
+            numbers = [math.nan]
+        if all(map(math.isfinite, numbers)):
+            found[name].append(Box(finding, *numbers))
+        else:
+            log.add("unreadable-box", f"{name}: {finding}")
     return found

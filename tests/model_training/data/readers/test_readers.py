@@ -5,10 +5,12 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from model_training.data import LAYOUTS, Collection, Study, StudyImage, read_collection
+from model_training.data.collection import PROBLEMS, ProblemKind
 from model_training.data.readers.openi_xml import MAX_BYTES, parse_xml
 from tests.model_training.data.readers.layouts import (
     touch,
@@ -113,9 +115,12 @@ def test_real_studies_give_the_same_records_through_open_i_xml(indiana_with_imag
 def test_real_labelled_images_have_the_counts_of_their_description(data_dir: Path) -> None:
     collection = read_collection(data_dir / "radiographs")
     assert Counter((study.source, study.split) for study in collection.studies) == {
-        ("nih", "train"): 1021,
-        ("nih", "val"): 146,
-        ("nih", "test"): 249,
+        ("nih", "train"): 1592,
+        ("nih", "val"): 273,
+        ("nih", "test"): 374,
+        ("nih128", "train"): 6198,
+        ("nih128", "val"): 1237,
+        ("nih128", "test"): 1340,
         ("kermany", "train"): 3751,
         ("kermany", "val"): 629,
         ("kermany", "test"): 830,
@@ -246,7 +251,7 @@ def troubled(tmp_path: Path) -> Collection:
         ("split-of-unknown-study", ["5000"]),
     ],
 )
-def test_problem_is_counted_and_named(troubled: Collection, kind: str, names: list[str]) -> None:
+def test_problem_is_counted_and_named(troubled: Collection, kind: ProblemKind, names: list[str]) -> None:
     assert list(troubled.problem(kind)) == names
 
 
@@ -281,6 +286,24 @@ def test_unknown_label_is_named_and_read_as_not_labelled(tmp_path: Path) -> None
     assert collection.problem("unknown-label") == ("1.png: mass 'maybe'",)
 
 
+@pytest.mark.parametrize("number", ["", " ", "left", "nan", "inf"])
+def test_a_box_without_a_number_is_named_and_left_out(number: str, tmp_path: Path) -> None:
+    """The image keeps its other boxes."""
+    touch(tmp_path / "1.png")
+    write_table(tmp_path / "labels.csv", ("file", "mass"), [("1.png", "1")])
+    header = ("file", "finding", "x_centre", "y_centre", "width", "height")
+    rows = [("1.png", "mass", number, "0.5", "0.1", "0.1"), ("1.png", "nodule", "0.2", "0.5", "0.1", "0.1")]
+    write_table(tmp_path / "boxes.csv", header, rows)
+    collection = read_collection(tmp_path)
+    assert [box.finding for box in collection.studies[0].images[0].boxes] == ["nodule"]
+    assert collection.problem("unreadable-box") == ("1.png: mass",)
+
+
+def test_every_kind_of_problem_is_described() -> None:
+    """What a reader may note is what people can be told."""
+    assert tuple(PROBLEMS) == get_args(ProblemKind)
+
+
 def test_different_captions_of_one_study_are_named(tmp_path: Path) -> None:
     rows = [("1.png", "Clear.", "s"), ("2.png", "Effusion.", "s")]
     write_table(tmp_path / "captions.csv", ("image", "caption", "study"), rows)
@@ -304,8 +327,17 @@ def test_unreadable_annotation_entry_is_named(entry: object, tmp_path: Path) -> 
         "<eCitation>&undeclared;</eCitation>",
         "<eCitation>",
         "<eCitation>" + " " * MAX_BYTES + "</eCitation>",
+        '<?xml version="1.0" encoding="x-none"?><eCitation/>',
     ],
-    ids=["bomb", "external entity", "external type", "undeclared entity", "unfinished", "oversized"],
+    ids=[
+        "bomb",
+        "external entity",
+        "external type",
+        "undeclared entity",
+        "unfinished",
+        "oversized",
+        "unknown encoding",
+    ],
 )
 def test_hostile_or_broken_xml_is_refused_and_named(document: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"document type|well-formed|larger"):
