@@ -8,8 +8,7 @@ import pytest
 
 from model_training.data import read_collection
 from model_training.data.describe import describe
-from tests.model_training.data.readers.layouts import write_kaggle, write_table
-from tests.model_training.data.readers.test_readers import STUDIES
+from tests.model_training.data.readers.layouts import STUDIES, write_kaggle, write_table
 
 
 def lines(text: str) -> list[str]:

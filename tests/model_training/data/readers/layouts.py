@@ -1,14 +1,35 @@
-"""Writers of the source layouts, so that the same studies can be read through several of them."""
+"""A few studies, and writers of the source layouts, so that the same studies can be read through several of them."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
-from model_training.data import Study
+from model_training.data import Study, StudyImage
+
+CARDIOMEGALY = Study(
+    "7",
+    (StudyImage(Path("7_IM-2263-1001.dcm.png"), "frontal"), StudyImage(Path("7_IM-2263-2001.dcm.png"), "lateral")),
+    findings='The heart is enlarged & "globular"; lungs < 5 l, clear.',
+    impression="Cardiomegaly.",
+    indication="Dyspnea",
+    mesh=("Cardiomegaly/mild", "Pulmonary Disease, Chronic Obstructive"),
+    split="train",
+)
+NORMAL = Study(
+    "31",
+    (StudyImage(Path("31_IM-1450-1001.dcm.png"), "frontal"), StudyImage(Path("31_IM-1450-2001.dcm.png"), "lateral")),
+    findings="The lungs are clear.",
+    impression="Normal chest.",
+    mesh=("normal",),
+    split="test",
+)
+UNCODED = replace(CARDIOMEGALY, id="112", images=(), impression="", mesh=(), split=None)
+STUDIES = (CARDIOMEGALY, NORMAL, UNCODED)
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
