@@ -127,7 +127,8 @@ def run(args: argparse.Namespace) -> int:
     logits = finding_logits(model, examples, device).double().numpy()
     output = HeadOutput(config.data.findings, logits, examples.labels.double().numpy())
     fitted = fit(output, [study.source for study in studies])
-    run_folder.write_text(args.run / run_folder.CALIBRATION, json.dumps(asdict(fitted), indent=1) + "\n")
+    content = json.dumps(asdict(fitted), indent=1) + "\n"
+    run_folder.write_atomically(args.run / run_folder.CALIBRATION, content.encode())
     print(
         f"{fitted.studies:,} validation studies: stated from {fitted.threshold:.2f}, denied below"
         f" {fitted.denied_below:.2f}; uncertain below an expected gain of {fitted.uncertain_below:.2f} with balance"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from model_training.training.run_folder import write_atomically
 
 Entry = dict[str, Any]  # epoch, step, seconds, learning_rate, and the values of "train" and "val" by name
 RISING = frozenset({"BLEU-4"})  # values of which more is better
@@ -37,6 +40,6 @@ def draw_curves(path: Path, entries: Sequence[Entry], monitor: str) -> None:
         axis.axvline(best, color="grey", linewidth=0.8)
         axis.set(title=name, xlabel="epoch")
         axis.legend()
-    partial = path.with_suffix(".partial")
-    figure.savefig(partial, format="png", dpi=120)
-    partial.replace(path)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    write_atomically(path, picture.getvalue())

@@ -11,13 +11,13 @@ history.jsonl    one line an epoch; curves.png draws it, tensorboard/ holds it b
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
@@ -44,8 +44,7 @@ class RunError(Exception):
 def save_run(folder: Path, model: ReportModel, tokenizer: Tokenizer, config: Config) -> None:
     """Writes the best state atomically."""
     state = {"config": config.as_dict(), "tokenizer": tokenizer.to_json().decode(), "model": model.state_dict()}
-    with _written(folder / FILE) as file:
-        torch.save(state, file)
+    _save(folder / FILE, state)
 
 
 def load_run(folder: Path) -> tuple[ReportModel, Tokenizer, Config]:
@@ -76,8 +75,7 @@ def start_from(folder: Path, model: ReportModel) -> None:
 
 def save_ood_head(folder: Path, fitted: Mapping[str, Any]) -> None:
     """Writes the fitted OOD head (see `model_training.ood.fit`) atomically."""
-    with _written(folder / OOD_HEAD) as file:
-        torch.save(dict(fitted), file)
+    _save(folder / OOD_HEAD, fitted)
 
 
 def load_ood_head(folder: Path) -> dict[str, Any] | None:
@@ -100,8 +98,7 @@ def read_calibration(folder: Path) -> dict[str, Any] | None:
 
 def save_state(folder: Path, state: Mapping[str, Any]) -> None:
     """Writes the state to resume from atomically: the one before it stays until this one is whole."""
-    with _written(folder / STATE) as file:
-        torch.save(dict(state), file)
+    _save(folder / STATE, state)
 
 
 def resumable(folder: Path) -> bool:
@@ -138,25 +135,29 @@ def record_start(folder: Path, config: Config, start: Mapping[str, Any]) -> None
     """Writes the configuration, and adds this start (command, commit, time, …) to the record."""
     record = _read_record(folder)
     record["starts"] = [*record.get("starts", []), dict(start)]
-    write_text(folder / CONFIG, config.to_toml())
-    write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
+    write_atomically(folder / CONFIG, config.to_toml().encode())
+    _write_record(folder, record)
 
 
 def finish_run(folder: Path, outcome: Mapping[str, Any]) -> None:
     """Records the outcome; from here on the run cannot be resumed."""
-    write_text(folder / RECORD, json.dumps({**_read_record(folder), "outcome": dict(outcome)}, indent=1) + "\n")
+    _write_record(folder, {**_read_record(folder), "outcome": dict(outcome)})
     (folder / STATE).unlink()
 
 
 def write_history(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
     """Writes the history anew: a resumed run must not keep epochs that were lost with the state."""
-    write_text(folder / HISTORY, "".join(json.dumps(entry) + "\n" for entry in entries))
+    write_atomically(folder / HISTORY, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a small file atomically."""
-    with _written(path) as file:
-        file.write(text.encode())
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file that takes its name once it is whole and on the disk."""
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
 
 
 def git_commit() -> str:
@@ -177,6 +178,16 @@ def _read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
+def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    write_atomically(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def _save(path: Path, content: Mapping[str, Any]) -> None:
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    write_atomically(path, buffer.getvalue())
+
+
 def _differences(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What differs between two configurations, as "training.epochs was 10, is 20"."""
     return [
@@ -185,14 +196,3 @@ def _differences(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping
         for key, value in values.items()
         if old[section][key] != value
     ]
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes its name once it is whole and on the disk."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
