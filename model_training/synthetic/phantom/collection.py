@@ -16,10 +16,10 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from tqdm import tqdm
 
 from model_training.data.readers.indiana import PROJECTIONS, REPORTS, SPLIT
 from model_training.data.study import View
+from model_training.progress import Progress
 from model_training.synthetic.phantom.body import Phantom, sample_phantom
 from model_training.synthetic.phantom.geometry import Array
 from model_training.synthetic.phantom.render import render
@@ -114,12 +114,15 @@ def write_collection(
     images.mkdir(parents=True)
     write = partial(_write_study, images, seed, size, bits, image_format)
     workers = min(processes or os.cpu_count() or 1, max(studies, 1))
-    with ExitStack() as stack:
+    rows: list[list[list[str]]] = []
+    with ExitStack() as stack, Progress("draw", studies, "phantom", shown=progress) as shown:
         written: Iterable[list[list[str]]] = map(write, range(studies))
         if workers > 1:
             pool = stack.enter_context(get_context("spawn").Pool(workers))
             written = pool.imap(write, range(studies), chunksize=4)
-        rows = list(tqdm(written, total=studies, desc="phantoms", unit="study", disable=not progress))
+        for study in written:
+            rows.append(study)
+            shown.advance()
     names = ("uid", "MeSH", "Problems", "image", "indication", "comparison", "findings", "impression")
     _write_table(out / REPORTS, names, (study[0] for study in rows))
     _write_table(out / PROJECTIONS, ("uid", "filename", "projection"), (row for study in rows for row in study[1:]))
