@@ -227,10 +227,10 @@ def _section(kind: type[Any], name: str, values: Mapping[str, Any]) -> Any:
     try:
         return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
     except ValidationError as invalid:
-        raise ConfigError(_told(name, kind, invalid.errors(include_url=False)[0])) from invalid
+        raise ConfigError(_message(name, kind, invalid.errors(include_url=False)[0])) from invalid
 
 
-def _told(section: str, kind: type[Any], error: ErrorDetails) -> str:
+def _message(section: str, kind: type[Any], error: ErrorDetails) -> str:
     """An error of pydantic's on one line: the key, the value and what it is not."""
     if not error["loc"]:  # a check of the section's own, which names the key
         return str(error["ctx"]["error"])

@@ -34,7 +34,7 @@ class ReportModel(nn.Module):
     ) -> None:
         """`channels` is the encoder's output width, `width` the decoder's.
 
-        `conditioning` is what the decoder is told of the findings: nothing, the probability of each, or the decision
+        `conditioning` is what the decoder is given of the findings: nothing, the probability of each, or the decision
         taken on each (see `assertions`).
         """
         super().__init__()
@@ -74,7 +74,7 @@ class ReportModel(nn.Module):
     def attach_ood_head(self, head: Mapping[str, Tensor], view_head: Mapping[str, Tensor], *, laterals: bool) -> None:
         """Takes the state dicts of an `OodHead` and of the view head fitted with it.
 
-        Without `laterals` in training what the decoder is told of a lateral view is noise: it is told nothing new.
+        Without `laterals` in training the embedding of a lateral view is noise: it becomes that of a frontal one.
         """
         self.intake = OodHead(self.view_head.in_features)
         self.intake.load_state_dict(head)
@@ -162,7 +162,7 @@ class ReportModel(nn.Module):
         return (findings >= self.stated_from).float() - (findings < self.denied_below).float()
 
     def join_views(self, memory: Tensor, view_logits: Tensor, view_mask: Tensor, hint: Tensor) -> tuple[Tensor, Tensor]:
-        """The decoder's memory f32[N,M,D] and its mask bool[N,M]; `hint` f32[N,F] is what it is told of findings."""
+        """The decoder's memory f32[N,M,D] and its mask bool[N,M]; `hint` f32[N,F] is what it is conditioned on."""
         joined = memory + self.view_embedding(view_logits.softmax(-1))[:, :, None]
         mask = view_mask[:, :, None].expand(-1, -1, memory.shape[2]).flatten(1)
         joined = joined.flatten(1, 2)
@@ -200,7 +200,7 @@ class ReportModel(nn.Module):
         """Where the decoder looks after each of `tokens` i64[N,T], bos first: f32[N,T,M] over its memory, the mean over
         layers and heads; the sum over M is 1.
 
-        M counts what it is told of the findings, if anything, as one position before those of the views.
+        M counts what it is conditioned on, if anything, as one position before those of the views.
         """
         return self.decoder.attention(tokens, cross_kv)
 
@@ -209,8 +209,8 @@ class ReportModel(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Teacher forcing: images f32[B,1,S,S] of all views given, mask bool[N,V] with B True, tokens i64[N,T].
 
-        `assertions` f32[N,F] are those the report was written by, for a decoder that is told decisions; without them it
-        is told its own. Returns token logits f32[N,T,V], finding logits f32[N,F], view logits f32[B,2], evidence
+        `assertions` f32[N,F] are those the report was written by, for a decoder conditioned on decisions; without them
+        it gets its own. Returns token logits f32[N,T,V], finding logits f32[N,F], view logits f32[B,2], evidence
         f32[B,P,F].
         """
         memory, finding_logits, view_logits, evidence, _ = self.encode(images)

@@ -1,4 +1,4 @@
-"""Pictures that are no chest radiographs, drawn or made of pieces: what the intake learns to refuse.
+"""Pictures that are no chest radiographs, drawn or made of pieces: what the OOD head learns to refuse.
 
 Drawn by our own means alone, so that every collection of real ones is left for testing. A kind must not give itself
 away by clean edges or a range of greys of its own: each picture goes through a camera of random faults, and takes its

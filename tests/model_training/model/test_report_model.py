@@ -125,7 +125,7 @@ def test_attention_is_what_the_decoder_steps_by(
     original = torch.nn.functional.scaled_dot_product_attention
 
     def spy(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor) -> torch.Tensor:
-        if key.shape[2] == 17:  # the memory of four views and what is told of findings, not the words
+        if key.shape[2] == 17:  # the memory of four views and the findings it is conditioned on, not the words
             eye = torch.eye(17).expand(*key.shape[:2], 17, 17)
             used.append(original(query, key, eye, attn_mask=attn_mask).mean(1)[0])
         return original(query, key, value, attn_mask=attn_mask)

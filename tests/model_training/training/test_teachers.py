@@ -45,8 +45,8 @@ def test_teachers_speak_of_the_sources_they_learnt_from(
 ) -> None:
     """Of studies of other sources the labels stand, unlabelled ones unlabelled."""
     folder = tmp_path / "teacher"
-    told = replace(small_config, data=replace(small_config.data, sources=("known",)))
-    run_folder.save_run(folder, teacher.model, teacher.tokenizer, told)
+    known = replace(small_config, data=replace(small_config.data, sources=("known",)))
+    run_folder.save_run(folder, teacher.model, teacher.tokenizer, known)
     config = replace(small_config, training=replace(small_config.training, teachers=(str(folder),), teacher_weight=1.0))
     examples = bench.trainer(small_config, tmp_path / "student").train
     examples.labels[0, 0] = float("nan")

@@ -152,7 +152,7 @@ def test_reports_that_say_nothing_of_labels_are_refused() -> None:
 
 
 def test_on_the_real_collections_nothing_unsupported_is_drawn(data_dir: Path) -> None:
-    """Over every training image: no mark, no prior, no finding beyond the labels, none of them left unsaid."""
+    """Over every training image: no mark, no prior examination, no finding beyond the labels, none left unsaid."""
     pairing = WeakPairing(
         [TextPolicy().apply(study) for study in read_collection(data_dir / "iu_xray").split("train")], SECTIONS
     )
