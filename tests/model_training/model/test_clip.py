@@ -17,7 +17,7 @@ from model_training.model.encoders import build_encoder
 from model_training.model.report_model import ReportModel
 from model_training.model.transformer_decoder import TransformerDecoder
 
-SHAPE = {"patch": 16, "width": 32, "layers": 2, "heads": 4, "grid": 4}
+SHAPE = (16, 32, 2, 4, 4)  # patch, width, layers, heads, grid
 
 
 def original(quick: bool) -> Any:
@@ -35,7 +35,7 @@ def original(quick: bool) -> Any:
 def test_the_tower_computes_what_open_clip_computes(quick: bool) -> None:
     """With its weights, a grey image has the patch features that the same image in three channels has there."""
     theirs = original(quick)
-    ours = clip.ClipTower(**SHAPE, quick=quick).eval()
+    ours = clip.ClipTower(*SHAPE, quick=quick).eval()
     ours.load(theirs.state_dict())
     images = torch.randn(2, 1, 64, 64)
     _, expected = theirs(images.expand(-1, 3, -1, -1))
@@ -45,7 +45,7 @@ def test_the_tower_computes_what_open_clip_computes(quick: bool) -> None:
 @torch.inference_mode()
 def test_positions_stretch_to_other_sizes() -> None:
     """A larger image has more patches, whose positions at the ends lie near those stored."""
-    tower = clip.ClipTower(**SHAPE).eval()
+    tower = clip.ClipTower(*SHAPE).eval()
     smooth = torch.linspace(0, 1, 4)[:, None].expand(4, 4).flatten()
     tower.positional_embedding[1:] = smooth[:, None]
     stretched = tower.positions(7, 7)
@@ -65,7 +65,7 @@ def test_a_model_with_a_tower_exports(
     decoder = TransformerDecoder(len(tiny_tokenizer), tiny_config.model.max_new_tokens, width=32, layers=1, heads=2)
     findings = len(tiny_config.data.findings)
     model = ReportModel(
-        clip.ClipTower(**SHAPE), decoder, image_size=image_size, channels=32, width=32, findings=findings
+        clip.ClipTower(*SHAPE), decoder, image_size=image_size, channels=32, width=32, findings=findings
     )
     export_model(model, tiny_tokenizer, tiny_config, tmp_path / "clip.pt")
     assert load_checkpoint(tmp_path / "clip.pt").tokenizer.tokens == tiny_tokenizer.tokens
@@ -73,8 +73,8 @@ def test_a_model_with_a_tower_exports(
 
 def test_towers_are_encoders_with_weights_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A state dict of the tower, or of a whole CLIP, in half precision; anything else is named as not fitting."""
-    monkeypatch.setitem(clip.TOWERS, "clip-tiny", ("", *SHAPE.values()))  # type: ignore[arg-type]  # a mapping to others
-    state = {name: tensor.half() for name, tensor in clip.ClipTower(**SHAPE).state_dict().items()}
+    monkeypatch.setitem(clip.TOWERS, "clip-tiny", ("", *SHAPE))
+    state = {name: tensor.half() for name, tensor in clip.ClipTower(*SHAPE).state_dict().items()}
     state["conv1.weight"] = state["conv1.weight"].expand(-1, 3, -1, -1) / 3
     torch.save(state, tmp_path / "tower.pt")
     torch.save({"logit_scale": torch.ones(1)} | {f"visual.{k}": v for k, v in state.items()}, tmp_path / "whole.pt")

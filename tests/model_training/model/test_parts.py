@@ -114,7 +114,7 @@ def test_a_decoder_learns_to_read_its_memory(decoder: str) -> None:
         logits = net(tokens[:, :-1], memory, mask)
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
         optimiser.step()
     assert net(tokens[:, :-1], memory, mask).argmax(-1).tolist() == tokens[:, 1:].tolist()
 

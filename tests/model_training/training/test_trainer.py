@@ -144,6 +144,7 @@ def test_validation_writes_what_the_service_writes(
     images = torch.stack([tiny_model.preprocess(to_unit_range(view)) for views in pictures for view in views])
     mask = torch.arange(2) < torch.tensor([[len(views)] for views in pictures])
     nothing = torch.zeros(0)
-    written = generate_tokens(tiny_model, Batch(images, mask, *5 * [nothing]), options)
+    batch = Batch(images, mask, nothing, nothing, nothing, nothing, nothing)
+    written = generate_tokens(tiny_model, batch, options)
     assert [tuple(tiny_tokenizer.tokens[i] for i in ids) for ids in written] == served
     assert len(set(written)) > 1
