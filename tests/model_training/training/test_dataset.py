@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import shutil
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -15,10 +14,8 @@ import torch
 from app.text.labeller import label_report
 from app.text.tokenizer import BOS, PAD
 from model_training.config import Config, config_from
-from model_training.data import Study, StudyImage, read_collection
-from model_training.data.labels import labels_of
+from model_training.data import Study, read_collection
 from model_training.data.readers.indiana import REPORTS
-from model_training.data.selection import DataConfig, select_studies
 from model_training.train import add_arguments, prepare
 from model_training.training.dataset import Batch, training_text
 from model_training.training.distributed import Processes
@@ -97,35 +94,6 @@ def test_a_study_without_text_has_no_words_to_learn(prepared: Callable[..., Trai
     trainer = prepared({first: {"findings": "", "impression": "XXXX XXXX."}})
     assert trainer.train.tokens[0] == [BOS, PAD]
     assert trainer.train.tokens[1][-1] != PAD
-
-
-def test_a_study_of_which_nothing_is_said_has_no_labels() -> None:
-    """No codes and no text are no word that nothing is there."""
-    names = ["cardiomegaly", "pneumothorax"]
-    assert all(map(math.isnan, labels_of(Study("1", ()), names)))
-    assert labels_of(Study("1", (), impression="Cardiomegaly."), names) == [1.0, 0.0]
-    assert labels_of(Study("1", (), mesh=("normal",)), names) == [0.0, 0.0]
-    given = labels_of(Study("1", (), labels=(("cardiomegaly", True), ("pneumothorax", None))), names)
-    assert given[0] == 1.0
-    assert math.isnan(given[1])
-
-
-def test_studies_without_images_are_left_out_and_counted() -> None:
-    """A study held back is counted as that, with or without an image."""
-    image = (StudyImage(Path("1.png")),)
-    studies = [Study("1", image), Study("2", ()), Study("3", image), Study("4", ())]
-    kept, left_out = select_studies(studies, DataConfig(exclude=("3", "4")))
-    assert [study.id for study in kept] == ["1"]
-    assert left_out == {"held back by data.exclude": 2, "without an image": 1}
-
-
-def test_one_source_of_several_can_be_learnt_from() -> None:
-    """The others are counted as left out."""
-    image = (StudyImage(Path("1.png")),)
-    studies = [Study("1", image, source="a"), Study("2", image, source="b"), Study("3", image)]
-    kept, left_out = select_studies(studies, DataConfig(sources=("a",)))
-    assert [study.id for study in kept] == ["1"]
-    assert left_out["of another source"] == 2
 
 
 def test_what_is_random_does_not_depend_on_the_batch(prepared: Callable[..., Trainer]) -> None:
