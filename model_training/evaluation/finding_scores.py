@@ -16,6 +16,7 @@ import numpy as np
 from model_training.evaluation.generation import Written
 from model_training.metrics.agreement import FloatArray, f1
 from model_training.metrics.calibration import brier, expected_calibration_error
+from model_training.metrics.ranking import auroc, average_precision
 from model_training.reporting.summary import MEAN
 from model_training.training.dataset import labels_of
 
@@ -63,37 +64,6 @@ def decision_counts(said: Any, truth: FloatArray) -> FloatArray:
     """[findings, 3]: true positives, false positives, false negatives of decisions bool[studies, findings]."""
     pairs = ((said & (truth == 1)), (said & (truth == 0)), (~said & (truth == 1)))
     return np.stack([pair.sum(axis=0) for pair in pairs], axis=-1).astype(np.float64)
-
-
-def auroc(scores: FloatArray, targets: FloatArray) -> FloatArray:
-    """Probability that a positive study outranks a negative one, ties counting half, per finding [findings].
-
-    The Mann-Whitney statistic (Hanley and McNeil, Radiology 1982). NaN without both classes.
-    """
-    areas = np.full(scores.shape[1], np.nan)
-    for i, (column, truth) in enumerate(_labelled(scores, targets)):
-        positives, negatives = truth.sum(), (1 - truth).sum()
-        if positives and negatives:
-            _, index, counts = np.unique(column, return_inverse=True, return_counts=True)
-            ranks = (np.cumsum(counts) - (counts - 1) / 2)[index]
-            areas[i] = (ranks[truth == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives)
-    return areas
-
-
-def average_precision(scores: FloatArray, targets: FloatArray) -> FloatArray:
-    """Precision averaged over the recall it adds, from the highest score down, per finding [findings].
-
-    Studies of equal score are taken together. NaN without a positive study.
-    """
-    values = np.full(scores.shape[1], np.nan)
-    for i, (column, truth) in enumerate(_labelled(scores, targets)):
-        if truth.sum():
-            order = np.argsort(-column, kind="stable")
-            last_of_tie = np.append(np.diff(column[order]) != 0, True)
-            hits = np.cumsum(truth[order])[last_of_tie]
-            taken = np.arange(1, len(truth) + 1)[last_of_tie]
-            values[i] = (np.diff(hits, prepend=0) * hits / taken).sum() / truth.sum()
-    return values
 
 
 def score_findings(output: HeadOutput, calibration: Calibration) -> dict[str, dict[str, float]]:
@@ -148,12 +118,6 @@ def view_accuracy(written: Sequence[Written]) -> float:
         if image.view
     ]
     return sum(right) / len(right) if right else math.nan
-
-
-def _labelled(values: FloatArray, targets: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
-    """Each finding's values and targets over the studies labelled for it."""
-    known = ~np.isnan(targets)
-    return [(values[known[:, i], i], targets[known[:, i], i]) for i in range(values.shape[1])]
 
 
 def _mean(values: Sequence[float] | FloatArray) -> float:

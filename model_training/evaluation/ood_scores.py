@@ -13,8 +13,8 @@ from tqdm import tqdm
 from app.images.decode import DecodeError, decode_image
 from app.inference.checkpoint import Checkpoint, frozen_encode
 from app.inference.generator import to_unit_range
-from model_training.evaluation.finding_scores import auroc
 from model_training.metrics.agreement import FloatArray
+from model_training.metrics.ranking import auroc
 
 BATCH = 8
 Groups = Mapping[str, Sequence[Path]]

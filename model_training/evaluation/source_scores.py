@@ -22,13 +22,14 @@ from model_training.data.study import Study
 from model_training.data.text.deidentification import holds_mark
 from model_training.data.text.prior_exams import mentions_prior
 from model_training.evaluation import selective_prediction
-from model_training.evaluation.finding_scores import Calibration, HeadOutput, auroc, score_findings, summarise
+from model_training.evaluation.finding_scores import Calibration, HeadOutput, score_findings, summarise
 from model_training.evaluation.generation import Written, derangement
 from model_training.evaluation.text_scores import MODEL, SHUFFLED
 from model_training.metrics import agreement, r2gen
 from model_training.metrics.agreement import FloatArray
 from model_training.metrics.bootstrap import estimate
 from model_training.metrics.calibration import expected_calibration_error
+from model_training.metrics.ranking import auroc
 
 GROUPS: tuple[str, ...] = tuple(dict.fromkeys(IMAGE_LABELS.values()))
 COMMON = 15  # positive studies, below which a finding's AUROC says little

@@ -12,13 +12,12 @@ from model_training.evaluation import selective_prediction
 from model_training.evaluation.finding_scores import (
     Calibration,
     HeadOutput,
-    auroc,
-    average_precision,
     score_findings,
     summarise,
     view_accuracy,
 )
 from model_training.metrics.calibration import expected_calibration_error, fit_temperatures
+from model_training.metrics.ranking import auroc
 from tests.model_training.reports import report, written
 
 NAN = float("nan")
@@ -35,29 +34,6 @@ def synthetic(studies: int = 4000, overconfidence: float = 3.0, seed: int = 0) -
     logits = rng.normal(size=(studies, 2))
     targets = (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.float64)
     return HeadOutput(("a", "b"), overconfidence * logits, targets)
-
-
-def test_auroc_is_the_share_of_pairs_ranked_right() -> None:
-    """Of four pairs three are in order; an unlabelled study takes no part."""
-    assert auroc(column(0.1, 0.4, 0.35, 0.8, 0.9), column(0, 0, 1, 1, NAN)) == pytest.approx([0.75])
-
-
-def test_a_tie_is_half_a_pair_ranked_right() -> None:
-    """A head that says the same of all studies ranks nothing."""
-    assert auroc(column(0.3, 0.3, 0.3), column(0, 1, 1)) == pytest.approx([0.5])
-    assert auroc(column(0.3, 0.3, 0.1), column(0, 1, 0)) == pytest.approx([0.75])
-
-
-def test_ranking_needs_both_classes() -> None:
-    """Otherwise there is no number."""
-    assert np.isnan(auroc(column(0.1, 0.2), column(1, 1)))[0]
-    assert np.isnan(average_precision(column(0.1, 0.2), column(0, NAN)))[0]
-
-
-def test_average_precision_adds_precision_where_recall_grows() -> None:
-    """Positives at ranks 1 and 3: (1/1 + 2/3) / 2; equal scores are taken together."""
-    assert average_precision(column(0.1, 0.4, 0.35, 0.8), column(0, 0, 1, 1)) == pytest.approx([5 / 6])
-    assert average_precision(column(0.5, 0.5), column(1, 0)) == pytest.approx([0.5])
 
 
 def test_raw_logits_are_found_again_behind_the_temperature() -> None:
