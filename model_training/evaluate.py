@@ -7,9 +7,7 @@ Writes `evaluation.json` ("details" is for people and comparisons, the rest is w
 from __future__ import annotations
 
 import argparse
-import csv
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,22 +32,21 @@ from model_training.evaluation.generation import (
 )
 from model_training.evaluation.ood_scores import images_in, score_acceptance
 from model_training.evaluation.pointing import score_pointing
+from model_training.evaluation.results import Result
 from model_training.evaluation.text_scores import (
     BLANK,
     MODEL,
     SHUFFLED,
     Prepared,
     Scored,
-    is_normal,
     prepare,
     score,
     text_views,
 )
 from model_training.metrics.agreement import FloatArray
-from model_training.metrics.calibration import RiskCoverage
 from model_training.metrics.text import MissingExtraError
 from model_training.reporting import summary
-from model_training.training.dataset import sections_of
+from model_training.reporting.files import write
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +59,6 @@ class Task:
     studies: Sequence[Study]
     train: Sequence[Study]
     val: Sequence[Study]
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Everything that comes of it. `metrics` is compact, for the manifest; `details` is for people and comparisons."""
-
-    metrics: dict[str, Any]
-    details: dict[str, Any]
-    written: list[Written]
-    losses: FloatArray  # of the reports [studies], NaN without a reference
-    output: HeadOutput
-    calibration: Calibration
-    curves: dict[str, RiskCoverage]
 
 
 def evaluate(task: Task) -> Result:
@@ -160,41 +144,6 @@ def validation(task: Task) -> HeadOutput:
     heads = encode_only(task.options)
     written = generate(task.generator, task.val, heads, max_views=task.max_views, title="validation").written
     return HeadOutput.of(written, task.generator.manifest["findings"])
-
-
-def write(result: Result, metrics: Mapping[str, Any], folder: Path) -> None:
-    """All files of an evaluation."""
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {
-        "metrics": metrics,
-        "details": result.details,
-    }
-    (folder / "evaluation.json").write_text(json.dumps(summary.plain(content), indent=1, allow_nan=False) + "\n")
-    (folder / "evaluation.md").write_text(summary.markdown(metrics, result.details))
-    write_predictions(folder / "predictions.csv", result)
-    selective_prediction.plot(result.curves, folder / summary.PLOT)
-
-
-def write_predictions(path: Path, result: Result) -> None:
-    """One row a study: what was written of it, how well, and what the finding head said."""
-    names = list(sections_of(result.written[0].study))
-    with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        header = ["id", "views", "normal", *(f"reference {name}" for name in names), *(f"generated {n}" for n in names)]
-        header += ["score", "tokens", "finish reason", "label F1"]
-        table.writerow([*header, *(f"{kind}: {n}" for n in result.output.names for kind in ("truth", "probability"))])
-        probabilities = result.output.probabilities(result.calibration.temperatures)
-        for i, one in enumerate(result.written):
-            best = one.report.hypotheses[0]
-            row = [one.study.id, len(one.images), int(is_normal(one.study)), *sections_of(one.study).values()]
-            row += [*(best.sections.get(name, "") for name in names), round(best.score, 4), best.tokens]
-            row += [best.finish_reason, _blank_or(1 - result.losses[i], "{:.4f}")]
-            pairs = zip(result.output.targets[i], probabilities[i], strict=True)
-            table.writerow([*row, *(cell for t, p in pairs for cell in (_blank_or(t, "{:.0f}"), f"{p:.4f}"))])
-
-
-def _blank_or(value: float, form: str) -> str:
-    return "" if np.isnan(value) else form.format(value)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from model_training.evaluation.generation import Written
 from model_training.metrics.agreement import FloatArray, f1
 from model_training.metrics.calibration import brier, expected_calibration_error
 from model_training.metrics.ranking import auroc, average_precision
-from model_training.reporting.summary import MEAN
+from model_training.reporting.columns import MEAN
 from model_training.training.dataset import labels_of
 
 _EDGE = 1e-12  # a probability that rounded to 0 or 1 still has a finite logit

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 
 from app.inference.uncertainty import expected_gain
 from model_training.evaluation.finding_scores import Calibration, HeadOutput
@@ -72,28 +70,6 @@ def summarise(found: Mapping[str, RiskCoverage]) -> dict[str, dict[str, float]]:
 def risk_at(curve: RiskCoverage, share: float) -> float:
     """Risk of the smallest set of answers that covers at least this share."""
     return float(curve.risk[np.searchsorted(curve.coverage, share - 1e-9)])
-
-
-def plot(found: Mapping[str, RiskCoverage], path: Path) -> None:
-    """The curves as a PNG: reports on the left, decisions of the finding head on the right."""
-    figure = Figure(figsize=(9, 3.6), dpi=150, layout="constrained")
-    panels = figure.subplots(1, 2)
-    titles = ("Reports", "Finding decisions")
-    groups = [(BY_SCORE, BY_HEAD), (DECISIONS,)]
-    for axes, title, signals in zip(panels, titles, groups, strict=True):
-        for signal in signals:
-            if signal in found:
-                curve = found[signal]
-                label = f"{signal.partition(' by ')[2]} (AURC {curve.area:.3f})"
-                axes.plot(curve.coverage, curve.risk, label=label, linewidth=1.8)
-                axes.axhline(curve.risk[-1], color="0.6", linewidth=0.8, linestyle=":")
-        axes.set(title=title, xlabel="share answered", xlim=(0, 1), ylim=(0, None))
-        axes.spines[["top", "right"]].set_visible(False)
-        if axes.lines:
-            axes.legend(frameon=False)
-    panels[0].set_ylabel("1 - label F1")
-    panels[1].set_ylabel("share wrong")
-    figure.savefig(path)
 
 
 def _logit(probabilities: FloatArray) -> FloatArray:

@@ -17,7 +17,7 @@ from model_training.metrics import text as text_metrics
 from model_training.metrics.agreement import FloatArray
 from model_training.metrics.bootstrap import bootstrap, paired_bootstrap
 from model_training.metrics.text import StudyScores
-from model_training.reporting.summary import NAMING
+from model_training.reporting.columns import NAMING
 from model_training.training.dataset import sections_of
 
 MODEL, SHUFFLED, BLANK = "model", "shuffled images", "blank image"

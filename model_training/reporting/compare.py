@@ -12,7 +12,8 @@ from typing import Any
 
 from model_training.evaluation.baselines import CONSTANT
 from model_training.evaluation.text_scores import MODEL
-from model_training.reporting.summary import TEXT, number, table
+from model_training.reporting.columns import TEXT
+from model_training.reporting.tables import number, table
 
 HEAD = {"mean AUROC": "AUROC", "mean ECE": "ECE"}
 

@@ -14,19 +14,9 @@ from typing import Any
 
 from app.inference.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from model_training.config import Config, ConfigError, config_from, load_config
-from model_training.reporting.summary import (
-    ABSTAINING,
-    AREAS,
-    COMPARED,
-    HEAD,
-    TEXT_OF_LABELS,
-    acceptance,
-    beside_bounds,
-    interval,
-    number,
-    pointing,
-    table,
-)
+from model_training.reporting.columns import ABSTAINING, AREAS, COMPARED, HEAD, TEXT_OF_LABELS
+from model_training.reporting.summary import acceptance, pointing
+from model_training.reporting.tables import beside_bounds, interval, number, table
 
 _PAIRED = (
     "The images have labels and no reports. They were **weakly paired**: every epoch each was given a report drawn "

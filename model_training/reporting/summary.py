@@ -6,46 +6,28 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from model_training.reporting.columns import (
+    ABSTAINING,
+    ACCEPTED,
+    COMPARED,
+    FINDING,
+    HEAD,
+    NAMING,
+    POINTING,
+    RECITAL,
+    TEXT,
+    TEXT_OF_LABELS,
+    WORDS,
+)
+from model_training.reporting.tables import Rows, beside_bounds, interval, number, table
+
 PLOT = "risk-coverage.png"
-WORDS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
-TEXT = (*WORDS, "micro-F1", "macro-F1", "side accuracy", "sacreBLEU")
-NAMING = "names a finding"
-RECITAL = ("distinct", "copied", "prior")
-COMPARED = ("BLEU-4", "ROUGE-L", "CIDEr", "micro-F1", "macro-F1", "side accuracy")
-FINDING = (
-    "positive", "labelled", "AUROC", "AUROC low", "AUROC high", "AP", "F1", "ECE before", "ECE", "Brier before",
-    "Brier", "temperature", "threshold",
-)  # fmt: skip
-MEAN = ("AUROC", "AP", "F1", "ECE before", "ECE", "Brier before", "Brier")
-HEAD = (
-    "studies", "common findings", "AUROC", "AUROC low", "AUROC high", "mean AUROC", "micro-F1", "mean ECE", "ECE of all"
-)  # fmt: skip
-TEXT_OF_LABELS = (
-    "micro-F1", "micro-F1 low", "micro-F1 high", "lead", "lead low", "lead high", "macro-F1", "distinct", "marks",
-    "prior", "beyond labels",
-)  # fmt: skip
-AREAS = ("positive", "AUROC", "AUROC low", "AUROC high", "ECE")
-ACCEPTED = ("images", "accepted")
-POINTING = ("images", "hit", "hit low", "hit high", "middle", "lead", "lead low", "lead high")
-ABSTAINING = ("answered", "micro-F1", "micro-F1 low", "micro-F1 high", "gain", "gain low", "gain high")
-Rows = Mapping[str, Mapping[str, Any]]
 
 _SCORERS = (
     "BLEU, METEOR 1.5, ROUGE-L and CIDEr: pycocoevalcap on cleaned text; sacreBLEU: cased, on the original text. "
     "Labels: rule labeller against the studies' MeSH codes, else against their own text. Shares of the reports: "
     "distinct, copied verbatim from training, speaking of a prior examination. n/a: undefined, or METEOR without Java."
 )
-
-
-def plain(value: Any) -> Any:
-    """The same with numbers rounded to four decimals and NaN as None."""
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return None if math.isnan(value) else round(value, 4)
-    return value
 
 
 def beside(rows: Rows) -> dict[str, dict[str, Any]]:
@@ -145,42 +127,6 @@ def pointing(rows: Rows) -> Iterable[str]:
             "it. Middle: the share that the middle of the image hits, where a centred Gaussian is brightest."
         )
         yield table({name: beside_bounds(row) for name, row in rows.items()}, POINTING)
-
-
-def beside_bounds(row: Mapping[str, Any]) -> dict[str, float]:
-    """The row with each estimate as three columns."""
-    flat: dict[str, float] = {}
-    for key, value in row.items():
-        if isinstance(value, Mapping):
-            flat |= {key: value["value"], f"{key} low": value["low"], f"{key} high": value["high"]}
-        else:
-            flat[key] = value
-    return flat
-
-
-def table(rows: Rows, columns: Sequence[str], cell: Any = None) -> str:
-    """A Markdown table with one line a row."""
-    show = cell or number
-    lines = ["| | " + " | ".join(columns) + " |", "|---" + "|---:" * len(columns) + "|"]
-    lines += [f"| {name} | " + " | ".join(show(row.get(key)) for key in columns) + " |" for name, row in rows.items()]
-    return "\n".join(lines)
-
-
-def number(value: float | None) -> str:
-    """Counts as they are, scores with three decimals and no leading zero, as the literature prints them."""
-    if value is None or math.isnan(value):
-        return "n/a"
-    if value == int(value) and abs(value) > 1:
-        return str(int(value))
-    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
-
-
-def interval(estimate: Mapping[str, float] | None) -> str:
-    """`+.123 (.100 to .146)`."""
-    if estimate is None:
-        return "n/a"
-    sign = "+" if estimate["value"] > 0 else ""
-    return f"{sign}{number(estimate['value'])} ({number(estimate['low'])} to {number(estimate['high'])})"
 
 
 def left_out(reasons: Mapping[str, Sequence[str]], limit: int = 10) -> str:

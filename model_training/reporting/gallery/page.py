@@ -12,7 +12,7 @@ from app.report import DISCLAIMER
 from app.text.tokenizer import join_words
 from model_training.reporting.gallery.assets import PAGE, SCRIPT, STYLE
 from model_training.reporting.gallery.cards import Bar, Card, Looked, Picture, Sentence
-from model_training.reporting.summary import number
+from model_training.reporting.tables import number
 
 _SIGNS = {"hit": "✓", "missed": "−", "invented": "+"}
 

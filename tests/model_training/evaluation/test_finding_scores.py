@@ -18,6 +18,7 @@ from model_training.evaluation.finding_scores import (
 )
 from model_training.metrics.calibration import expected_calibration_error, fit_temperatures
 from model_training.metrics.ranking import auroc
+from model_training.reporting import risk_coverage
 from tests.model_training.reports import report, written
 
 NAN = float("nan")
@@ -103,5 +104,5 @@ def test_abstaining_follows_the_signal_that_knows(tmp_path: Path) -> None:
     # Of the decisions the second is wrong, and the second least sure.
     assert figures[selective_prediction.DECISIONS]["risk at 50%"] == 0
     assert figures[selective_prediction.DECISIONS]["risk at 100%"] == pytest.approx(1 / 4)
-    selective_prediction.plot(curves, tmp_path / "curves.png")
+    risk_coverage.plot(curves, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -23,7 +23,6 @@ from model_training.evaluation.text_scores import (
 )
 from model_training.metrics.bootstrap import bootstrap, paired_bootstrap
 from model_training.metrics.text import StudyScores
-from model_training.reporting import summary
 from tests.model_training.reports import report, written
 
 CLEAR = "The lungs are clear. The heart is normal in size. There is no pleural effusion."
@@ -173,23 +172,3 @@ def test_intervals_hold_the_truth_as_often_as_they_claim() -> None:
 def test_undefined_scores_have_no_interval() -> None:
     """There was no side to be right about."""
     assert "side accuracy" not in bootstrap(rouge_only(np.ones(3)), resamples=10)
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [(0.1234, ".123"), (-0.05, "-.050"), (1.5, "1.500"), (1.0, "1.000"), (400.0, "400"), (None, "n/a"), (0.0, ".000")],
-)
-def test_numbers_are_shown_as_the_literature_prints_them(value: float | None, shown: str) -> None:
-    """Three decimals and no leading zero; counts as they are."""
-    assert summary.number(value) == shown
-
-
-def test_json_holds_no_nan() -> None:
-    """What is undefined is null, wherever it stands."""
-    assert summary.plain({"a": [float("nan"), 0.123456], "b": {"c": "x"}}) == {"a": [None, 0.1235], "b": {"c": "x"}}
-
-
-def test_studies_left_out_are_counted_and_named() -> None:
-    """The first ten by name."""
-    named = summary.left_out({"no image": [str(i) for i in range(12)], "an image cannot be read": ["x"]})
-    assert named == "12: no image (0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more); 1: an image cannot be read (x)"
