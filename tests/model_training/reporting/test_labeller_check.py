@@ -13,8 +13,8 @@ from app.text.findings import FINDINGS, Mention, Status
 from app.text.labeller import label_report, label_sentence
 from model_training.data import Study, read_collection
 from model_training.data.mesh import MESH, label_mesh
-from model_training.evaluation import labeller_check
 from model_training.metrics import agreement, r2gen
+from model_training.reporting import labeller_check
 from model_training.synthetic.phantom import FINDINGS as DRAWABLE
 from model_training.synthetic.phantom import mesh_codes, sample_phantom, write_report
 
