@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from model_training.evaluation.generation import Written
-from model_training.metrics.agreement import FloatArray, f1
+from model_training.metrics.agreement import FloatArray, f1, ratio
 from model_training.metrics.calibration import brier, expected_calibration_error
-from model_training.metrics.ranking import auroc, average_precision
+from model_training.metrics.ranking import auroc, average_precision, resampled_auroc
 from model_training.reporting.columns import MEAN
 from model_training.training.dataset import labels_of
 
@@ -69,11 +69,13 @@ def decision_counts(said: Any, truth: FloatArray) -> FloatArray:
 def score_findings(output: HeadOutput, calibration: Calibration) -> dict[str, dict[str, float]]:
     """Finding to its figures; calibration error and Brier score before (temperature 1) and after."""
     raw, calibrated = output.probabilities(), output.probabilities(calibration.temperatures)
+    low, high = bounds(resampled_areas(output))
     columns = {
         "positive": (output.targets == 1).sum(axis=0),
         "labelled": (~np.isnan(output.targets)).sum(axis=0),
         "AUROC": auroc(output.logits, output.targets),
-        **_area_bounds(output),
+        "AUROC low": low,
+        "AUROC high": high,
         "AP": average_precision(output.logits, output.targets),
         "F1": f1(decision_counts(calibrated >= calibration.thresholds, output.targets)),
         "ECE before": expected_calibration_error(raw, output.targets),
@@ -86,27 +88,36 @@ def score_findings(output: HeadOutput, calibration: Calibration) -> dict[str, di
     return {name: {key: float(column[i]) for key, column in columns.items()} for i, name in enumerate(output.names)}
 
 
-def _area_bounds(output: HeadOutput, resamples: int = 200) -> dict[str, FloatArray]:
-    """The bounds of each finding's AUROC [findings], bootstrap 95%; NaN where it has none."""
-    draws = np.random.default_rng(0).integers(max(1, len(output.logits)), size=(resamples, len(output.logits)))
-    areas = np.array([auroc(output.logits[draw], output.targets[draw]) for draw in draws])
-    bounds = np.full((2, len(output.names)), np.nan)
-    known = ~np.isnan(areas).all(axis=0)
-    bounds[:, known] = np.nanquantile(areas[:, known], [0.025, 0.975], axis=0)
-    return {"AUROC low": bounds[0], "AUROC high": bounds[1]}
-
-
-def summarise(output: HeadOutput, calibration: Calibration, resamples: int = 200) -> dict[str, float]:
+def summarise(output: HeadOutput, calibration: Calibration) -> dict[str, float]:
     """The head in a few numbers: means over findings, micro-F1, and a 95% bootstrap interval of the mean AUROC."""
     rows = score_findings(output, calibration).values()
-    means = {f"mean {key}": _mean([row[key] for row in rows]) for key in MEAN}
+    means = {f"mean {key}": float(means_of_defined(np.array([row[key] for row in rows]))) for key in MEAN}
     said = output.probabilities(calibration.temperatures) >= calibration.thresholds
     micro = float(f1(decision_counts(said, output.targets).sum(axis=0)))
-    draws = np.random.default_rng(0).integers(len(output.logits), size=(resamples, len(output.logits)))
-    areas = [_mean(auroc(output.logits[draw], output.targets[draw])) for draw in draws]
-    known = [area for area in areas if not math.isnan(area)]
-    low, high = np.quantile(known, [0.025, 0.975]) if known else (math.nan, math.nan)
+    low, high = bounds(means_of_defined(resampled_areas(output))[:, None])[:, 0]
     return {**means, "micro-F1": micro, "mean AUROC low": float(low), "mean AUROC high": float(high)}
+
+
+def resampled_areas(output: HeadOutput, resamples: int = 200) -> FloatArray:
+    """Each finding's AUROC [resamples, findings] on studies drawn anew, the same ones for every output as long."""
+    studies = len(output.logits)
+    draws = np.random.default_rng(0).integers(max(1, studies), size=(resamples, studies))
+    places = draws + studies * np.arange(resamples)[:, None]
+    weights = np.bincount(places.ravel(), minlength=resamples * studies).reshape(resamples, studies)
+    return resampled_auroc(output.logits, output.targets, weights.astype(np.float64))
+
+
+def bounds(resampled: FloatArray) -> FloatArray:
+    """The 95% intervals [2, K] of figures [resamples, K] over the draws in which they are defined; NaN without one."""
+    found = np.full((2, resampled.shape[1]), np.nan)
+    known = ~np.isnan(resampled).all(axis=0)
+    found[:, known] = np.nanquantile(resampled[:, known], [0.025, 0.975], axis=0)
+    return found
+
+
+def means_of_defined(values: FloatArray) -> FloatArray:
+    """Means [...] over what is defined of [..., K]; NaN where nothing is."""
+    return ratio(np.nansum(values, axis=-1), np.sum(~np.isnan(values), axis=-1, dtype=np.float64))
 
 
 def view_accuracy(written: Sequence[Written]) -> float:
@@ -118,9 +129,3 @@ def view_accuracy(written: Sequence[Written]) -> float:
         if image.view
     ]
     return sum(right) / len(right) if right else math.nan
-
-
-def _mean(values: Sequence[float] | FloatArray) -> float:
-    """Over what is defined; NaN where nothing is."""
-    known = np.asarray(values)[~np.isnan(values)]
-    return float(known.mean()) if known.size else math.nan

@@ -34,7 +34,7 @@ def score_acceptance(checkpoint: Checkpoint, films: Groups, others: Groups) -> d
     }
     pooled = np.concatenate(list(logits.values()))
     truth = np.concatenate([np.full(len(said), float(name in films)) for name, said in logits.items()])
-    return {"groups": rows, "AUROC": float(auroc(pooled[:, None], truth[:, None])[0])}
+    return {"groups": rows, "AUROC": float(auroc(np.nan_to_num(pooled)[:, None], truth[:, None])[0])}
 
 
 @torch.inference_mode()

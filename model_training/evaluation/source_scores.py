@@ -22,7 +22,15 @@ from model_training.data.study import Study
 from model_training.data.text.deidentification import holds_mark
 from model_training.data.text.prior_exams import mentions_prior
 from model_training.evaluation import selective_prediction
-from model_training.evaluation.finding_scores import Calibration, HeadOutput, score_findings, summarise
+from model_training.evaluation.finding_scores import (
+    Calibration,
+    HeadOutput,
+    bounds,
+    means_of_defined,
+    resampled_areas,
+    score_findings,
+    summarise,
+)
 from model_training.evaluation.generation import Written, derangement
 from model_training.evaluation.text_scores import MODEL, SHUFFLED
 from model_training.metrics import agreement, r2gen
@@ -77,11 +85,9 @@ def head_row(output: HeadOutput, calibration: Calibration) -> dict[str, float]:
     common &= (output.targets == 0).any(axis=0)
     row = {**summarise(output, calibration), "common findings": float(common.sum())}
     if common.any():
-        logits, targets = output.logits[:, common], output.targets[:, common]
-        draws = np.random.default_rng(0).integers(len(logits), size=(200, len(logits)))
-        areas = [float(np.nanmean(auroc(logits[draw], targets[draw]))) for draw in draws]
-        low, high = np.nanquantile(areas, [0.025, 0.975])
-        row |= {"AUROC": float(auroc(logits, targets).mean()), "AUROC low": float(low), "AUROC high": float(high)}
+        area = float(auroc(output.logits[:, common], output.targets[:, common]).mean())
+        low, high = bounds(means_of_defined(resampled_areas(output)[:, common])[:, None])[:, 0]
+        row |= {"AUROC": area, "AUROC low": float(low), "AUROC high": float(high)}
     probabilities = output.probabilities(calibration.temperatures)
     pooled = expected_calibration_error(probabilities.reshape(-1, 1), output.targets.reshape(-1, 1))
     return row | {"ECE of all": float(pooled[0])}

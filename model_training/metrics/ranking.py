@@ -7,42 +7,44 @@ takes no part.
 from __future__ import annotations
 
 import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score
 
-from model_training.metrics.agreement import FloatArray
+from model_training.metrics.agreement import FloatArray, ratio
 
 
 def auroc(scores: FloatArray, targets: FloatArray) -> FloatArray:
-    """Probability that a positive study outranks a negative one, ties counting half, per finding [findings].
-
-    The Mann-Whitney statistic (Hanley and McNeil, Radiology 1982). NaN without both classes.
-    """
+    """Probability that a positive study outranks a negative one, ties counting half, per finding [findings]; NaN
+    without both classes."""
     areas = np.full(scores.shape[1], np.nan)
-    for i, (column, truth) in enumerate(_labelled(scores, targets)):
-        positives, negatives = truth.sum(), (1 - truth).sum()
-        if positives and negatives:
-            _, index, counts = np.unique(column, return_inverse=True, return_counts=True)
-            ranks = (np.cumsum(counts) - (counts - 1) / 2)[index]
-            areas[i] = (ranks[truth == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives)
+    for i, known in enumerate(~np.isnan(targets).T):
+        if len(np.unique(targets[known, i])) == 2:
+            areas[i] = roc_auc_score(targets[known, i], scores[known, i])
     return areas
 
 
 def average_precision(scores: FloatArray, targets: FloatArray) -> FloatArray:
-    """Precision averaged over the recall it adds, from the highest score down, per finding [findings].
-
-    Studies of equal score are taken together. NaN without a positive study.
-    """
+    """Precision averaged over the recall it adds, from the highest score down, studies of equal score together, per
+    finding [findings]; NaN without a positive study."""
     values = np.full(scores.shape[1], np.nan)
-    for i, (column, truth) in enumerate(_labelled(scores, targets)):
-        if truth.sum():
-            order = np.argsort(-column, kind="stable")
-            last_of_tie = np.append(np.diff(column[order]) != 0, True)
-            hits = np.cumsum(truth[order])[last_of_tie]
-            taken = np.arange(1, len(truth) + 1)[last_of_tie]
-            values[i] = (np.diff(hits, prepend=0) * hits / taken).sum() / truth.sum()
+    for i, known in enumerate(~np.isnan(targets).T):
+        if targets[known, i].any():
+            values[i] = average_precision_score(targets[known, i], scores[known, i])
     return values
 
 
-def _labelled(values: FloatArray, targets: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
-    """Each finding's values and targets over the studies labelled for it."""
-    known = ~np.isnan(targets)
-    return [(values[known[:, i], i], targets[known[:, i], i]) for i in range(values.shape[1])]
+def resampled_auroc(scores: FloatArray, targets: FloatArray, weights: FloatArray) -> FloatArray:
+    """`auroc` [..., findings] for weights [..., studies]: how often each study was drawn.
+
+    One sort serves all draws. A bootstrap asks for thousands of areas, and scikit-learn takes milliseconds for each.
+    """
+    areas = np.full((*weights.shape[:-1], scores.shape[1]), np.nan)
+    for i, known in enumerate(~np.isnan(targets).T):
+        if known.any():
+            order = np.flatnonzero(known)[np.argsort(scores[known, i])]
+            _, first_of_tie = np.unique(scores[order, i], return_index=True)
+            drawn, positive = weights[..., order], targets[order, i]
+            positives = np.add.reduceat(drawn * positive, first_of_tie, axis=-1)
+            negatives = np.add.reduceat(drawn * (1 - positive), first_of_tie, axis=-1)
+            outranked = np.cumsum(negatives, axis=-1) - negatives / 2
+            areas[..., i] = ratio((positives * outranked).sum(-1), positives.sum(-1) * negatives.sum(-1))
+    return areas

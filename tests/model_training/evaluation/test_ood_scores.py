@@ -25,8 +25,9 @@ def checkpoint(tiny_checkpoint: Path) -> Checkpoint:
 
 
 def test_shares_and_area_are_those_of_the_logits(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of two films accepted, none of the others, and three of four pairs in order."""
-    said = {"film": [1.0, -2.0], "other": [-1.0, -3.0]}
+    """One of two films accepted, none of the others, and three of four pairs in order; a file that cannot be read, as
+    the last of them, is -inf."""
+    said = {"film": [1.0, -2.0], "other": [-1.0, -np.inf]}
     monkeypatch.setattr(ood_scores, "chest_logits", lambda _, paths: np.array(said[paths[0].name]))
     found = score_acceptance(checkpoint, {"a": [Path("film")]}, {"b": [Path("other")], "none": []})
     assert found["AUROC"] == 0.75
