@@ -22,7 +22,7 @@ from model_training.evaluation import finding_scores, selective_prediction, sour
 from model_training.evaluation.finding_scores import Calibration, HeadOutput
 from model_training.evaluation.generation import (
     IN_FLIGHT,
-    Written,
+    GeneratedReport,
     add_decoding_arguments,
     blank_control,
     decoding_options,
@@ -30,7 +30,7 @@ from model_training.evaluation.generation import (
     generate,
     shuffled_control,
 )
-from model_training.evaluation.ood_scores import images_in, score_acceptance
+from model_training.evaluation.ood_scores import images_in, score_ood
 from model_training.evaluation.pointing import score_pointing
 from model_training.evaluation.results import Result
 from model_training.evaluation.text_scores import (
@@ -65,26 +65,26 @@ def evaluate(task: Task) -> Result:
     """Generates and scores. Raises `ValueError` when no study can be reported on."""
     boxed = any(image.boxes for study in task.studies for image in study.images)
     generated = generate(task.generator, task.studies, task.options, max_views=task.max_views, heatmaps=boxed)
-    written = generated.written
-    if not written:
+    reports = generated.reports
+    if not reports:
         raise ValueError(f"no study could be reported on: {summary.left_out(generated.left_out)}")
-    blank = blank_control(task.generator, written, task.options)
-    views = compared(task, written, blank)
-    alone = frontal_alone(task, written) if views and task.max_views > 1 else None
+    blank = blank_control(task.generator, reports, task.options)
+    views = compared(task, reports, blank)
+    alone = frontal_alone(task, reports) if views and task.max_views > 1 else None
     scored = score([*views, *([alone] if alone else [])])
     frontal = scored.pop() if alone else None
     manifest = task.generator.manifest
     calibration, rule = Calibration.of(manifest["findings"]), manifest.get("abstain")
-    output, val = HeadOutput.of(written, manifest["findings"]), validation(task)
-    sources = source_scores.score_sources({MODEL: written, BLANK: blank}, task.train, output, calibration, rule)
-    losses = report_losses(written, scored)
-    sure = selective_prediction.sureness(output, calibration, rule)
-    curves = selective_prediction.curves(written, losses, sure, output, calibration)
+    output, val = HeadOutput.of(reports, manifest["findings"]), validation(task)
+    sources = source_scores.score_sources({MODEL: reports, BLANK: blank}, task.train, output, calibration, rule)
+    losses = report_losses(reports, scored)
+    confidences = selective_prediction.confidence(output, calibration, rule)
+    curves = selective_prediction.curves(reports, losses, confidences, output, calibration)
     tables: dict[str, dict[str, Any]] = {
         one.view.title: {"studies": len(one.studies), "scores": one.table()} for one in scored
     }
     metrics = {
-        "studies": len(written),
+        "studies": len(reports),
         "views": task.max_views,
         "options": task.options.as_dict(),
         **({"text": scored[0].view.title, "scores": scored[0].intervals()} if scored else {}),
@@ -92,9 +92,9 @@ def evaluate(task: Task) -> Result:
         "compared": {title: summary.beside(part["scores"]) for title, part in tables.items()},
         "finding head": finding_scores.summarise(output, calibration),
         "validation": {"studies": len(val.logits), **finding_scores.summarise(val, calibration)},
-        "view accuracy": finding_scores.view_accuracy(written),
+        "view accuracy": finding_scores.view_accuracy(reports),
         "sources": source_scores.compact(sources),
-        "pointing": score_pointing(written),
+        "pointing": score_pointing(reports),
     }
     details = {
         "left out": generated.left_out,
@@ -106,33 +106,33 @@ def evaluate(task: Task) -> Result:
         "sources": sources,
         "abstaining": selective_prediction.summarise(curves),
     }
-    return Result(metrics, details, written, losses, output, calibration, curves)
+    return Result(metrics, details, reports, losses, output, calibration, curves)
 
 
-def report_losses(written: Sequence[Written], scored: Sequence[Scored]) -> FloatArray:
+def report_losses(reports: Sequence[GeneratedReport], scored: Sequence[Scored]) -> FloatArray:
     """1 - label F1 of each report under the first view [studies], NaN where the study is not in it."""
     known: dict[str, float] = {}
     for one in scored[:1]:
         losses = selective_prediction.report_losses(one.scores[MODEL].labels).tolist()
         known |= zip((study.id for study in one.studies), losses, strict=True)
-    return np.array([known.get(one.study.id, np.nan) for one in written])
+    return np.array([known.get(one.study.id, np.nan) for one in reports])
 
 
-def compared(task: Task, written: list[Written], blank: list[Written]) -> list[Prepared]:
+def compared(task: Task, reports: list[GeneratedReport], blank: list[GeneratedReport]) -> list[Prepared]:
     """The model, its controls and the baselines under every view of the text that the data allow."""
-    systems = {MODEL: written, SHUFFLED: shuffled_control(written), BLANK: blank}
+    systems = {MODEL: reports, SHUFFLED: shuffled_control(reports), BLANK: blank}
     views = text_views(task.generator.section_names)
     return [one for view in views if (one := prepare(view, task.train, systems)) is not None]
 
 
-def frontal_alone(task: Task, written: Sequence[Written]) -> Prepared | None:
+def frontal_alone(task: Task, reports: Sequence[GeneratedReport]) -> Prepared | None:
     """Frontal images alone beside all views, on the studies that have a frontal one; None where none has."""
-    known = {one.study.id: one for one in written}
-    several = [one.study for one in written if len(one.images) > 1]
+    known = {one.study.id: one for one in reports}
+    several = [one.study for one in reports if len(one.images) > 1]
     options, views = task.options, task.max_views
-    again = generate(task.generator, several, options, max_views=views, view="frontal", title="frontal only").written
+    again = generate(task.generator, several, options, max_views=views, view="frontal", title="frontal only").reports
     # Of the others the frontal image was all there is: their report stands.
-    frontal = again + [one for one in written if len(one.images) == 1 and one.images[0].view == "frontal"]
+    frontal = again + [one for one in reports if len(one.images) == 1 and one.images[0].view == "frontal"]
     if not frontal:
         return None
     systems = {"frontal only": frontal, "all views": [known[one.study.id] for one in frontal]}
@@ -142,8 +142,8 @@ def frontal_alone(task: Task, written: Sequence[Written]) -> Prepared | None:
 def validation(task: Task) -> HeadOutput:
     """The finding head on the validation studies."""
     heads = encode_only(task.options)
-    written = generate(task.generator, task.val, heads, max_views=task.max_views, title="validation").written
-    return HeadOutput.of(written, task.generator.manifest["findings"])
+    reports = generate(task.generator, task.val, heads, max_views=task.max_views, title="validation").reports
+    return HeadOutput.of(reports, task.generator.manifest["findings"])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -180,7 +180,7 @@ def run(args: argparse.Namespace) -> int:
         home = read_collection(args.train_data) if args.train_data else collection
         studies = collection.split(None if args.split == "none" else args.split)
         films, others = (dict(map(_named_folder, given)) for given in (args.films, args.others))
-        # What the intake would refuse is scored all the same, blank images among it.
+        # What the service would refuse is scored all the same, blank images among it.
         settings = {"precision": args.precision, "max_queue": 2 * IN_FLIGHT, "acceptance": "off"}
         generator = Generator.load(args.checkpoint, **settings)
     except (OSError, ValueError, CheckpointError) as error:
@@ -201,9 +201,9 @@ def run(args: argparse.Namespace) -> int:
         "collection": collection.name,
         "split": args.split,
     }
-    for one in result.written:
+    for one in result.reports:
         films.setdefault(one.study.source or collection.name, []).extend(image.path for image in one.images)
-    accepted = score_acceptance(load_checkpoint(args.checkpoint), films, others)
+    accepted = score_ood(load_checkpoint(args.checkpoint), films, others)
     metrics = source | result.metrics | {"acceptance": accepted}
     print(summary.markdown(metrics, result.details))
     if args.out:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from model_training.evaluation.generation import Written
+from model_training.evaluation.generation import GeneratedReport
 from model_training.metrics.agreement import FloatArray, f1, ratio
 from model_training.metrics.calibration import brier, expected_calibration_error
 from model_training.metrics.ranking import auroc, average_precision, resampled_auroc
@@ -32,14 +32,14 @@ class HeadOutput:
     targets: FloatArray
 
     @classmethod
-    def of(cls, written: Sequence[Written], findings: Sequence[Mapping[str, Any]]) -> HeadOutput:
+    def of(cls, reports: Sequence[GeneratedReport], findings: Sequence[Mapping[str, Any]]) -> HeadOutput:
         """Undoes the temperatures of the checkpoint's `findings`, so that calibration starts from the network."""
         names = tuple(str(finding["name"]) for finding in findings)
-        shape = (len(written), len(names))
-        given = [[finding.probability for finding in one.report.findings] for one in written]
+        shape = (len(reports), len(names))
+        given = [[finding.probability for finding in one.report.findings] for one in reports]
         probabilities = np.array(given, dtype=np.float64).reshape(shape).clip(_EDGE, 1 - _EDGE)
         temperatures = np.array([finding["temperature"] for finding in findings], dtype=np.float64)
-        targets = np.array([labels_of(one.study, names) for one in written], dtype=np.float64).reshape(shape)
+        targets = np.array([labels_of(one.study, names) for one in reports], dtype=np.float64).reshape(shape)
         return cls(names, np.log(probabilities / (1 - probabilities)) * temperatures, targets)
 
     def probabilities(self, temperatures: FloatArray | float = 1.0) -> FloatArray:
@@ -120,11 +120,11 @@ def means_of_defined(values: FloatArray) -> FloatArray:
     return ratio(np.nansum(values, axis=-1), np.sum(~np.isnan(values), axis=-1, dtype=np.float64))
 
 
-def view_accuracy(written: Sequence[Written]) -> float:
+def view_accuracy(reports: Sequence[GeneratedReport]) -> float:
     """Share of images whose view the model names right, where the source names it; NaN where it never does."""
     right = [
         guess.view == image.view
-        for one in written
+        for one in reports
         for guess, image in zip(one.report.views, one.images, strict=True)
         if image.view
     ]

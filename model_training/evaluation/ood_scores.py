@@ -1,4 +1,4 @@
-"""What a checkpoint's intake makes of groups of images: chest films that must be accepted, others that must not."""
+"""How a checkpoint tells chest films, which must be accepted, from other images, which must not."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ BATCH = 8
 Groups = Mapping[str, Sequence[Path]]
 
 
-def score_acceptance(checkpoint: Checkpoint, films: Groups, others: Groups) -> dict[str, Any]:
+def score_ood(checkpoint: Checkpoint, films: Groups, others: Groups) -> dict[str, Any]:
     """For each group `images`, the share `accepted`, and whether they are `films`; over all, the `AUROC` of telling
-    films from others. Empty for a checkpoint without an intake. An image that cannot be read is not accepted.
+    films from others. Empty for a checkpoint that cannot tell. An image that cannot be read is not accepted.
     """
     if not checkpoint.manifest.get("intake"):
         return {}
@@ -39,10 +39,10 @@ def score_acceptance(checkpoint: Checkpoint, films: Groups, others: Groups) -> d
 
 @torch.inference_mode()
 def chest_logits(checkpoint: Checkpoint, paths: Sequence[Path]) -> FloatArray:
-    """The intake's logit [images] that an image is a chest radiograph; -inf where a file cannot be read."""
+    """The logit [images] that an image is a chest radiograph; -inf where a file cannot be read."""
     encode, size = frozen_encode(checkpoint.module), int(checkpoint.manifest["image_size"])
     found: list[float] = []
-    for start in tqdm(range(0, len(paths), BATCH), desc="intake", unit="batch"):
+    for start in tqdm(range(0, len(paths), BATCH), desc="ood", unit="batch"):
         views = torch.zeros(BATCH, 1, size, size)
         readable = []
         for i, path in enumerate(paths[start : start + BATCH]):

@@ -13,21 +13,21 @@ import numpy as np
 
 from app.report import Heatmap
 from model_training.data.study import Box
-from model_training.evaluation.generation import Written
+from model_training.evaluation.generation import GeneratedReport
 from model_training.metrics.agreement import FloatArray
 from model_training.metrics.bootstrap import estimate
 
 CENTRE = (0.5, 0.5)
 
 
-def score_pointing(written: Sequence[Written]) -> dict[str, dict[str, Any]]:
+def score_pointing(reports: Sequence[GeneratedReport]) -> dict[str, dict[str, Any]]:
     """Finding to `images` with boxes of it, the share of them that is `hit`, and the share that the middle of the image
     hits (where a centred Gaussian is brightest): 95% intervals for the first and for the `lead` over the second.
 
     The reports must have heatmaps where the images have boxes.
     """
     games: dict[str, list[tuple[bool, bool]]] = {}
-    for one in written:
+    for one in reports:
         for i, image in enumerate(one.images):
             for finding in dict.fromkeys(box.finding for box in image.boxes):
                 boxes = [box for box in image.boxes if box.finding == finding]
@@ -50,7 +50,7 @@ def hits(point: tuple[float, float], boxes: Sequence[Box]) -> bool:
     return any(abs(point[0] - box.x) <= box.width / 2 and abs(point[1] - box.y) <= box.height / 2 for box in boxes)
 
 
-def _map_of(one: Written, finding: str, image: int) -> Heatmap | None:
+def _map_of(one: GeneratedReport, finding: str, image: int) -> Heatmap | None:
     of_findings = one.report.heatmaps.findings if one.report.heatmaps else ()
     return next((maps.maps[image] for maps in of_findings if maps.name == finding), None)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model_training.evaluation.finding_scores import Calibration, HeadOutput
-from model_training.evaluation.generation import Written
+from model_training.evaluation.generation import GeneratedReport
 from model_training.metrics.agreement import FloatArray
 from model_training.metrics.calibration import RiskCoverage
 
@@ -17,7 +17,7 @@ class Result:
 
     metrics: dict[str, Any]
     details: dict[str, Any]
-    written: list[Written]
+    reports: list[GeneratedReport]
     losses: FloatArray  # of the reports [studies], NaN without a reference
     output: HeadOutput
     calibration: Calibration

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from app.inference.uncertainty import expected_gain
 from model_training.evaluation.finding_scores import Calibration, HeadOutput
-from model_training.evaluation.generation import Written
+from model_training.evaluation.generation import GeneratedReport
 from model_training.metrics.agreement import FloatArray, f1
 from model_training.metrics.calibration import RiskCoverage, risk_coverage
 
@@ -31,26 +31,30 @@ def expected_gains(probabilities: FloatArray, stated: npt.NDArray[np.bool_], bal
     return np.array([expected_gain(row, said, balance) for row, said in rows], dtype=np.float64)
 
 
-def sureness(output: HeadOutput, calibration: Calibration, rule: Mapping[str, Any] | None) -> FloatArray:
+def confidence(output: HeadOutput, calibration: Calibration, rule: Mapping[str, Any] | None) -> FloatArray:
     """The expected gain [studies] of what the calibrated head states, with the balance of a manifest's rule."""
     probabilities = output.probabilities(calibration.temperatures)
     return expected_gains(probabilities, probabilities >= calibration.thresholds, rule["balance"] if rule else BALANCE)
 
 
 def curves(
-    written: Sequence[Written], losses: FloatArray, sure: FloatArray, output: HeadOutput, calibration: Calibration
+    reports: Sequence[GeneratedReport],
+    losses: FloatArray,
+    confidences: FloatArray,
+    output: HeadOutput,
+    calibration: Calibration,
 ) -> dict[str, RiskCoverage]:
     """Risk-coverage curves by signal, for losses of the reports [studies], NaN where one has no reference.
 
-    Reports are ranked by their score (log-probability a token) or by their `sureness`; single decisions of the head by
-    their distance to the threshold.
+    Reports are ranked by their score (log-probability a token) or by their `confidence`; single decisions of the head
+    by their distance to the threshold.
     """
     found: dict[str, RiskCoverage] = {}
     scored = ~np.isnan(losses)
     if scored.any():
-        scores = np.array([one.report.hypotheses[0].score for one in written])
+        scores = np.array([one.report.hypotheses[0].score for one in reports])
         found[BY_SCORE] = risk_coverage(scores[scored], losses[scored])
-        found[BY_HEAD] = risk_coverage(sure[scored], losses[scored])
+        found[BY_HEAD] = risk_coverage(confidences[scored], losses[scored])
     known = ~np.isnan(output.targets)
     if known.any():
         margin = output.logits / calibration.temperatures - _logit(calibration.thresholds)

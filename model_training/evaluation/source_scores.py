@@ -31,7 +31,7 @@ from model_training.evaluation.finding_scores import (
     score_findings,
     summarise,
 )
-from model_training.evaluation.generation import Written, derangement
+from model_training.evaluation.generation import GeneratedReport, derangement
 from model_training.evaluation.text_scores import MODEL, SHUFFLED
 from model_training.metrics import agreement, r2gen
 from model_training.metrics.agreement import FloatArray
@@ -47,7 +47,7 @@ Sources = dict[str, dict[str, Any]]
 
 
 def score_sources(
-    systems: Mapping[str, Sequence[Written]],
+    systems: Mapping[str, Sequence[GeneratedReport]],
     train: Sequence[Study],
     output: HeadOutput,
     calibration: Calibration,
@@ -59,20 +59,20 @@ def score_sources(
     `systems` are the model and the blank control on the same studies; the best constant is that of the source's own
     training studies.
     """
-    written = systems[MODEL]
+    reports = systems[MODEL]
     sources: Sources = {}
-    for name in sorted({one.study.source for one in written if one.study.source}):
-        members = [i for i, one in enumerate(written) if one.study.source == name]
+    for name in sorted({one.study.source for one in reports if one.study.source}):
+        members = [i for i, one in enumerate(reports) if one.study.source == name]
         part = HeadOutput(output.names, output.logits[members], output.targets[members])
         texts = {system: [every[i].text(_sections(every[i])) for i in members] for system, every in systems.items()}
-        studies = [written[i].study for i in members]
+        studies = [reports[i].study for i in members]
         sources[name] = {
             "studies": len(members),
             "head": head_row(part, calibration),
             "findings": score_findings(part, calibration),
             "text": score_texts(studies, texts, [s for s in train if s.source == name]),
             "abstaining": score_abstaining(
-                studies, texts[MODEL], selective_prediction.sureness(part, calibration, rule), rule
+                studies, texts[MODEL], selective_prediction.confidence(part, calibration, rule), rule
             ),
         }
     return sources
@@ -97,7 +97,7 @@ def score_texts(
     studies: Sequence[Study], texts: Mapping[str, Sequence[str]], train: Sequence[Study]
 ) -> dict[str, dict[str, Any]]:
     """System to micro-F1 against the labels, how far the model leads it, both with 95% intervals, and macro-F1; of the
-    model the signs of reciting besides. Empty where nothing is labelled. Shuffling stays within the studies given.
+    model the signs of memorisation besides. Empty where nothing is labelled. Shuffling stays within the studies given.
     """
     known, truth = _truth(studies)
     if not (known & truth).any():
@@ -124,7 +124,7 @@ def score_texts(
 
 
 def score_abstaining(
-    studies: Sequence[Study], texts: Sequence[str], sure: FloatArray, rule: Mapping[str, Any] | None
+    studies: Sequence[Study], texts: Sequence[str], confidences: FloatArray, rule: Mapping[str, Any] | None
 ) -> dict[str, dict[str, Any]]:
     """Share of the studies answered, micro-F1 of their text, and its gain over answering all, with 95% intervals: at
     the shipped bar, and for the surest 80% of these studies. Empty where nothing is labelled."""
@@ -140,13 +140,13 @@ def score_abstaining(
         return micro_f1(kept, weights) - micro_f1(np.ones_like(kept), weights)
 
     rows: dict[str, dict[str, Any]] = {}
-    surest = float(np.quantile(sure, 1 - selective_prediction.COVERAGE))
+    surest = float(np.quantile(confidences, 1 - selective_prediction.COVERAGE))
     shipped = [("at the shipped bar", rule["below"])] if rule else []
     for name, least in (*shipped, (f"the surest {selective_prediction.COVERAGE:.0%}", surest)):
-        kept = (sure >= least).astype(np.float64)
+        kept = (confidences >= least).astype(np.float64)
         if kept.any():
             scores = {
-                key: asdict(estimate(partial(f, kept), len(sure)))
+                key: asdict(estimate(partial(f, kept), len(confidences)))
                 for key, f in (("micro-F1", micro_f1), ("gain", gain))
             }
             rows[name] = {"answered": float(kept.mean()), **scores}
@@ -196,7 +196,7 @@ def compact(sources: Sources) -> Sources:
     }
 
 
-def _sections(one: Written) -> tuple[str, ...]:
+def _sections(one: GeneratedReport) -> tuple[str, ...]:
     return tuple(one.report.hypotheses[0].sections)
 
 

@@ -12,7 +12,7 @@ from app.text.findings import POSITIVE
 from app.text.labeller import label_report
 from model_training.data.study import Study
 from model_training.evaluation.baselines import CONSTANT, as_scored, baseline_reports, gold_labels, mean_of_seeds
-from model_training.evaluation.generation import Written
+from model_training.evaluation.generation import GeneratedReport
 from model_training.metrics import text as text_metrics
 from model_training.metrics.agreement import FloatArray
 from model_training.metrics.bootstrap import bootstrap, paired_bootstrap
@@ -66,13 +66,13 @@ class Scored:
     texts: Mapping[str, Sequence[str]]
 
     def table(self) -> Table:
-        """Row name to score by name, original-text sacreBLEU and the signs of reciting among them."""
+        """Row name to score by name, original-text sacreBLEU and the signs of memorisation among them."""
         references = [study.findings for study in self.studies]
         rows = {}
         for name, scores in self.scores.items():
             row = {key: float(value) for key, value in scores.totals().items()}
             row["sacreBLEU"] = text_metrics.sacre_bleu(references, self.texts[name])
-            rows[name] = row | text_metrics.recital(self.texts[name], self.training)
+            rows[name] = row | text_metrics.memorisation(self.texts[name], self.training)
         return mean_of_seeds(rows)
 
     def groups(self) -> dict[str, dict[str, Any]]:
@@ -117,7 +117,11 @@ class Prepared:
 
 
 def prepare(
-    view: TextView, train: Sequence[Study], systems: Mapping[str, Sequence[Written]], *, only_constant: bool = False
+    view: TextView,
+    train: Sequence[Study],
+    systems: Mapping[str, Sequence[GeneratedReport]],
+    *,
+    only_constant: bool = False,
 ) -> Prepared | None:
     """Systems that wrote on the same studies, beside them the baselines on training studies (or the best constant).
 
@@ -130,7 +134,7 @@ def prepare(
     wanted = [study for study in studies if study is not None]
     if not known or not wanted:
         return None
-    texts = {name: [written[i].text(view.sections) for i in kept] for name, written in systems.items()}
+    texts = {name: [reports[i].text(view.sections) for i in kept] for name, reports in systems.items()}
     others = baseline_reports(known, wanted)
     every = {**texts, **({CONSTANT: others[CONSTANT]} if only_constant else others)}
     references, cleaned = as_scored(known, wanted, every, protocol=view.protocol)

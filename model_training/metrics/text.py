@@ -162,8 +162,8 @@ def sacre_bleu(references: Sequence[str], hypotheses: Sequence[str]) -> float:
     return float(bleu.score) / 100
 
 
-def recital(hypotheses: Sequence[str], training: Sequence[str]) -> dict[str, float]:
-    """Signs of reciting instead of seeing, as shares of the hypotheses.
+def memorisation(hypotheses: Sequence[str], training: Sequence[str]) -> dict[str, float]:
+    """Signs of memorisation instead of seeing, as shares of the hypotheses.
 
     `distinct`: different texts; `copied`: found verbatim among the training reports once both are cleaned; `prior`:
     speaking of an earlier examination, which a model that is shown one study cannot know.

@@ -1,5 +1,6 @@
-"""The command `intake`: after training, fits what tells chest radiographs from other pictures, inverted and turned ones
-from upright ones, and frontal from lateral, on the features of a run's encoder, which stays as it is.
+"""The command `intake`: after training, fits out-of-distribution detection on the features of a run's encoder, which
+stays as it is: what tells chest radiographs from other pictures, inverted and turned ones from upright ones, and
+frontal from lateral.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ MISSED = 0.01  # share of the negatives that may be accepted
 TURNED_FROM = 1.0
 
 
-def fit_intake(train: Sequence[Group], val: Sequence[Group]) -> dict[str, Any]:
+def fit_ood(train: Sequence[Group], val: Sequence[Group]) -> dict[str, Any]:
     """Fits on the groups `train`, chooses thresholds on `val`.
 
     Returns the state dicts `head` and `view_head`, whether there were real `laterals`, the `outputs` by name, their
@@ -138,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
         fewer = Amounts(args.films, -(-args.phantoms // 2), -(-args.negatives // 2))
         train = make_groups(model, collection.studies, amounts, "train", args.seed)
         val = make_groups(model, collection.studies, fewer, "val", args.seed)
-        fitted = fit_intake(train, val)
+        fitted = fit_ood(train, val)
         save_intake(args.run, fitted)
     except (OSError, ValueError, DecodeError) as error:
         print(f"error: {error}")

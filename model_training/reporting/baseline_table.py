@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"The constant: {systems[CONSTANT][0]}\n")
     findings = [study.findings for study in train]
     for name, texts in {"references": [study.findings for study in test], **systems}.items():
-        shares = text_metrics.recital(texts, findings)
+        shares = text_metrics.memorisation(texts, findings)
         print(f"{name}: " + ", ".join(f"{key} {share:.1%}" for key, share in shares.items()))
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 WORDS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 TEXT = (*WORDS, "micro-F1", "macro-F1", "side accuracy", "sacreBLEU")
 NAMING = "names a finding"
-RECITAL = ("distinct", "copied", "prior")
+MEMORISATION = ("distinct", "copied", "prior")
 COMPARED = ("BLEU-4", "ROUGE-L", "CIDEr", "micro-F1", "macro-F1", "side accuracy")
 FINDING = (
     "positive", "labelled", "AUROC", "AUROC low", "AUROC high", "AP", "F1", "ECE before", "ECE", "Brier before",

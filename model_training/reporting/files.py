@@ -32,14 +32,14 @@ def write(result: Result, metrics: Mapping[str, Any], folder: Path) -> None:
 
 def write_predictions(path: Path, result: Result) -> None:
     """One row a study: what was written of it, how well, and what the finding head said."""
-    names = list(sections_of(result.written[0].study))
+    names = list(sections_of(result.reports[0].study))
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         header = ["id", "views", "normal", *(f"reference {name}" for name in names), *(f"generated {n}" for n in names)]
         header += ["score", "tokens", "finish reason", "label F1"]
         table.writerow([*header, *(f"{kind}: {n}" for n in result.output.names for kind in ("truth", "probability"))])
         probabilities = result.output.probabilities(result.calibration.temperatures)
-        for i, one in enumerate(result.written):
+        for i, one in enumerate(result.reports):
             best = one.report.hypotheses[0]
             row = [one.study.id, len(one.images), int(is_normal(one.study)), *sections_of(one.study).values()]
             row += [*(best.sections.get(name, "") for name in names), round(best.score, 4), best.tokens]

@@ -15,7 +15,7 @@ from typing import Any
 from app.inference.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from model_training.config import Config, ConfigError, config_from, load_config
 from model_training.reporting.columns import ABSTAINING, AREAS, COMPARED, HEAD, TEXT_OF_LABELS
-from model_training.reporting.summary import acceptance, pointing
+from model_training.reporting.summary import ood, pointing
 from model_training.reporting.tables import beside_bounds, interval, number, table
 
 _PAIRED = (
@@ -135,7 +135,7 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
         f"Finding head: mean AUROC {number(head['mean AUROC'])} ({low} to {high}), ECE {number(head['mean ECE'])} "
         f"after temperature, micro-F1 {number(head['micro-F1'])}. View accuracy {number(metrics['view accuracy'])}."
     )
-    for part in (*acceptance(metrics.get("acceptance") or {}), *pointing(metrics.get("pointing") or {})):
+    for part in (*ood(metrics.get("acceptance") or {}), *pointing(metrics.get("pointing") or {})):
         yield part.replace("## ", "### ", 1) if part.startswith("## ") else part
     for name, part in metrics.get("sources", {}).items():
         yield f"### {name}"

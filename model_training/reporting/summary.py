@@ -12,9 +12,9 @@ from model_training.reporting.columns import (
     COMPARED,
     FINDING,
     HEAD,
+    MEMORISATION,
     NAMING,
     POINTING,
-    RECITAL,
     TEXT,
     TEXT_OF_LABELS,
     WORDS,
@@ -31,7 +31,7 @@ _SCORERS = (
 
 
 def beside(rows: Rows) -> dict[str, dict[str, Any]]:
-    """The scores that tell seeing from reciting, of the model and of everything that must stand beside it."""
+    """The scores that tell seeing from memorisation, of the model and of everything that must stand beside it."""
     return {name: {key: row[key] for key in COMPARED if key in row} for name, row in rows.items()}
 
 
@@ -45,7 +45,7 @@ def markdown(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
     if details["left out"]:
         parts.append(f"Left out: {left_out(details['left out'])}.")
     for title, part in details["tables"].items():
-        parts += [f"## {title}", f"{part['studies']} studies.", table(part["scores"], (*TEXT, *RECITAL))]
+        parts += [f"## {title}", f"{part['studies']} studies.", table(part["scores"], (*TEXT, *MEMORISATION))]
         if title in details["differences"]:
             parts += ["Minus the best constant, with paired bootstrap 95% intervals:"]
             parts += [table(details["differences"][title], COMPARED, cell=interval)]
@@ -58,7 +58,7 @@ def markdown(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
     if details["frontal only"]:
         part = details["frontal only"]
         parts += ["## Frontal images only", f"{part['studies']} studies that have one, scored as in the first table."]
-        parts += [table(part["scores"], (*TEXT, *RECITAL))]
+        parts += [table(part["scores"], (*TEXT, *MEMORISATION))]
     return "\n\n".join([*parts, *_heads(metrics, details)]) + "\n"
 
 
@@ -75,7 +75,7 @@ def _heads(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> Iterable[s
         f"95%). View accuracy {number(metrics['view accuracy'])}."
     )
     yield from _sources(details["sources"])
-    yield from acceptance(metrics.get("acceptance") or {})
+    yield from ood(metrics.get("acceptance") or {})
     yield from pointing(metrics.get("pointing") or {})
     if details["abstaining"]:
         yield "## Abstaining"
@@ -105,8 +105,8 @@ def _sources(sources: Rows) -> Iterable[str]:
             yield table({name: beside_bounds(row) for name, row in part["abstaining"].items()}, ABSTAINING)
 
 
-def acceptance(found: Mapping[str, Any]) -> Iterable[str]:
-    """What the intake accepts, group by group; nothing for a checkpoint without one."""
+def ood(found: Mapping[str, Any]) -> Iterable[str]:
+    """What the checkpoint takes for chest radiographs, group by group; nothing for a checkpoint that cannot tell."""
     if not found:
         return
     yield "## Acceptance"

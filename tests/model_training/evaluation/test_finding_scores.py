@@ -19,7 +19,7 @@ from model_training.evaluation.finding_scores import (
 from model_training.metrics.calibration import expected_calibration_error, fit_temperatures
 from model_training.metrics.ranking import auroc
 from model_training.reporting import risk_coverage
-from tests.model_training.reports import report, written
+from tests.model_training.reports import generated, report
 
 NAN = float("nan")
 
@@ -42,7 +42,7 @@ def test_raw_logits_are_found_again_behind_the_temperature() -> None:
     made = report(probabilities=[1 / (1 + np.exp(-3.0 / 2.0)), 1.0])
     findings = [{"name": "a", "temperature": 2.0}, {"name": "b", "temperature": 1.0}]
     study = Study("1", (), labels=(("a", True), ("b", None)))
-    output = HeadOutput.of([written(study, made)], findings)
+    output = HeadOutput.of([generated(study, made)], findings)
     assert output.logits[0, 0] == pytest.approx(3.0)
     assert np.isfinite(output.logits[0, 1])
     assert output.targets[0, 0] == 1
@@ -75,7 +75,7 @@ def test_views_count_where_the_source_names_them() -> None:
     """One of two is right; the third is not known."""
     guesses = [("frontal", "frontal"), ("frontal", "lateral"), ("frontal", None)]
     made = [
-        written(Study(str(i), ()), report("x", view=said), [StudyImage(Path("x"), true)])  # type: ignore[arg-type]
+        generated(Study(str(i), ()), report("x", view=said), [StudyImage(Path("x"), true)])  # type: ignore[arg-type]
         for i, (said, true) in enumerate(guesses)
     ]
     assert view_accuracy(made) == 0.5
@@ -91,11 +91,11 @@ def test_the_loss_of_a_report_is_what_its_label_f1_lacks() -> None:
 def test_abstaining_follows_the_signal_that_knows(tmp_path: Path) -> None:
     """Scores that order the losses rightly end below those that do not; reports without reference take no part."""
     studies = [Study(str(i), ()) for i in range(4)]
-    made = [written(s, report("x", score=-float(i))) for i, s in enumerate(studies)]
+    made = [generated(s, report("x", score=-float(i))) for i, s in enumerate(studies)]
     output = HeadOutput(("a",), column(0.1, 0.2, 5, 9), column(1, 0, 1, 1))
     calibration = Calibration(np.ones(1), np.full(1, 0.5))
     curves = selective_prediction.curves(
-        made, np.array([0, 0, 1, NAN]), selective_prediction.sureness(output, calibration, None), output, calibration
+        made, np.array([0, 0, 1, NAN]), selective_prediction.confidence(output, calibration, None), output, calibration
     )
     figures = selective_prediction.summarise(curves)
     assert figures[selective_prediction.BY_SCORE]["risk at 50%"] == 0

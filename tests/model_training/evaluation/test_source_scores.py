@@ -16,7 +16,7 @@ from model_training.evaluation.source_scores import (
     score_texts,
     signs,
 )
-from tests.model_training.reports import report, written
+from tests.model_training.reports import generated, report
 
 ALL = dict.fromkeys(IMAGE_LABELS, False)
 
@@ -62,7 +62,7 @@ def test_nothing_is_scored_where_nothing_is_labelled() -> None:
     assert score_texts([Study("1", (), source="a")], {"model": ["Cardiomegaly."]}, []) == {}
 
 
-def test_signs_of_reciting_are_shares_of_the_reports() -> None:
+def test_signs_of_memorisation_are_shares_of_the_reports() -> None:
     """Marks, earlier examinations, and findings that no label supports."""
     texts = ["Pleural effusion.", "Pleural effusion.", "Unchanged xxxx effusion.", "Old rib fracture."]
     assert signs(texts) == {"distinct": 0.75, "marks": 0.25, "prior": 0.25, "beyond labels": 0.25}
@@ -93,7 +93,7 @@ def test_withholding_unsure_texts_gains_what_they_lost() -> None:
 def test_each_source_is_scored_on_its_own() -> None:
     """A model that tells the sources apart and nothing else scores as a constant in each."""
     ours = [study("1", "a", effusion=True), study("2", "a", effusion=True), study("3", "b"), study("4", "b")]
-    made = [written(one, report("Pleural effusion." if one.source == "a" else "Normal.")) for one in ours]
+    made = [generated(one, report("Pleural effusion." if one.source == "a" else "Normal.")) for one in ours]
     output = HeadOutput(("effusion",), np.array([[2.0], [2.0], [-2.0], [-2.0]]), np.array([[1.0], [1.0], [0.0], [0.0]]))
     sources = score_sources({"model": made}, ours, output, Calibration(np.ones(1), np.full(1, 0.5)), None)
     assert list(sources) == ["a", "b"]

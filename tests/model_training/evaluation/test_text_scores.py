@@ -9,7 +9,7 @@ import pytest
 
 from app.text.findings import FINDINGS
 from model_training.data.study import Study
-from model_training.evaluation.generation import Written
+from model_training.evaluation.generation import GeneratedReport
 from model_training.evaluation.text_scores import (
     BLANK,
     MODEL,
@@ -23,7 +23,7 @@ from model_training.evaluation.text_scores import (
 )
 from model_training.metrics.bootstrap import bootstrap, paired_bootstrap
 from model_training.metrics.text import StudyScores
-from tests.model_training.reports import report, written
+from tests.model_training.reports import generated, report
 
 CLEAR = "The lungs are clear. The heart is normal in size. There is no pleural effusion."
 EFFUSION = "There is a small left pleural effusion. The heart is normal in size."
@@ -38,7 +38,7 @@ TEST = [
 PROTOCOL = TextView(("findings",), protocol=True)
 
 
-def score_view(view: TextView, train: list[Study], systems: dict[str, list[Written]]) -> Scored | None:
+def score_view(view: TextView, train: list[Study], systems: dict[str, list[GeneratedReport]]) -> Scored | None:
     """One view alone."""
     prepared = prepare(view, train, systems)
     return score([prepared])[0] if prepared else None
@@ -63,7 +63,7 @@ def test_the_protocol_comes_first_and_the_sections_joined_last() -> None:
 
 def test_a_model_that_copies_the_reference_scores_full_marks() -> None:
     """And every baseline stands beside it; the study without findings takes no part."""
-    scored = score_view(PROTOCOL, TRAIN, {MODEL: [written(s, report(s.findings)) for s in TEST]})
+    scored = score_view(PROTOCOL, TRAIN, {MODEL: [generated(s, report(s.findings)) for s in TEST]})
     assert scored is not None
     assert [study.id for study in scored.studies] == ["1", "2", "3"]
     table = scored.table()
@@ -84,7 +84,7 @@ def test_a_model_that_copies_the_reference_scores_full_marks() -> None:
 def test_the_protocol_writes_unknown_words_as_such_and_the_other_view_does_not() -> None:
     """A word never trained on is `<unk>` on both sides, so the protocol cannot tell it from another one."""
     test = [Study("1", (), CLEAR.replace("clear", "hyperlucent"), mesh=("normal",))]
-    systems = {MODEL: [written(test[0], report(CLEAR.replace("clear", "blurred")))]}
+    systems = {MODEL: [generated(test[0], report(CLEAR.replace("clear", "blurred")))]}
     with_unknown = score_view(PROTOCOL, TRAIN, systems)
     plain = score_view(TextView(("findings",), protocol=False), TRAIN, systems)
     assert with_unknown is not None
@@ -96,7 +96,7 @@ def test_the_protocol_writes_unknown_words_as_such_and_the_other_view_does_not()
 def test_joined_sections_are_scored_where_the_study_has_both() -> None:
     """The impression counts, and a study that lacks it is left out."""
     view = TextView(("findings", "impression"), protocol=False)
-    scored = score_view(view, TRAIN, {MODEL: [written(s, report(s.findings, s.impression)) for s in TEST]})
+    scored = score_view(view, TRAIN, {MODEL: [generated(s, report(s.findings, s.impression)) for s in TEST]})
     assert scored is not None
     assert [study.findings for study in scored.studies] == [f"{CLEAR} Normal.", f"{EFFUSION} Effusion."]
     assert scored.table()["model"]["BLEU-4"] == pytest.approx(1)
@@ -105,7 +105,7 @@ def test_joined_sections_are_scored_where_the_study_has_both() -> None:
 
 def test_normal_and_abnormal_studies_are_scored_apart() -> None:
     """A model that always says normal is perfect on the one and blind on the other."""
-    scored = score_view(PROTOCOL, TRAIN, {MODEL: [written(s, report(CLEAR)) for s in TEST[:3]]})
+    scored = score_view(PROTOCOL, TRAIN, {MODEL: [generated(s, report(CLEAR)) for s in TEST[:3]]})
     assert scored is not None
     groups = scored.groups()
     assert {name: group["studies"] for name, group in groups.items()} == {"normal": 1, "abnormal": 2}
@@ -118,8 +118,8 @@ def test_normal_and_abnormal_studies_are_scored_apart() -> None:
 
 def test_controls_are_held_against_the_constant_like_the_model() -> None:
     """One row of differences each, paired on the same studies."""
-    perfect = [written(s, report(s.findings)) for s in TEST[:3]]
-    constant = [written(s, report("Nothing like it.")) for s in TEST[:3]]
+    perfect = [generated(s, report(s.findings)) for s in TEST[:3]]
+    constant = [generated(s, report("Nothing like it.")) for s in TEST[:3]]
     scored = score_view(PROTOCOL, TRAIN, {MODEL: perfect, SHUFFLED: constant, BLANK: constant})
     assert scored is not None
     differences = scored.differences()
@@ -129,9 +129,9 @@ def test_controls_are_held_against_the_constant_like_the_model() -> None:
 
 def test_nothing_is_scored_without_references_or_training_reports() -> None:
     """There is nothing to compare with."""
-    systems = {MODEL: [written(TEST[3], report(CLEAR))]}
+    systems = {MODEL: [generated(TEST[3], report(CLEAR))]}
     assert score_view(PROTOCOL, TRAIN, systems) is None
-    assert score_view(PROTOCOL, [], {MODEL: [written(TEST[0], report(CLEAR))]}) is None
+    assert score_view(PROTOCOL, [], {MODEL: [generated(TEST[0], report(CLEAR))]}) is None
 
 
 @pytest.mark.parametrize(

@@ -145,9 +145,9 @@ def test_sacre_bleu_minds_case() -> None:
     assert text_metrics.sacre_bleu(["The lungs are clear now."], ["the lungs are clear now."]) < 1
 
 
-def test_recital_counts_repeated_copied_and_comparing_texts() -> None:
+def test_memorisation_counts_repeated_copied_and_comparing_texts() -> None:
     """Texts are compared as the protocol cleans them."""
-    shares = text_metrics.recital(
+    shares = text_metrics.memorisation(
         ["Lungs clear.", "lungs clear", "Stable heart size.", "Large heart."], ["LUNGS CLEAR."]
     )
     assert shares == {"distinct": 3 / 4, "copied": 2 / 4, "prior": 1 / 4}

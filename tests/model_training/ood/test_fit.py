@@ -1,4 +1,4 @@
-"""Fitting the intake: what it is fitted on, how, and its way into the checkpoint."""
+"""Fitting out-of-distribution detection: what it is fitted on, how, and its way into the checkpoint."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def labelled(tmp_path: Path) -> Path:
 def test_command(
     tmp_path: Path, labelled: Path, tiny_model: ReportModel, tiny_tokenizer: Tokenizer, tiny_config: Config
 ) -> None:
-    """Fitted on a run, the intake is in what `export` writes next, and leaves the run's network as it was."""
+    """Fitted on a run, it is in what `export` writes next, and leaves the run's network as it was."""
     run, archive = tmp_path / "run", tmp_path / "run.pt"
     run.mkdir()
     save_run(run, tiny_model, tiny_tokenizer, tiny_config)
