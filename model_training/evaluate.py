@@ -43,8 +43,9 @@ from model_training.evaluation.text_scores import (
     score,
     text_views,
 )
+from model_training.metrics import registry
 from model_training.metrics.agreement import FloatArray
-from model_training.metrics.text import MissingExtraError
+from model_training.metrics.extras import MissingExtraError
 from model_training.reporting import summary
 from model_training.reporting.files import write
 
@@ -113,7 +114,7 @@ def report_losses(reports: Sequence[GeneratedReport], scored: Sequence[Scored]) 
     """1 - label F1 of each report under the first view [studies], NaN where the study is not in it."""
     known: dict[str, float] = {}
     for one in scored[:1]:
-        losses = selective_prediction.report_losses(one.scores[MODEL].labels).tolist()
+        losses = selective_prediction.report_losses(one.scores[MODEL].statistics[registry.findings]).tolist()
         known |= zip((study.id for study in one.studies), losses, strict=True)
     return np.array([known.get(one.study.id, np.nan) for one in reports])
 

@@ -12,7 +12,7 @@ from model_training.data.mesh import label_mesh
 from model_training.metrics import r2gen
 from model_training.metrics import text as text_metrics
 from model_training.metrics.agreement import Labels
-from model_training.metrics.text import StudyScores
+from model_training.metrics.registry import StudyScores, Texts, score_systems
 
 CONSTANT, FREQUENT, RANDOM, TAGS = (
     "best constant",
@@ -83,7 +83,9 @@ def score_baselines(
     scored against the human codes where a study has them.
     """
     references, texts = as_scored(train, test, systems, protocol=protocol)
-    return text_metrics.score_systems(references, texts, gold_labels(test))
+    labels = gold_labels(test)
+    scores = score_systems([Texts.of(references, given, labels) for given in texts.values()])
+    return dict(zip(texts, scores, strict=True))
 
 
 def as_scored(

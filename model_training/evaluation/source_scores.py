@@ -20,7 +20,6 @@ from app.text.labeller import label_report
 from model_training.data.pairing.statements import claims_of
 from model_training.data.study import Study
 from model_training.data.text.deidentification import holds_mark
-from model_training.data.text.prior_exams import mentions_prior
 from model_training.evaluation import selective_prediction
 from model_training.evaluation.finding_scores import (
     Calibration,
@@ -33,11 +32,12 @@ from model_training.evaluation.finding_scores import (
 )
 from model_training.evaluation.generation import GeneratedReport, derangement
 from model_training.evaluation.text_scores import MODEL, SHUFFLED
-from model_training.metrics import agreement, r2gen
+from model_training.metrics import agreement
 from model_training.metrics.agreement import FloatArray
 from model_training.metrics.bootstrap import estimate
 from model_training.metrics.calibration import expected_calibration_error
 from model_training.metrics.ranking import auroc
+from model_training.metrics.text import comparing, distinct
 
 GROUPS: tuple[str, ...] = tuple(dict.fromkeys(IMAGE_LABELS.values()))
 COMMON = 15  # positive studies, below which a finding's AUROC says little
@@ -174,9 +174,9 @@ def signs(texts: Sequence[str]) -> dict[str, float]:
         any(m.status == "present" and name not in GROUPS for name, m in label_report(text).items()) for text in texts
     ]
     return {
-        "distinct": len({r2gen.clean(text) for text in texts}) / len(texts),
+        "distinct": distinct(texts),
         "marks": sum(holds_mark(text.upper()) for text in texts) / len(texts),
-        "prior": sum(map(mentions_prior, texts)) / len(texts),
+        "prior": comparing(texts),
         "beyond labels": sum(beyond) / len(texts),
     }
 

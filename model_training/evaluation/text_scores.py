@@ -13,10 +13,10 @@ from app.text.labeller import label_report
 from model_training.data.study import Study
 from model_training.evaluation.baselines import CONSTANT, as_scored, baseline_reports, gold_labels, mean_of_seeds
 from model_training.evaluation.generation import GeneratedReport
-from model_training.metrics import text as text_metrics
+from model_training.metrics import registry
 from model_training.metrics.agreement import FloatArray
 from model_training.metrics.bootstrap import bootstrap, paired_bootstrap
-from model_training.metrics.text import StudyScores
+from model_training.metrics.registry import StudyScores, Texts, score_systems
 from model_training.reporting.columns import NAMING
 from model_training.training.dataset import sections_of
 
@@ -66,13 +66,13 @@ class Scored:
     texts: Mapping[str, Sequence[str]]
 
     def table(self) -> Table:
-        """Row name to score by name, original-text sacreBLEU and the signs of memorisation among them."""
+        """Row name to score by name, of cleaned and of original texts."""
         references = [study.findings for study in self.studies]
         rows = {}
         for name, scores in self.scores.items():
             row = {key: float(value) for key, value in scores.totals().items()}
-            row["sacreBLEU"] = text_metrics.sacre_bleu(references, self.texts[name])
-            rows[name] = row | text_metrics.memorisation(self.texts[name], self.training)
+            whole = {m.name: m.score(references, self.texts[name], self.training) for m in registry.CORPUS_METRICS}
+            rows[name] = row | whole
         return mean_of_seeds(rows)
 
     def groups(self) -> dict[str, dict[str, Any]]:
@@ -110,11 +110,6 @@ class Prepared:
     references: list[str]
     cleaned: dict[str, list[str]]
 
-    def pairs(self) -> Iterator[tuple[str, str]]:
-        """Every reference with every system's text."""
-        for texts in self.cleaned.values():
-            yield from zip(self.references, texts, strict=True)
-
 
 def prepare(
     view: TextView,
@@ -142,16 +137,21 @@ def prepare(
 
 
 def score(prepared: Sequence[Prepared]) -> list[Scored]:
-    """Scores them all. Java, which METEOR needs, starts once."""
-    aligned = text_metrics.align(pair for one in prepared for pair in one.pairs()) if prepared else None
-    return [
-        Scored(
-            one.view,
-            one.studies,
-            one.training,
-            text_metrics.score_systems(one.references, one.cleaned, gold_labels(one.studies), meteor=aligned),
-            one.texts,
+    """Scores them all, together: what starts once, as Java for METEOR, starts once."""
+    if not prepared:
+        return []
+    gold = [gold_labels(one.studies) for one in prepared]
+    scores = iter(
+        score_systems(
+            [
+                Texts.of(one.references, texts, labels)
+                for one, labels in zip(prepared, gold, strict=True)
+                for texts in one.cleaned.values()
+            ]
         )
+    )
+    return [
+        Scored(one.view, one.studies, one.training, {name: next(scores) for name in one.cleaned}, one.texts)
         for one in prepared
     ]
 
@@ -166,7 +166,7 @@ def is_normal(study: Study) -> bool:
 
 
 def _group_row(scores: StudyScores, weights: FloatArray) -> Row:
-    named = scores.labels[:, :, :2].any(axis=(1, 2))  # true or false positives
+    named = scores.statistics[registry.findings][:, :, :2].any(axis=(1, 2))  # true or false positives
     row = {key: float(value) for key, value in scores.totals(weights).items()}
     return row | {NAMING: float(weights @ named / weights.sum())}
 

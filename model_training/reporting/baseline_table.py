@@ -8,8 +8,9 @@ from pathlib import Path
 
 from model_training.data import read_collection
 from model_training.evaluation.baselines import CONSTANT, baseline_reports, rows, score_baselines
+from model_training.metrics import registry
 from model_training.metrics import text as text_metrics
-from model_training.metrics.text import MissingExtraError
+from model_training.metrics.extras import MissingExtraError
 
 COLUMNS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "micro-F1", "macro-F1")
 # Official test split under the R2Gen protocol, as published, in the order of COLUMNS.
@@ -60,10 +61,10 @@ def run(args: argparse.Namespace) -> int:
     print(f"Without <unk> and cut (pycocoevalcap on cleaned text):\n{table(plain)}\n")
     print(f"The constant in sacreBLEU, cased original text: {_cell(sacre)}")
     print(f"The constant: {systems[CONSTANT][0]}\n")
-    findings = [study.findings for study in train]
-    for name, texts in {"references": [study.findings for study in test], **systems}.items():
-        shares = text_metrics.memorisation(texts, findings)
-        print(f"{name}: " + ", ".join(f"{key} {share:.1%}" for key, share in shares.items()))
+    findings, references = ([study.findings for study in part] for part in (train, test))
+    for name, texts in {"references": references, **systems}.items():
+        shares = ((m.name, m.score(references, texts, findings)) for m in registry.CORPUS_METRICS if m.memorisation)
+        print(f"{name}: " + ", ".join(f"{key} {share:.1%}" for key, share in shares))
     return 0
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-WORDS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
-TEXT = (*WORDS, "micro-F1", "macro-F1", "side accuracy", "sacreBLEU")
+from model_training.metrics import registry
+
 NAMING = "names a finding"
-MEMORISATION = ("distinct", "copied", "prior")
-COMPARED = ("BLEU-4", "ROUGE-L", "CIDEr", "micro-F1", "macro-F1", "side accuracy")
 FINDING = (
     "positive", "labelled", "AUROC", "AUROC low", "AUROC high", "AP", "F1", "ECE before", "ECE", "Brier before",
     "Brier", "temperature", "threshold",
@@ -23,3 +21,25 @@ AREAS = ("positive", "AUROC", "AUROC low", "AUROC high", "ECE")
 ACCEPTED = ("images", "accepted")
 POINTING = ("images", "hit", "hit low", "hit high", "middle", "lead", "lead low", "lead high")
 ABSTAINING = ("answered", "micro-F1", "micro-F1 low", "micro-F1 high", "gain", "gain low", "gain high")
+
+
+def text() -> list[str]:
+    """Every score of texts."""
+    scores = [metric.name for metric in registry.METRICS]
+    return [*scores, *(metric.name for metric in registry.CORPUS_METRICS if not metric.memorisation)]
+
+
+def memorisation() -> list[str]:
+    """The signs of it."""
+    return [metric.name for metric in registry.CORPUS_METRICS if metric.memorisation]
+
+
+def headline() -> list[str]:
+    """The scores of texts by which systems are compared."""
+    return [metric.name for metric in registry.METRICS if metric.headline]
+
+
+def group(normal: bool) -> list[str]:
+    """What is resampled of normal or of abnormal studies alone. Where nothing is to be found, F1 is 0 or undefined and
+    only the false alarms count."""
+    return [*(metric.name for metric in registry.METRICS if not (normal and metric.of_findings)), NAMING]

@@ -14,7 +14,7 @@ from typing import Any
 
 from app.inference.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from model_training.config import Config, ConfigError, config_from, load_config
-from model_training.reporting.columns import ABSTAINING, AREAS, COMPARED, HEAD, TEXT_OF_LABELS
+from model_training.reporting.columns import ABSTAINING, AREAS, HEAD, TEXT_OF_LABELS, headline
 from model_training.reporting.summary import ood, pointing
 from model_training.reporting.tables import beside_bounds, interval, number, table
 
@@ -125,9 +125,9 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
     )
     for title, rows in metrics["compared"].items():
         yield "### " + title.replace("<unk>", "`<unk>`")  # or Markdown takes it for a tag
-        yield table(rows, COMPARED)
+        yield table(rows, headline())
         if lead := metrics.get("leads", {}).get(title):
-            shown = ", ".join(f"{name} {interval(lead[name])}" for name in COMPARED if name in lead)
+            shown = ", ".join(f"{name} {interval(lead[name])}" for name in headline() if name in lead)
             yield f"The model minus the best constant, with paired bootstrap 95% intervals: {shown}."
     head = metrics["finding head"]
     low, high = number(head["mean AUROC low"]), number(head["mean AUROC high"])

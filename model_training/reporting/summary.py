@@ -6,19 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from model_training.reporting.columns import (
-    ABSTAINING,
-    ACCEPTED,
-    COMPARED,
-    FINDING,
-    HEAD,
-    MEMORISATION,
-    NAMING,
-    POINTING,
-    TEXT,
-    TEXT_OF_LABELS,
-    WORDS,
-)
+from model_training.reporting import columns
+from model_training.reporting.columns import ABSTAINING, ACCEPTED, FINDING, HEAD, POINTING, TEXT_OF_LABELS
 from model_training.reporting.tables import Rows, beside_bounds, interval, number, table
 
 PLOT = "risk-coverage.png"
@@ -32,7 +21,7 @@ _SCORERS = (
 
 def beside(rows: Rows) -> dict[str, dict[str, Any]]:
     """The scores that tell seeing from memorisation, of the model and of everything that must stand beside it."""
-    return {name: {key: row[key] for key in COMPARED if key in row} for name, row in rows.items()}
+    return {name: {key: row[key] for key in columns.headline() if key in row} for name, row in rows.items()}
 
 
 def markdown(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
@@ -44,21 +33,20 @@ def markdown(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
     ]
     if details["left out"]:
         parts.append(f"Left out: {left_out(details['left out'])}.")
+    scores = [*columns.text(), *columns.memorisation()]
     for title, part in details["tables"].items():
-        parts += [f"## {title}", f"{part['studies']} studies.", table(part["scores"], (*TEXT, *MEMORISATION))]
+        parts += [f"## {title}", f"{part['studies']} studies.", table(part["scores"], scores)]
         if title in details["differences"]:
             parts += ["Minus the best constant, with paired bootstrap 95% intervals:"]
-            parts += [table(details["differences"][title], COMPARED, cell=interval)]
+            parts += [table(details["differences"][title], columns.headline(), cell=interval)]
     parts += [_SCORERS] if details["tables"] else ["No text was compared with a report: there are none."]
     for name, part in details["groups"].items():
         parts += [f"## {name.capitalize()} studies alone", f"{part['studies']} studies, scored as in the first table."]
-        # Where nothing is to be found, F1 is 0 or undefined and only the false alarms count.
-        columns = WORDS if name == "normal" else TEXT[:-1]
-        parts += [table(part["scores"], (*columns, NAMING))]
+        parts += [table(part["scores"], columns.group(name == "normal"))]
     if details["frontal only"]:
         part = details["frontal only"]
         parts += ["## Frontal images only", f"{part['studies']} studies that have one, scored as in the first table."]
-        parts += [table(part["scores"], (*TEXT, *MEMORISATION))]
+        parts += [table(part["scores"], scores)]
     return "\n\n".join([*parts, *_heads(metrics, details)]) + "\n"
 
 

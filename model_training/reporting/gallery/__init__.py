@@ -19,7 +19,7 @@ from model_training.evaluation.generation import (
     decoding_options,
     generate,
 )
-from model_training.metrics.text import MissingExtraError
+from model_training.metrics.extras import MissingExtraError
 from model_training.reporting.gallery.cards import Card, make_card
 from model_training.reporting.gallery.page import render
 

@@ -7,7 +7,6 @@ import shutil
 import numpy as np
 import pytest
 
-from app.text.findings import FINDINGS
 from model_training.data.study import Study
 from model_training.evaluation.generation import GeneratedReport
 from model_training.evaluation.text_scores import (
@@ -21,8 +20,9 @@ from model_training.evaluation.text_scores import (
     score,
     text_views,
 )
+from model_training.metrics import registry
 from model_training.metrics.bootstrap import bootstrap, paired_bootstrap
-from model_training.metrics.text import StudyScores
+from model_training.metrics.registry import Metric, StudyScores
 from tests.model_training.reports import generated, report
 
 CLEAR = "The lungs are clear. The heart is normal in size. There is no pleural effusion."
@@ -148,12 +148,10 @@ def test_codes_say_what_is_normal_and_the_text_where_there_are_none(study: Study
     assert is_normal(study) is normal
 
 
-def rouge_only(values: np.ndarray) -> StudyScores:
-    """Scores of which only ROUGE-L says something."""
-    n = len(values)
-    return StudyScores(
-        np.ones((n, 10)), None, values, np.zeros(n), np.zeros((n, len(FINDINGS), 3)), np.zeros((n, 2))
-    )  # fmt: skip
+def made(values: np.ndarray, counts: float = 1.0) -> StudyScores:
+    """Scores of one metric, a mean over studies that count that often."""
+    metric = Metric("score", registry.rouge_l, registry.mean)
+    return StudyScores([metric], {metric.statistics: np.stack([values, np.full(len(values), counts)], axis=-1)})
 
 
 def test_intervals_hold_the_truth_as_often_as_they_claim() -> None:
@@ -162,13 +160,13 @@ def test_intervals_hold_the_truth_as_often_as_they_claim() -> None:
     held = np.zeros(2)
     for seed in range(200):
         one, other = rng.beta(2, 3, size=60), rng.beta(2, 2, size=60)
-        mean = bootstrap(rouge_only(one), resamples=200, seed=seed)["ROUGE-L"]
-        difference = paired_bootstrap(rouge_only(other), rouge_only(one), resamples=200, seed=seed)["ROUGE-L"]
+        mean = bootstrap(made(one), resamples=200, seed=seed)["score"]
+        difference = paired_bootstrap(made(other), made(one), resamples=200, seed=seed)["score"]
         held += [mean.low <= 0.4 <= mean.high, difference.low <= 0.1 <= difference.high]
     assert (held / 200 > 0.89).all()
     assert (held / 200 < 0.99).all()
 
 
 def test_undefined_scores_have_no_interval() -> None:
-    """There was no side to be right about."""
-    assert "side accuracy" not in bootstrap(rouge_only(np.ones(3)), resamples=10)
+    """There was no study to be right about."""
+    assert "score" not in bootstrap(made(np.ones(3), counts=0.0), resamples=10)
