@@ -7,7 +7,7 @@ takes no part.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ from model_training.evaluation.generation import GeneratedReport
 from model_training.metrics.agreement import FloatArray, f1, ratio
 from model_training.metrics.calibration import brier, expected_calibration_error
 from model_training.metrics.ranking import auroc, average_precision, resampled_auroc
-from model_training.reporting.columns import MEAN
 from model_training.training.dataset import labels_of
 
 _EDGE = 1e-12  # a probability that rounded to 0 or 1 still has a finite logit
@@ -46,6 +45,10 @@ class HeadOutput:
         """Calibrated by temperatures [findings]."""
         return np.asarray(1 / (1 + np.exp(-self.logits / temperatures)), dtype=np.float64)
 
+    def of_studies(self, members: Sequence[int]) -> HeadOutput:
+        """The output on some of the studies."""
+        return HeadOutput(self.names, self.logits[members], self.targets[members])
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -60,42 +63,106 @@ class Calibration:
         return cls(*(np.array([f[key] for f in findings], dtype=np.float64) for key in ("temperature", "threshold")))
 
 
+@dataclass(frozen=True, slots=True)
+class FindingScores:
+    """One finding of the head: AUROC with its bootstrap 95% interval, calibration error and Brier score before
+    (temperature 1) and after. NaN where a figure is undefined."""
+
+    positive: float
+    labelled: float
+    auroc: float
+    auroc_low: float
+    auroc_high: float
+    ap: float
+    f1: float
+    ece_before: float
+    ece: float
+    brier_before: float
+    brier: float
+    temperature: float
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSummary:
+    """The head in a few numbers: means over findings, micro-F1, and the bootstrap 95% interval of the mean AUROC."""
+
+    mean_auroc: float
+    mean_ap: float
+    mean_f1: float
+    mean_ece_before: float
+    mean_ece: float
+    mean_brier_before: float
+    mean_brier: float
+    micro_f1: float
+    mean_auroc_low: float
+    mean_auroc_high: float
+
+
+@dataclass(frozen=True, slots=True)
+class HeadScores:
+    """The head on so many studies: its findings one by one, and all together."""
+
+    studies: int
+    findings: dict[str, FindingScores]
+    summary: HeadSummary
+
+
 def decision_counts(said: Any, truth: FloatArray) -> FloatArray:
     """[findings, 3]: true positives, false positives, false negatives of decisions bool[studies, findings]."""
     pairs = ((said & (truth == 1)), (said & (truth == 0)), (~said & (truth == 1)))
     return np.stack([pair.sum(axis=0) for pair in pairs], axis=-1).astype(np.float64)
 
 
-def score_findings(output: HeadOutput, calibration: Calibration) -> dict[str, dict[str, float]]:
-    """Finding to its figures; calibration error and Brier score before (temperature 1) and after."""
+def score_head(output: HeadOutput, calibration: Calibration) -> HeadScores:
+    """Everything that is said of the head."""
+    areas = resampled_areas(output)
+    findings = score_findings(output, calibration, areas)
+    return HeadScores(len(output.logits), findings, summarise(output, calibration, findings, areas))
+
+
+def score_findings(output: HeadOutput, calibration: Calibration, areas: FloatArray) -> dict[str, FindingScores]:
+    """The findings one by one; `areas` as `resampled_areas` gives them."""
     raw, calibrated = output.probabilities(), output.probabilities(calibration.temperatures)
-    low, high = bounds(resampled_areas(output))
-    columns = {
-        "positive": (output.targets == 1).sum(axis=0),
-        "labelled": (~np.isnan(output.targets)).sum(axis=0),
-        "AUROC": auroc(output.logits, output.targets),
-        "AUROC low": low,
-        "AUROC high": high,
-        "AP": average_precision(output.logits, output.targets),
-        "F1": f1(decision_counts(calibrated >= calibration.thresholds, output.targets)),
-        "ECE before": expected_calibration_error(raw, output.targets),
-        "ECE": expected_calibration_error(calibrated, output.targets),
-        "Brier before": brier(raw, output.targets),
-        "Brier": brier(calibrated, output.targets),
-        "temperature": calibration.temperatures,
-        "threshold": calibration.thresholds,
-    }
-    return {name: {key: float(column[i]) for key, column in columns.items()} for i, name in enumerate(output.names)}
+    low, high = bounds(areas)
+    columns = (
+        (output.targets == 1).sum(axis=0),
+        (~np.isnan(output.targets)).sum(axis=0),
+        auroc(output.logits, output.targets),
+        low,
+        high,
+        average_precision(output.logits, output.targets),
+        f1(decision_counts(calibrated >= calibration.thresholds, output.targets)),
+        expected_calibration_error(raw, output.targets),
+        expected_calibration_error(calibrated, output.targets),
+        brier(raw, output.targets),
+        brier(calibrated, output.targets),
+        calibration.temperatures,
+        calibration.thresholds,
+    )
+    rows = np.stack(columns, axis=-1).tolist()
+    return {name: FindingScores(*row) for name, row in zip(output.names, rows, strict=True)}
 
 
-def summarise(output: HeadOutput, calibration: Calibration) -> dict[str, float]:
-    """The head in a few numbers: means over findings, micro-F1, and a 95% bootstrap interval of the mean AUROC."""
-    rows = score_findings(output, calibration).values()
-    means = {f"mean {key}": float(means_of_defined(np.array([row[key] for row in rows]))) for key in MEAN}
+def summarise(
+    output: HeadOutput, calibration: Calibration, findings: Mapping[str, FindingScores], areas: FloatArray
+) -> HeadSummary:
+    """The findings all together; `areas` as `resampled_areas` gives them."""
+    rows = findings.values()
     said = output.probabilities(calibration.temperatures) >= calibration.thresholds
-    micro = float(f1(decision_counts(said, output.targets).sum(axis=0)))
-    low, high = bounds(means_of_defined(resampled_areas(output))[:, None])[:, 0]
-    return {**means, "micro-F1": micro, "mean AUROC low": float(low), "mean AUROC high": float(high)}
+    low, high = bounds(means_of_defined(areas)[:, None])[:, 0]
+    return HeadSummary(
+        mean_auroc=_mean(row.auroc for row in rows),
+        mean_ap=_mean(row.ap for row in rows),
+        mean_f1=_mean(row.f1 for row in rows),
+        mean_ece_before=_mean(row.ece_before for row in rows),
+        mean_ece=_mean(row.ece for row in rows),
+        mean_brier_before=_mean(row.brier_before for row in rows),
+        mean_brier=_mean(row.brier for row in rows),
+        micro_f1=float(f1(decision_counts(said, output.targets).sum(axis=0))),
+        mean_auroc_low=float(low),
+        mean_auroc_high=float(high),
+    )
 
 
 def resampled_areas(output: HeadOutput, resamples: int = 200) -> FloatArray:
@@ -129,3 +196,7 @@ def view_accuracy(reports: Sequence[GeneratedReport]) -> float:
         if image.view
     ]
     return sum(right) / len(right) if right else math.nan
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(means_of_defined(np.array(list(values), dtype=np.float64)))

@@ -36,6 +36,10 @@ class GeneratedReport:
         given = self.report.hypotheses[0].sections
         return " ".join(given[name] for name in sections if given.get(name))
 
+    def whole_text(self) -> str:
+        """All sections of the best hypothesis, joined."""
+        return self.text(tuple(self.report.hypotheses[0].sections))
+
 
 @dataclass(frozen=True, slots=True)
 class Generated:
@@ -114,6 +118,16 @@ def blank_control(
     counts = {len(one.images) for one in reports}
     answers = {n: generator.submit([black] * n, options) for n in sorted(counts)}
     return [GeneratedReport(one.study, one.images, answers[len(one.images)].result()) for one in reports]
+
+
+def frontal_control(
+    generator: Generator, reports: Sequence[GeneratedReport], options: DecodingOptions, max_views: int
+) -> list[GeneratedReport]:
+    """What the model writes of the frontal image alone, of every study that has one."""
+    several = [one.study for one in reports if len(one.images) > 1]
+    again = generate(generator, several, options, max_views=max_views, view="frontal", title="frontal only").reports
+    # Of the others the frontal image was all there is: their report stands.
+    return again + [one for one in reports if len(one.images) == 1 and one.images[0].view == "frontal"]
 
 
 def shuffled_control(reports: Sequence[GeneratedReport], seed: int = 0) -> list[GeneratedReport]:

@@ -6,8 +6,7 @@ Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, wit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,14 +14,24 @@ from app.report import Heatmap
 from model_training.data.study import Box
 from model_training.evaluation.generation import GeneratedReport
 from model_training.metrics.agreement import FloatArray
-from model_training.metrics.bootstrap import estimate
+from model_training.metrics.bootstrap import Estimate, estimate
 
 CENTRE = (0.5, 0.5)
 
 
-def score_pointing(reports: Sequence[GeneratedReport]) -> dict[str, dict[str, Any]]:
-    """Finding to `images` with boxes of it, the share of them that is `hit`, and the share that the middle of the image
-    hits (where a centred Gaussian is brightest): 95% intervals for the first and for the `lead` over the second.
+@dataclass(frozen=True, slots=True)
+class PointingScores:
+    """Of one finding: images with boxes of it, the share of them that is hit, and the share that the middle of the
+    image hits (where a centred Gaussian is brightest); 95% intervals for the first and its lead over the second."""
+
+    images: int
+    hit: Estimate
+    middle: float
+    lead: Estimate
+
+
+def score_pointing(reports: Sequence[GeneratedReport]) -> dict[str, PointingScores]:
+    """The scores by finding.
 
     The reports must have heatmaps where the images have boxes.
     """
@@ -55,7 +64,7 @@ def _map_of(one: GeneratedReport, finding: str, image: int) -> Heatmap | None:
     return next((maps.maps[image] for maps in of_findings if maps.name == finding), None)
 
 
-def _row(outcomes: FloatArray) -> dict[str, Any]:
+def _row(outcomes: FloatArray) -> PointingScores:
     """`outcomes` [images, 2]: hit by the model, hit by the middle."""
 
     def share(weights: FloatArray) -> FloatArray:
@@ -64,9 +73,9 @@ def _row(outcomes: FloatArray) -> dict[str, Any]:
     def lead(weights: FloatArray) -> FloatArray:
         return np.asarray(weights @ (outcomes[:, 0] - outcomes[:, 1]) / weights.sum(axis=-1))
 
-    return {
-        "images": len(outcomes),
-        "hit": asdict(estimate(share, len(outcomes))),
-        "middle": float(outcomes[:, 1].mean()),
-        "lead": asdict(estimate(lead, len(outcomes))),
-    }
+    return PointingScores(
+        images=len(outcomes),
+        hit=estimate(share, len(outcomes)),
+        middle=float(outcomes[:, 1].mean()),
+        lead=estimate(lead, len(outcomes)),
+    )

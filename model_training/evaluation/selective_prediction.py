@@ -16,7 +16,6 @@ from model_training.metrics.calibration import RiskCoverage, risk_coverage
 
 COVERAGE = 0.8  # share of validation studies that the bar of a checkpoint lets pass
 BALANCE = 0.5  # where a checkpoint has no rule
-COVERAGES = (1.0, 0.9, 0.75, 0.5, 0.25)
 BY_SCORE, BY_HEAD, DECISIONS = "reports by score", "reports by expected gain", "finding decisions by confidence"
 
 
@@ -61,14 +60,6 @@ def curves(
         wrong = (margin >= 0) != (output.targets == 1)
         found[DECISIONS] = risk_coverage(np.abs(margin[known]), wrong[known].astype(np.float64))
     return found
-
-
-def summarise(found: Mapping[str, RiskCoverage]) -> dict[str, dict[str, float]]:
-    """Signal to its area and to the risk at a few coverages."""
-    return {
-        signal: {"AURC": curve.area, **{f"risk at {share:.0%}": risk_at(curve, share) for share in COVERAGES}}
-        for signal, curve in found.items()
-    }
 
 
 def risk_at(curve: RiskCoverage, share: float) -> float:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -15,14 +14,13 @@ from model_training.evaluation.baselines import CONSTANT, as_scored, baseline_re
 from model_training.evaluation.generation import GeneratedReport
 from model_training.metrics import registry
 from model_training.metrics.agreement import FloatArray
-from model_training.metrics.bootstrap import bootstrap, paired_bootstrap
+from model_training.metrics.bootstrap import Estimate, bootstrap, paired_bootstrap
 from model_training.metrics.registry import StudyScores, Texts, score_systems
-from model_training.reporting.columns import NAMING
 from model_training.training.dataset import sections_of
 
 MODEL, SHUFFLED, BLANK = "model", "shuffled images", "blank image"
+NAMING = "names a finding"
 Row = dict[str, float]
-Table = dict[str, Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +43,10 @@ class TextView:
             return None
         return replace(study, findings=" ".join(given[name] for name in self.sections))
 
+    def fits(self, studies: Iterable[Study]) -> bool:
+        """Whether any of them has these sections."""
+        return any(self.of(study) is not None for study in studies)
+
 
 def text_views(sections: Sequence[str]) -> Iterator[TextView]:
     """The ways to score a model that writes these sections, the one published numbers use first."""
@@ -56,7 +58,15 @@ def text_views(sections: Sequence[str]) -> Iterator[TextView]:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class TextTable:
+    """Scores by name, of systems by name, on so many studies."""
+
+    studies: int
+    rows: dict[str, Row]
+
+
+@dataclass(frozen=True, slots=True)
+class TextScores:
     """Systems under one view of the text: their scores study by study, and their original texts."""
 
     view: TextView
@@ -65,38 +75,38 @@ class Scored:
     scores: Mapping[str, StudyScores]
     texts: Mapping[str, Sequence[str]]
 
-    def table(self) -> Table:
-        """Row name to score by name, of cleaned and of original texts."""
+    def table(self) -> TextTable:
+        """All scores, of cleaned and of original texts."""
         references = [study.findings for study in self.studies]
         rows = {}
         for name, scores in self.scores.items():
             row = {key: float(value) for key, value in scores.totals().items()}
             whole = {m.name: m.score(references, self.texts[name], self.training) for m in registry.CORPUS_METRICS}
             rows[name] = row | whole
-        return mean_of_seeds(rows)
+        return TextTable(len(self.studies), mean_of_seeds(rows))
 
-    def groups(self) -> dict[str, dict[str, Any]]:
+    def groups(self) -> dict[str, TextTable]:
         """Scores of normal and abnormal studies apart, with the share of reports that name any finding.
 
         CIDEr keeps the n-gram weights of all studies.
         """
         normal = np.array([is_normal(study) for study in self.studies])
-        tables: dict[str, dict[str, Any]] = {}
+        tables: dict[str, TextTable] = {}
         for name, members in (("normal", normal), ("abnormal", ~normal)):
             if members.any():
                 weights = members.astype(np.float64)
                 rows = {system: _group_row(scores, weights) for system, scores in self.scores.items()}
-                tables[name] = {"studies": int(members.sum()), "scores": mean_of_seeds(rows)}
+                tables[name] = TextTable(int(members.sum()), mean_of_seeds(rows))
         return tables
 
-    def intervals(self) -> dict[str, dict[str, float]]:
+    def intervals(self) -> dict[str, Estimate]:
         """The model's scores with their 95% intervals."""
-        return _as_dict(bootstrap(self.scores[MODEL]))
+        return bootstrap(self.scores[MODEL])
 
-    def differences(self) -> dict[str, dict[str, dict[str, float]]]:
+    def differences(self) -> dict[str, dict[str, Estimate]]:
         """The model and its controls minus the best constant, with paired 95% intervals."""
         shown = [name for name in (MODEL, SHUFFLED, BLANK) if name in self.scores]
-        return {name: _as_dict(paired_bootstrap(self.scores[name], self.scores[CONSTANT])) for name in shown}
+        return {name: paired_bootstrap(self.scores[name], self.scores[CONSTANT]) for name in shown}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +146,7 @@ def prepare(
     return Prepared(view, wanted, [study.findings for study in known], every, references, cleaned)
 
 
-def score(prepared: Sequence[Prepared]) -> list[Scored]:
+def score(prepared: Sequence[Prepared]) -> list[TextScores]:
     """Scores them all, together: what starts once, as Java for METEOR, starts once."""
     if not prepared:
         return []
@@ -151,7 +161,7 @@ def score(prepared: Sequence[Prepared]) -> list[Scored]:
         )
     )
     return [
-        Scored(one.view, one.studies, one.training, {name: next(scores) for name in one.cleaned}, one.texts)
+        TextScores(one.view, one.studies, one.training, {name: next(scores) for name in one.cleaned}, one.texts)
         for one in prepared
     ]
 
@@ -169,7 +179,3 @@ def _group_row(scores: StudyScores, weights: FloatArray) -> Row:
     named = scores.statistics[registry.findings][:, :, :2].any(axis=(1, 2))  # true or false positives
     row = {key: float(value) for key, value in scores.totals(weights).items()}
     return row | {NAMING: float(weights @ named / weights.sum())}
-
-
-def _as_dict(estimates: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    return {name: {"value": e.value, "low": e.low, "high": e.high} for name, e in estimates.items()}

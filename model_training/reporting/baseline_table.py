@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from model_training.data import read_collection
@@ -11,9 +11,10 @@ from model_training.evaluation.baselines import CONSTANT, baseline_reports, rows
 from model_training.metrics import registry
 from model_training.metrics import text as text_metrics
 from model_training.metrics.extras import MissingExtraError
+from model_training.reporting.tables import Rows, number, table
 
-COLUMNS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "micro-F1", "macro-F1")
-# Official test split under the R2Gen protocol, as published, in the order of COLUMNS.
+# Official test split under the R2Gen protocol, as published.
+PUBLISHED_SCORES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 PUBLISHED: dict[str, tuple[float | None, ...]] = {
     "R2Gen 2020": (0.470, 0.304, 0.219, 0.165, 0.187, 0.371, None),
     "R2GenCMN 2021": (0.475, 0.309, 0.222, 0.170, 0.191, 0.375, None),
@@ -25,13 +26,9 @@ PUBLISHED: dict[str, tuple[float | None, ...]] = {
 }
 
 
-def table(scored: Mapping[str, Mapping[str, float | None]]) -> str:
-    """Markdown table with one row a system; what was not measured or is undefined stays empty."""
-    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    lines += [
-        f"| {name} | " + " | ".join(_cell(row.get(key)) for key in COLUMNS) + " |" for name, row in scored.items()
-    ]
-    return "\n".join(lines)
+def markdown(scored: Rows) -> str:
+    """A table with one row a system; what was not measured or is undefined stays empty."""
+    return table(scored, [metric.name for metric in registry.METRICS], cell=partial(number, missing=""))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,19 +52,14 @@ def run(args: argparse.Namespace) -> int:
     except MissingExtraError as error:
         print(f"error: {error}")
         return 2
-    published = {name: dict(zip(COLUMNS, row, strict=False)) for name, row in PUBLISHED.items()}
+    published = {name: dict(zip(PUBLISHED_SCORES, row, strict=True)) for name, row in PUBLISHED.items()}
     print(f"{args.split}: {len(test)} studies, {len(train)} training reports. Labels against MeSH codes.\n")
-    print(f"R2Gen protocol (pycocoevalcap; 60 ids, <unk>), then as published:\n{table({**protocol, **published})}\n")
-    print(f"Without <unk> and cut (pycocoevalcap on cleaned text):\n{table(plain)}\n")
-    print(f"The constant in sacreBLEU, cased original text: {_cell(sacre)}")
+    print(f"R2Gen protocol (pycocoevalcap; 60 ids, <unk>), then as published:\n{markdown({**protocol, **published})}\n")
+    print(f"Without <unk> and cut (pycocoevalcap on cleaned text):\n{markdown(plain)}\n")
+    print(f"The constant in sacreBLEU, cased original text: {number(sacre)}")
     print(f"The constant: {systems[CONSTANT][0]}\n")
     findings, references = ([study.findings for study in part] for part in (train, test))
     for name, texts in {"references": references, **systems}.items():
         shares = ((m.name, m.score(references, texts, findings)) for m in registry.CORPUS_METRICS if m.memorisation)
         print(f"{name}: " + ", ".join(f"{key} {share:.1%}" for key, share in shares))
     return 0
-
-
-def _cell(value: float | None) -> str:
-    """Three decimals without the leading zero, as the literature prints them."""
-    return "" if value is None or value != value else f"{value:.3f}".removeprefix("0")

@@ -11,6 +11,7 @@ from model_training.data import read_collection
 from model_training.data.mesh import label_mesh
 from model_training.metrics import agreement
 from model_training.metrics.agreement import FloatArray, f1, macro_f1, micro_f1, ratio
+from model_training.reporting.tables import number, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,22 +28,26 @@ def run(args: argparse.Namespace) -> int:
         print(f"error: {args.data} has no findings with MeSH codes in its {args.split} split")
         return 2
     codes, labels = [label_mesh(s.mesh) for s in studies], [label_report(s.findings) for s in studies]
-    print(f"{args.split}: {len(studies)} coded studies")
+    print(f"{args.split}: {len(studies)} coded studies\n")
     print(finding_table(agreement.label_counts(codes, labels), agreement.side_counts(codes, labels)))
     return 0
 
 
 def finding_table(counts: FloatArray, sides: FloatArray) -> str:
-    """Support, precision, recall and F1 of every finding, and the averages, as text."""
+    """Support, precision, recall and F1 of every finding, and the averages, as Markdown."""
     total = counts.sum(axis=0)
-    lines = [f"{'finding':28s} support  precision  recall     F1"]
-    for finding, row in zip(FINDINGS, total, strict=True):
-        true_positive, false_positive, false_negative = row
-        precision = ratio(true_positive, true_positive + false_positive)
-        recall = ratio(true_positive, true_positive + false_negative)
-        support = int(true_positive + false_negative)
-        lines.append(f"{finding:28s} {support:7d}  {precision:9.3f}  {recall:6.3f}  {f1(row):5.3f}")
+    true_positives, false_positives, false_negatives = total.T
+    support = true_positives + false_negatives
+    columns = {
+        "support": [str(int(count)) for count in support],
+        "precision": [number(share) for share in ratio(true_positives, true_positives + false_positives)],
+        "recall": [number(share) for share in ratio(true_positives, support)],
+        "F1": [number(score) for score in f1(total)],
+    }
+    rows = {finding: {name: cells[i] for name, cells in columns.items()} for i, finding in enumerate(FINDINGS)}
     judged, equal = sides.sum(axis=0)
-    lines.append(f"micro F1 {micro_f1(total):.3f}  macro F1 {macro_f1(total):.3f}")
-    lines.append(f"side accuracy {ratio(equal, judged):.3f} of {int(judged)} findings with a side")
-    return "\n".join(lines)
+    return (
+        f"{table(rows, list(columns), cell=str)}\n\n"
+        f"Micro-F1 {number(float(micro_f1(total)))}, macro-F1 {number(float(macro_f1(total)))}. "
+        f"Side accuracy {number(float(ratio(equal, judged)))} of {int(judged)} findings with a side."
+    )

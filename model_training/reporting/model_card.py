@@ -15,8 +15,8 @@ from typing import Any
 from app.inference.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from model_training.config import Config, ConfigError, config_from, load_config
 from model_training.reporting.columns import ABSTAINING, AREAS, HEAD, TEXT_OF_LABELS, headline
-from model_training.reporting.summary import ood, pointing
-from model_training.reporting.tables import beside_bounds, interval, number, table
+from model_training.reporting.summary import estimates, ood, pointing
+from model_training.reporting.tables import interval, number, table
 
 _PAIRED = (
     "The images have labels and no reports. They were **weakly paired**: every epoch each was given a report drawn "
@@ -99,7 +99,7 @@ def _facts(checkpoint: Checkpoint, words: Config, path: Path) -> str:
     shape = f"{model.layers} layers, width {model.width}" + (
         f", {model.heads} heads" if model.decoder == "transformer" else ""
     )
-    rows = {
+    facts = {
         "file": f"`{path.name}`, TorchScript, {path.stat().st_size / 1e6:.0f} MB, SHA-256 in `{path.name}.sha256`",
         "made by": words.card.made_by,
         "encoder": f"{model.encoder}, {start}, {model.image_size} × {model.image_size} pixels, one channel",
@@ -109,7 +109,7 @@ def _facts(checkpoint: Checkpoint, words: Config, path: Path) -> str:
         "sections": ", ".join(manifest["section_names"]),
         "made at": f"commit {manifest['git_commit'][:12]}, torch {manifest['torch_version']}",
     }
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items() if value)])
+    return table({name: {"": value} for name, value in facts.items() if value}, [""], cell=str, align="---")
 
 
 def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -143,7 +143,7 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
         if part.get("findings"):
             yield table(part["findings"], AREAS)
         if part["text"]:
-            yield table({system: beside_bounds(row) for system, row in part["text"].items()}, TEXT_OF_LABELS)
+            yield estimates(part["text"], TEXT_OF_LABELS)
         if part["abstaining"]:
             yield "Withholding the text where the finding head is unsure:"
-            yield table({name: beside_bounds(row) for name, row in part["abstaining"].items()}, ABSTAINING)
+            yield estimates(part["abstaining"], ABSTAINING)

@@ -1,4 +1,4 @@
-"""The picture of an evaluation: risk against the share of studies answered."""
+"""Risk against the share of studies answered: as rows of a table, and as a picture."""
 
 from __future__ import annotations
 
@@ -7,8 +7,19 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from model_training.evaluation.selective_prediction import BY_HEAD, BY_SCORE, DECISIONS
+from model_training.evaluation.selective_prediction import BY_HEAD, BY_SCORE, DECISIONS, risk_at
 from model_training.metrics.calibration import RiskCoverage
+
+PICTURE = "risk-coverage.png"
+COVERAGES = (1.0, 0.9, 0.75, 0.5, 0.25)
+
+
+def rows(found: Mapping[str, RiskCoverage]) -> dict[str, dict[str, float]]:
+    """Signal to its area and to the risk at a few coverages."""
+    return {
+        signal: {"AURC": curve.area, **{f"risk at {share:.0%}": risk_at(curve, share) for share in COVERAGES}}
+        for signal, curve in found.items()
+    }
 
 
 def plot(found: Mapping[str, RiskCoverage], path: Path) -> None:

@@ -1,56 +1,49 @@
-"""Markdown tables and the numbers in them, and numbers as JSON can hold them."""
+"""How figures are written: rounded in files, as the literature prints them in Markdown tables."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+DECIMALS, SHOWN = 4, 3  # kept in files, and shown to people
 Rows = Mapping[str, Mapping[str, Any]]
 
 
-def plain(value: Any) -> Any:
-    """The same with numbers rounded to four decimals and NaN as None."""
+def rounded(value: Any) -> Any:
+    """The same with numbers rounded, NaN as None: what JSON can hold."""
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [rounded(item) for item in value]
     if isinstance(value, float):
-        return None if math.isnan(value) else round(value, 4)
+        return None if math.isnan(value) else round(value, DECIMALS)
     return value
 
 
-def beside_bounds(row: Mapping[str, Any]) -> dict[str, float]:
-    """The row with each estimate as three columns."""
-    flat: dict[str, float] = {}
-    for key, value in row.items():
-        if isinstance(value, Mapping):
-            flat |= {key: value["value"], f"{key} low": value["low"], f"{key} high": value["high"]}
-        else:
-            flat[key] = value
-    return flat
-
-
-def table(rows: Rows, columns: Sequence[str], cell: Any = None) -> str:
-    """A Markdown table with one line a row."""
-    show = cell or number
-    lines = ["| | " + " | ".join(columns) + " |", "|---" + "|---:" * len(columns) + "|"]
-    lines += [f"| {name} | " + " | ".join(show(row.get(key)) for key in columns) + " |" for name, row in rows.items()]
-    return "\n".join(lines)
-
-
-def number(value: float | None) -> str:
+def number(value: float | None, missing: str = "n/a") -> str:
     """Counts as they are, scores with three decimals and no leading zero, as the literature prints them."""
     if value is None or math.isnan(value):
-        return "n/a"
+        return missing
     if value == int(value) and abs(value) > 1:
         return str(int(value))
-    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+    shown = f"{value:.{SHOWN}f}"
+    return shown.replace("0.", ".", 1) if abs(value) < 1 else shown
 
 
 def interval(estimate: Mapping[str, float] | None) -> str:
-    """`+.123 (.100 to .146)`."""
+    """`+.123 (.100 to .146)`, of a difference with its bounds as JSON has them."""
     if estimate is None:
         return "n/a"
     sign = "+" if estimate["value"] > 0 else ""
     return f"{sign}{number(estimate['value'])} ({number(estimate['low'])} to {number(estimate['high'])})"
+
+
+def table(rows: Rows, columns: Sequence[str], cell: Callable[[Any], str] = number, align: str = "---:") -> str:
+    """A Markdown table with one line a row; a cell that a row lacks is None.
+
+    Not tabulate's: that pads every column to its widest cell, so that one longer figure changes every line.
+    """
+    lines = [("", *columns), *((name, *(cell(row.get(key)) for key in columns)) for name, row in rows.items())]
+    head, *body = ("|" + "|".join(f" {text} " if text else " " for text in line) + "|" for line in lines)
+    return "\n".join([head, "|---" + f"|{align}" * len(columns) + "|", *body])

@@ -12,8 +12,7 @@ from model_training.evaluation import selective_prediction
 from model_training.evaluation.finding_scores import (
     Calibration,
     HeadOutput,
-    score_findings,
-    summarise,
+    score_head,
     view_accuracy,
 )
 from model_training.metrics.calibration import expected_calibration_error, fit_temperatures
@@ -53,22 +52,22 @@ def test_calibration_lowers_the_error_of_an_overconfident_head() -> None:
     """Fitted on one sample, it holds on another."""
     sample, fresh = synthetic(seed=1), synthetic(seed=2)
     fitted = Calibration(fit_temperatures(sample.logits, sample.targets), np.full(2, 0.5))
-    rows = score_findings(fresh, fitted)
+    rows = score_head(fresh, fitted).findings
     for name, row in rows.items():
-        assert row["ECE"] < 0.3 * row["ECE before"], name
-        assert row["Brier"] < row["Brier before"], name
-        assert row["labelled"] == 4000
+        assert row.ece < 0.3 * row.ece_before, name
+        assert row.brier < row.brier_before, name
+        assert row.labelled == 4000
     before = expected_calibration_error(fresh.probabilities(), fresh.targets)
-    assert [row["ECE before"] for row in rows.values()] == pytest.approx(before)
+    assert [row.ece_before for row in rows.values()] == pytest.approx(before)
 
 
 def test_the_interval_of_the_mean_auroc_holds_the_truth() -> None:
     """It brackets the figure of a sample a hundred times the size."""
     truth = np.mean(auroc(*(lambda o: (o.logits, o.targets))(synthetic(40_000, seed=3))))
     output = synthetic(400, seed=4)
-    figures = summarise(output, Calibration(np.ones(2), np.full(2, 0.5)))
-    assert figures["mean AUROC low"] < truth < figures["mean AUROC high"]
-    assert figures["mean AUROC low"] < figures["mean AUROC"] < figures["mean AUROC high"]
+    figures = score_head(output, Calibration(np.ones(2), np.full(2, 0.5))).summary
+    assert figures.mean_auroc_low < truth < figures.mean_auroc_high
+    assert figures.mean_auroc_low < figures.mean_auroc < figures.mean_auroc_high
 
 
 def test_views_count_where_the_source_names_them() -> None:
@@ -97,7 +96,7 @@ def test_abstaining_follows_the_signal_that_knows(tmp_path: Path) -> None:
     curves = selective_prediction.curves(
         made, np.array([0, 0, 1, NAN]), selective_prediction.confidence(output, calibration, None), output, calibration
     )
-    figures = selective_prediction.summarise(curves)
+    figures = risk_coverage.rows(curves)
     assert figures[selective_prediction.BY_SCORE]["risk at 50%"] == 0
     assert figures[selective_prediction.BY_SCORE]["risk at 100%"] == pytest.approx(1 / 3)
     assert figures[selective_prediction.BY_HEAD]["risk at 25%"] == 1

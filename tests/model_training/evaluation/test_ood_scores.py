@@ -13,7 +13,7 @@ from PIL import Image
 
 from app.inference.checkpoint import Checkpoint, load_checkpoint
 from model_training.evaluation import ood_scores
-from model_training.evaluation.ood_scores import chest_logits, images_in, score_ood
+from model_training.evaluation.ood_scores import OodGroup, OodScores, chest_logits, images_in, score_ood
 
 
 @pytest.fixture
@@ -30,16 +30,13 @@ def test_shares_and_area_are_those_of_the_logits(checkpoint: Checkpoint, monkeyp
     said = {"film": [1.0, -2.0], "other": [-1.0, -np.inf]}
     monkeypatch.setattr(ood_scores, "chest_logits", lambda _, paths: np.array(said[paths[0].name]))
     found = score_ood(checkpoint, {"a": [Path("film")]}, {"b": [Path("other")], "none": []})
-    assert found["AUROC"] == 0.75
-    assert found["groups"] == {
-        "a": {"images": 2, "accepted": 0.5, "films": True},
-        "b": {"images": 2, "accepted": 0.0, "films": False},
-    }
+    groups = {"a": OodGroup(2, 0.5, films=True), "b": OodGroup(2, 0.0, films=False)}
+    assert found == OodScores(groups, auroc=0.75)
 
 
 def test_without_out_of_distribution_detection_there_is_nothing_to_say(tiny_checkpoint: Path) -> None:
     """A checkpoint that refuses nothing has no figures of it."""
-    assert score_ood(load_checkpoint(tiny_checkpoint), {"a": [Path("x")]}, {}) == {}
+    assert score_ood(load_checkpoint(tiny_checkpoint), {"a": [Path("x")]}, {}) is None
 
 
 def test_each_file_has_its_logit_and_a_broken_one_none(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -48,11 +48,11 @@ def test_the_model_plays_against_the_middle_of_the_image() -> None:
     corner, middle = Box("effusion", 0.25, 0.75, 0.2, 0.2), Box("effusion", 0.5, 0.5, 0.2, 0.2)
     rows = score_pointing([played(((0, 1), (9, 0)), corner), played(((0, 1), (9, 0)), middle)])
     assert list(rows) == ["effusion"]
-    assert rows["effusion"]["images"] == 2
-    assert rows["effusion"]["hit"]["value"] == 0.5
-    assert rows["effusion"]["middle"] == 0.5
-    assert rows["effusion"]["lead"]["value"] == 0
-    assert rows["effusion"]["lead"]["low"] == pytest.approx(-1)
+    assert rows["effusion"].images == 2
+    assert rows["effusion"].hit.value == 0.5
+    assert rows["effusion"].middle == 0.5
+    assert rows["effusion"].lead.value == 0
+    assert rows["effusion"].lead.low == pytest.approx(-1)
 
 
 def test_findings_without_a_map_or_a_box_are_not_played() -> None:

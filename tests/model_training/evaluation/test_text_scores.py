@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from model_training.evaluation.text_scores import (
     BLANK,
     MODEL,
     SHUFFLED,
-    Scored,
+    TextScores,
     TextView,
     is_normal,
     prepare,
@@ -38,7 +39,7 @@ TEST = [
 PROTOCOL = TextView(("findings",), protocol=True)
 
 
-def score_view(view: TextView, train: list[Study], systems: dict[str, list[GeneratedReport]]) -> Scored | None:
+def score_view(view: TextView, train: list[Study], systems: dict[str, list[GeneratedReport]]) -> TextScores | None:
     """One view alone."""
     prepared = prepare(view, train, systems)
     return score([prepared])[0] if prepared else None
@@ -66,7 +67,7 @@ def test_a_model_that_copies_the_reference_scores_full_marks() -> None:
     scored = score_view(PROTOCOL, TRAIN, {MODEL: [generated(s, report(s.findings)) for s in TEST]})
     assert scored is not None
     assert [study.id for study in scored.studies] == ["1", "2", "3"]
-    table = scored.table()
+    table = scored.table().rows
     assert list(table) == [
         "model",
         "best constant",
@@ -78,7 +79,7 @@ def test_a_model_that_copies_the_reference_scores_full_marks() -> None:
     assert table["best constant"]["distinct"] == pytest.approx(1 / 3)
     assert table["best constant"]["micro-F1"] < 1
     assert "METEOR" not in table["model"]
-    assert scored.intervals()["BLEU-4"] == pytest.approx({"value": 1, "low": 1, "high": 1})
+    assert astuple(scored.intervals()["BLEU-4"]) == pytest.approx((1, 1, 1))
 
 
 def test_the_protocol_writes_unknown_words_as_such_and_the_other_view_does_not() -> None:
@@ -89,8 +90,8 @@ def test_the_protocol_writes_unknown_words_as_such_and_the_other_view_does_not()
     plain = score_view(TextView(("findings",), protocol=False), TRAIN, systems)
     assert with_unknown is not None
     assert plain is not None
-    assert with_unknown.table()["model"]["BLEU-1"] == pytest.approx(1)
-    assert plain.table()["model"]["BLEU-1"] < 1
+    assert with_unknown.table().rows["model"]["BLEU-1"] == pytest.approx(1)
+    assert plain.table().rows["model"]["BLEU-1"] < 1
 
 
 def test_joined_sections_are_scored_where_the_study_has_both() -> None:
@@ -99,7 +100,7 @@ def test_joined_sections_are_scored_where_the_study_has_both() -> None:
     scored = score_view(view, TRAIN, {MODEL: [generated(s, report(s.findings, s.impression)) for s in TEST]})
     assert scored is not None
     assert [study.findings for study in scored.studies] == [f"{CLEAR} Normal.", f"{EFFUSION} Effusion."]
-    assert scored.table()["model"]["BLEU-4"] == pytest.approx(1)
+    assert scored.table().rows["model"]["BLEU-4"] == pytest.approx(1)
     assert scored.texts["best constant"][0].endswith("Normal.")
 
 
@@ -108,11 +109,11 @@ def test_normal_and_abnormal_studies_are_scored_apart() -> None:
     scored = score_view(PROTOCOL, TRAIN, {MODEL: [generated(s, report(CLEAR)) for s in TEST[:3]]})
     assert scored is not None
     groups = scored.groups()
-    assert {name: group["studies"] for name, group in groups.items()} == {"normal": 1, "abnormal": 2}
-    assert groups["normal"]["scores"]["model"]["BLEU-4"] == pytest.approx(1)
-    assert groups["normal"]["scores"]["model"]["names a finding"] == 0
-    assert groups["abnormal"]["scores"]["model"]["micro-F1"] == 0
-    oracle = groups["abnormal"]["scores"]["gold MeSH tags, nearest training report"]
+    assert {name: group.studies for name, group in groups.items()} == {"normal": 1, "abnormal": 2}
+    assert groups["normal"].rows["model"]["BLEU-4"] == pytest.approx(1)
+    assert groups["normal"].rows["model"]["names a finding"] == 0
+    assert groups["abnormal"].rows["model"]["micro-F1"] == 0
+    oracle = groups["abnormal"].rows["gold MeSH tags, nearest training report"]
     assert oracle["BLEU-1"] > 0
 
 
@@ -124,7 +125,7 @@ def test_controls_are_held_against_the_constant_like_the_model() -> None:
     assert scored is not None
     differences = scored.differences()
     assert list(differences) == [MODEL, SHUFFLED, BLANK]
-    assert differences[MODEL]["BLEU-4"]["value"] > 0 > differences[SHUFFLED]["BLEU-4"]["high"]
+    assert differences[MODEL]["BLEU-4"].value > 0 > differences[SHUFFLED]["BLEU-4"].high
 
 
 def test_nothing_is_scored_without_references_or_training_reports() -> None:

@@ -137,4 +137,4 @@ def test_the_command_prints_one_line_a_finding(data_dir: Path, capsys: pytest.Ca
     assert labeller_check.run(parser.parse_args(["--data", str(data_dir / "iu_xray"), "--split", "val"])) == 0
     printed = capsys.readouterr().out
     assert all(finding in printed for finding in FINDINGS)
-    assert "micro F1" in printed
+    assert "Micro-F1" in printed

@@ -18,7 +18,7 @@ def test_numbers_are_shown_as_the_literature_prints_them(value: float | None, sh
 
 def test_json_holds_no_nan() -> None:
     """What is undefined is null, wherever it stands."""
-    assert tables.plain({"a": [float("nan"), 0.123456], "b": {"c": "x"}}) == {"a": [None, 0.1235], "b": {"c": "x"}}
+    assert tables.rounded({"a": [float("nan"), 0.123456], "b": {"c": "x"}}) == {"a": [None, 0.1235], "b": {"c": "x"}}
 
 
 def test_studies_left_out_are_counted_and_named() -> None:
