@@ -16,9 +16,9 @@ COMMANDS = {
     "evaluate": ("model_training.evaluate", "generate reports for a split and score them"),
     "compare": ("model_training.reporting.compare", "print several evaluations in one table"),
     "gallery": ("model_training.reporting.gallery", "write an HTML page of reports, images and references"),
-    "baselines": ("model_training.evaluation.baselines", "score what needs no model: constants, random, nearest"),
+    "baselines": ("model_training.reporting.baseline_table", "score what needs no model: constants, random, nearest"),
     "card": ("model_training.reporting.model_card", "write the model card of a checkpoint"),
-    "labeller": ("model_training.evaluation.labeller_check", "score the rule labeller against human codes"),
+    "labeller": ("model_training.reporting.labeller_check", "score the rule labeller against human codes"),
 }
 
 

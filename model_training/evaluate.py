@@ -7,193 +7,187 @@ Writes `evaluation.json` ("details" is for people and comparisons, the rest is w
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from app.inference.checkpoint import CheckpointError, load_checkpoint
+from app.inference.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from app.inference.generator import Generator
 from app.inference.options import DecodingOptions
 from model_training.data import LAYOUTS, SPLITS, Study, read_collection
-from model_training.evaluation import finding_scores, selective_prediction, source_scores
-from model_training.evaluation.finding_scores import Calibration, HeadOutput
+from model_training.evaluation import generation, selective_prediction, text_scores
+from model_training.evaluation.finding_scores import Calibration, HeadOutput, score_head, view_accuracy
 from model_training.evaluation.generation import (
     IN_FLIGHT,
-    Written,
-    add_decoding_arguments,
+    GeneratedReport,
     blank_control,
-    decoding_options,
-    encode_only,
-    generate,
+    frontal_control,
     shuffled_control,
 )
-from model_training.evaluation.ood_scores import images_in, score_acceptance
+from model_training.evaluation.ood_scores import OodScores, images_in, score_ood
 from model_training.evaluation.pointing import score_pointing
-from model_training.evaluation.text_scores import (
-    BLANK,
-    MODEL,
-    SHUFFLED,
-    Prepared,
-    Scored,
-    is_normal,
-    prepare,
-    score,
-    text_views,
-)
+from model_training.evaluation.results import Evaluation, Prediction, TextResult
+from model_training.evaluation.source_scores import score_sources
+from model_training.evaluation.text_scores import BLANK, MODEL, SHUFFLED, TextScores, prepare, text_views
+from model_training.metrics import registry
 from model_training.metrics.agreement import FloatArray
-from model_training.metrics.calibration import RiskCoverage
-from model_training.metrics.text import MissingExtraError
-from model_training.reporting import summary
+from model_training.metrics.extras import MissingExtraError
+from model_training.reporting import files, summary
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is evaluated on what: `train` feeds the baselines, `val` shows how the calibration fits its own studies."""
+    """What is evaluated on what: `train` feeds the baselines, `val` shows how the calibration fits its own studies;
+    `films` and `others` are images by name that must be accepted and that must not, beside the studies' own."""
 
+    checkpoint: Checkpoint
     generator: Generator
     options: DecodingOptions
     max_views: int
+    collection: str
+    split: str
     studies: Sequence[Study]
     train: Sequence[Study]
     val: Sequence[Study]
+    films: Mapping[str, Sequence[Path]]
+    others: Mapping[str, Sequence[Path]]
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """Everything that comes of it. `metrics` is compact, for the manifest; `details` is for people and comparisons."""
+class Reports:
+    """What the model wrote: of the studies, of black images in their stead, of their frontal images alone (empty where
+    that is nothing else, or no text to compare), and the heads alone on validation studies; and who was left out."""
 
-    metrics: dict[str, Any]
-    details: dict[str, Any]
-    written: list[Written]
-    losses: FloatArray  # of the reports [studies], NaN without a reference
-    output: HeadOutput
-    calibration: Calibration
-    curves: dict[str, RiskCoverage]
+    model: Sequence[GeneratedReport]
+    blank: Sequence[GeneratedReport]
+    frontal: Sequence[GeneratedReport]
+    validation: Sequence[GeneratedReport]
+    left_out: Mapping[str, Sequence[str]]
 
 
-def evaluate(task: Task) -> Result:
-    """Generates and scores. Raises `ValueError` when no study can be reported on."""
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Study by study: texts under every view, those of frontal images alone, the finding head, and the losses of the
+    reports [studies]; of images, how they are told from others."""
+
+    texts: Sequence[TextScores]
+    frontal: TextScores | None
+    head: HeadOutput
+    validation: HeadOutput
+    losses: FloatArray
+    ood: OodScores | None
+
+
+def evaluate(task: Task) -> Evaluation:
+    """All of it. Raises ValueError when no study can be reported on, `MissingExtraError` when scorers lack."""
+    reports = generate(task)
+    return assemble(task, reports, score(task, reports))
+
+
+def generate(task: Task) -> Reports:
+    """Everything that is asked of the model. Raises as `evaluate`."""
     boxed = any(image.boxes for study in task.studies for image in study.images)
-    generated = generate(task.generator, task.studies, task.options, max_views=task.max_views, heatmaps=boxed)
-    written = generated.written
-    if not written:
-        raise ValueError(f"no study could be reported on: {summary.left_out(generated.left_out)}")
-    blank = blank_control(task.generator, written, task.options)
-    views = compared(task, written, blank)
-    alone = frontal_alone(task, written) if views and task.max_views > 1 else None
-    scored = score([*views, *([alone] if alone else [])])
+    views = text_views(task.generator.section_names)
+    compared = any(view.fits(task.train) and view.fits(task.studies) for view in views)
+    if compared:
+        registry.check_extras()
+    made = generation.generate(task.generator, task.studies, task.options, max_views=task.max_views, heatmaps=boxed)
+    if not made.reports:
+        raise ValueError(f"no study could be reported on: {summary.left_out(made.left_out)}")
+    frontal = compared and task.max_views > 1
+    heads = generation.encode_only(task.options)
+    return Reports(
+        model=made.reports,
+        blank=blank_control(task.generator, made.reports, task.options),
+        frontal=frontal_control(task.generator, made.reports, task.options, task.max_views) if frontal else [],
+        validation=generation.generate(
+            task.generator, task.val, heads, max_views=task.max_views, title="validation"
+        ).reports,
+        left_out=made.left_out,
+    )
+
+
+def score(task: Task, reports: Reports) -> Scores:
+    """Everything that is counted study by study. Raises `MissingExtraError`."""
+    texts, frontal = score_texts(task, reports)
+    findings = task.generator.manifest["findings"]
+    films = {name: list(paths) for name, paths in task.films.items()}
+    for one in reports.model:
+        films.setdefault(one.study.source or task.collection, []).extend(image.path for image in one.images)
+    return Scores(
+        texts=texts,
+        frontal=frontal,
+        head=HeadOutput.of(reports.model, findings),
+        validation=HeadOutput.of(reports.validation, findings),
+        losses=report_losses(reports.model, texts),
+        ood=score_ood(task.checkpoint, films, task.others),
+    )
+
+
+def score_texts(task: Task, reports: Reports) -> tuple[list[TextScores], TextScores | None]:
+    """The model, its controls and the baselines under every view of the text that the data allow; and frontal images
+    alone beside all views, on the studies that have a frontal one."""
+    views = list(text_views(task.generator.section_names))
+    systems = {MODEL: reports.model, SHUFFLED: shuffled_control(reports.model), BLANK: reports.blank}
+    prepared = [one for view in views if (one := prepare(view, task.train, systems)) is not None]
+    alone = None
+    if reports.frontal:
+        known = {one.study.id: one for one in reports.model}
+        both = {"frontal only": reports.frontal, "all views": [known[one.study.id] for one in reports.frontal]}
+        alone = prepare(views[0], task.train, both, only_constant=True)
+    scored = text_scores.score([*prepared, *([alone] if alone else [])])
     frontal = scored.pop() if alone else None
-    manifest = task.generator.manifest
-    calibration, rule = Calibration.of(manifest["findings"]), manifest.get("abstain")
-    output, val = HeadOutput.of(written, manifest["findings"]), validation(task)
-    sources = source_scores.score_sources({MODEL: written, BLANK: blank}, task.train, output, calibration, rule)
-    losses = report_losses(written, scored)
-    sure = selective_prediction.sureness(output, calibration, rule)
-    curves = selective_prediction.curves(written, losses, sure, output, calibration)
-    tables: dict[str, dict[str, Any]] = {
-        one.view.title: {"studies": len(one.studies), "scores": one.table()} for one in scored
-    }
-    metrics = {
-        "studies": len(written),
-        "views": task.max_views,
-        "options": task.options.as_dict(),
-        **({"text": scored[0].view.title, "scores": scored[0].intervals()} if scored else {}),
-        "leads": {one.view.title: one.differences()[MODEL] for one in scored},
-        "compared": {title: summary.beside(part["scores"]) for title, part in tables.items()},
-        "finding head": finding_scores.summarise(output, calibration),
-        "validation": {"studies": len(val.logits), **finding_scores.summarise(val, calibration)},
-        "view accuracy": finding_scores.view_accuracy(written),
-        "sources": source_scores.compact(sources),
-        "pointing": score_pointing(written),
-    }
-    details = {
-        "left out": generated.left_out,
-        "tables": tables,
-        "differences": {one.view.title: one.differences() for one in scored},
-        "groups": scored[0].groups() if scored else {},
-        "frontal only": {"studies": len(frontal.studies), "scores": frontal.table()} if frontal else None,
-        "findings": finding_scores.score_findings(output, calibration),
-        "sources": sources,
-        "abstaining": selective_prediction.summarise(curves),
-    }
-    return Result(metrics, details, written, losses, output, calibration, curves)
+    return scored, frontal
 
 
-def report_losses(written: Sequence[Written], scored: Sequence[Scored]) -> FloatArray:
+def report_losses(reports: Sequence[GeneratedReport], scored: Sequence[TextScores]) -> FloatArray:
     """1 - label F1 of each report under the first view [studies], NaN where the study is not in it."""
     known: dict[str, float] = {}
     for one in scored[:1]:
-        losses = selective_prediction.report_losses(one.scores[MODEL].labels).tolist()
+        losses = selective_prediction.report_losses(one.scores[MODEL].statistics[registry.findings]).tolist()
         known |= zip((study.id for study in one.studies), losses, strict=True)
-    return np.array([known.get(one.study.id, np.nan) for one in written])
+    return np.array([known.get(one.study.id, np.nan) for one in reports])
 
 
-def compared(task: Task, written: list[Written], blank: list[Written]) -> list[Prepared]:
-    """The model, its controls and the baselines under every view of the text that the data allow."""
-    systems = {MODEL: written, SHUFFLED: shuffled_control(written), BLANK: blank}
-    views = text_views(task.generator.section_names)
-    return [one for view in views if (one := prepare(view, task.train, systems)) is not None]
+def assemble(task: Task, reports: Reports, scores: Scores) -> Evaluation:
+    """The figures, with their intervals."""
+    manifest = task.generator.manifest
+    calibration, rule = Calibration.of(manifest["findings"]), manifest.get("abstain")
+    confidences = selective_prediction.confidence(scores.head, calibration, rule)
+    first = scores.texts[0] if scores.texts else None
+    systems = {MODEL: reports.model, BLANK: reports.blank}
+    return Evaluation(
+        checkpoint=f"{task.generator.name} {task.generator.version}",
+        collection=task.collection,
+        split=task.split,
+        views=task.max_views,
+        options=task.options,
+        left_out=reports.left_out,
+        texts=[TextResult(one.view.title, one.table(), one.differences()) for one in scores.texts],
+        intervals=first.intervals() if first else {},
+        groups=first.groups() if first else {},
+        frontal_only=scores.frontal.table() if scores.frontal else None,
+        head=score_head(scores.head, calibration),
+        validation=score_head(scores.validation, calibration),
+        view_accuracy=view_accuracy(reports.model),
+        sources=score_sources(systems, task.train, scores.head, calibration, rule),
+        pointing=score_pointing(reports.model),
+        ood=scores.ood,
+        curves=selective_prediction.curves(reports.model, scores.losses, confidences, scores.head, calibration),
+        predictions=predictions(reports.model, scores, calibration),
+    )
 
 
-def frontal_alone(task: Task, written: Sequence[Written]) -> Prepared | None:
-    """Frontal images alone beside all views, on the studies that have a frontal one; None where none has."""
-    known = {one.study.id: one for one in written}
-    several = [one.study for one in written if len(one.images) > 1]
-    options, views = task.options, task.max_views
-    again = generate(task.generator, several, options, max_views=views, view="frontal", title="frontal only").written
-    # Of the others the frontal image was all there is: their report stands.
-    frontal = again + [one for one in written if len(one.images) == 1 and one.images[0].view == "frontal"]
-    if not frontal:
-        return None
-    systems = {"frontal only": frontal, "all views": [known[one.study.id] for one in frontal]}
-    return prepare(next(text_views(task.generator.section_names)), task.train, systems, only_constant=True)
-
-
-def validation(task: Task) -> HeadOutput:
-    """The finding head on the validation studies."""
-    heads = encode_only(task.options)
-    written = generate(task.generator, task.val, heads, max_views=task.max_views, title="validation").written
-    return HeadOutput.of(written, task.generator.manifest["findings"])
-
-
-def write(result: Result, metrics: Mapping[str, Any], folder: Path) -> None:
-    """All files of an evaluation."""
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {
-        "metrics": metrics,
-        "details": result.details,
-    }
-    (folder / "evaluation.json").write_text(json.dumps(summary.plain(content), indent=1, allow_nan=False) + "\n")
-    (folder / "evaluation.md").write_text(summary.markdown(metrics, result.details))
-    write_predictions(folder / "predictions.csv", result)
-    selective_prediction.plot(result.curves, folder / summary.PLOT)
-
-
-def write_predictions(path: Path, result: Result) -> None:
-    """One row a study: what was written of it, how well, and what the finding head said."""
-    names = list(result.written[0].study.sections)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        header = ["id", "views", "normal", *(f"reference {name}" for name in names), *(f"generated {n}" for n in names)]
-        header += ["score", "tokens", "finish reason", "label F1"]
-        table.writerow([*header, *(f"{kind}: {n}" for n in result.output.names for kind in ("truth", "probability"))])
-        probabilities = result.output.probabilities(result.calibration.temperatures)
-        for i, one in enumerate(result.written):
-            best = one.report.hypotheses[0]
-            row = [one.study.id, len(one.images), int(is_normal(one.study)), *one.study.sections.values()]
-            row += [*(best.sections.get(name, "") for name in names), round(best.score, 4), best.tokens]
-            row += [best.finish_reason, _blank_or(1 - result.losses[i], "{:.4f}")]
-            pairs = zip(result.output.targets[i], probabilities[i], strict=True)
-            table.writerow([*row, *(cell for t, p in pairs for cell in (_blank_or(t, "{:.0f}"), f"{p:.4f}"))])
-
-
-def _blank_or(value: float, form: str) -> str:
-    return "" if np.isnan(value) else form.format(value)
+def predictions(reports: Sequence[GeneratedReport], scores: Scores, calibration: Calibration) -> list[Prediction]:
+    """The reports one by one."""
+    probabilities = scores.head.probabilities(calibration.temperatures)
+    rows = zip(reports, (1 - scores.losses).tolist(), scores.head.targets, probabilities, strict=True)
+    return [
+        Prediction(one, text_scores.is_normal(one.study), f1, truths.tolist(), said.tolist())
+        for one, f1, truths, said in rows
+    ]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -214,7 +208,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"{meaning} to count as accepted or not",
         )
     parser.add_argument("--out", type=Path, help="folder for the JSON, Markdown, CSV and PNG")
-    add_decoding_arguments(parser)
+    generation.add_decoding_arguments(parser)
 
 
 def _named_folder(text: str) -> tuple[str, list[Path]]:
@@ -228,34 +222,35 @@ def run(args: argparse.Namespace) -> int:
     try:
         collection = read_collection(args.data, args.layout)
         home = read_collection(args.train_data) if args.train_data else collection
-        studies = collection.split(None if args.split == "none" else args.split)
         films, others = (dict(map(_named_folder, given)) for given in (args.films, args.others))
-        # What the intake would refuse is scored all the same, blank images among it.
-        settings = {"precision": args.precision, "max_queue": 2 * IN_FLIGHT, "acceptance": "off"}
-        generator = Generator.load(args.checkpoint, **settings)
+        checkpoint = load_checkpoint(args.checkpoint)
+        # What the service would refuse is scored all the same, blank images among it.
+        generator = Generator(checkpoint, precision=args.precision, max_queue=2 * IN_FLIGHT, acceptance="off")
     except (OSError, ValueError, CheckpointError) as error:
         print(f"error: {error}")
         return 2
     try:
         most = generator.limits.max_views
-        views = min(most, max(1, args.views or most))
-        options = decoding_options(args, generator)
-        result = evaluate(Task(generator, options, views, studies, home.split("train"), home.split("val")))
+        task = Task(
+            checkpoint=checkpoint,
+            generator=generator,
+            options=generation.decoding_options(args, generator),
+            max_views=min(most, max(1, args.views or most)),
+            collection=collection.name,
+            split=args.split,
+            studies=collection.split(None if args.split == "none" else args.split),
+            train=home.split("train"),
+            val=home.split("val"),
+            films=films,
+            others=others,
+        )
+        evaluation = evaluate(task)
     except (ValueError, MissingExtraError) as error:
         print(f"error: {error}")
         return 2
     finally:
         generator.close()
-    source = {
-        "checkpoint": f"{generator.name} {generator.version}",
-        "collection": collection.name,
-        "split": args.split,
-    }
-    for one in result.written:
-        films.setdefault(one.study.source or collection.name, []).extend(image.path for image in one.images)
-    accepted = score_acceptance(load_checkpoint(args.checkpoint), films, others)
-    metrics = source | result.metrics | {"acceptance": accepted}
-    print(summary.markdown(metrics, result.details))
+    print(summary.markdown(evaluation))
     if args.out:
-        write(result, metrics, args.out)
+        files.write(evaluation, args.out)
     return 0

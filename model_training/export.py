@@ -32,7 +32,7 @@ def export_model(
 ) -> str:
     """Writes the archive and its SHA-256 beside it. Returns the SHA-256.
 
-    `calibration` is what `calibrate` fitted, `intake` what `fit_intake` found.
+    `calibration` is what `calibrate` fitted, `intake` what `fit_ood` found.
 
     Raises `CheckpointError` when the scripted model does not agree with the eager one, or would not load.
     """

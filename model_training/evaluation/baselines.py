@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from model_training.data import Study, read_collection
+from model_training.data import Study
 from model_training.data.labels import mentions_of
 from model_training.metrics import r2gen
 from model_training.metrics import text as text_metrics
 from model_training.metrics.agreement import Labels
-from model_training.metrics.text import MissingExtraError, StudyScores
+from model_training.metrics.registry import StudyScores, Texts, score_systems
 
 CONSTANT, FREQUENT, RANDOM, TAGS = (
     "best constant",
@@ -22,17 +20,6 @@ CONSTANT, FREQUENT, RANDOM, TAGS = (
     "gold MeSH tags, nearest training report",
 )
 SEEDS = range(5)
-COLUMNS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "micro-F1", "macro-F1")
-# Official test split under the R2Gen protocol, as published, in the order of COLUMNS.
-PUBLISHED: dict[str, tuple[float | None, ...]] = {
-    "R2Gen 2020": (0.470, 0.304, 0.219, 0.165, 0.187, 0.371, None),
-    "R2GenCMN 2021": (0.475, 0.309, 0.222, 0.170, 0.191, 0.375, None),
-    "CMM+RL 2022": (0.494, 0.321, 0.235, 0.181, 0.201, 0.384, None),
-    "METransformer 2023": (0.483, 0.322, 0.228, 0.172, 0.192, 0.380, 0.435),
-    "VLCI / CMCRL 2024": (0.505, 0.334, 0.245, 0.190, 0.210, 0.394, 0.592),
-    "STREAM 2025": (0.506, 0.338, 0.248, 0.188, 0.215, 0.387, None),
-    "SMAN 2026": (0.518, 0.355, 0.262, 0.200, 0.214, 0.422, 0.471),
-}
 
 
 def best_constant(reports: Sequence[str]) -> int:
@@ -95,7 +82,9 @@ def score_baselines(
     scored against the human codes where a study has them.
     """
     references, texts = as_scored(train, test, systems, protocol=protocol)
-    return text_metrics.score_systems(references, texts, gold_labels(test))
+    labels = gold_labels(test)
+    scores = score_systems([Texts.of(references, given, labels) for given in texts.values()])
+    return dict(zip(texts, scores, strict=True))
 
 
 def as_scored(
@@ -128,53 +117,5 @@ def mean_of_seeds(rows: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str
     return kept
 
 
-def table(scored: Mapping[str, Mapping[str, float | None]]) -> str:
-    """Markdown table with one row a system; what was not measured or is undefined stays empty."""
-    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    lines += [
-        f"| {name} | " + " | ".join(_cell(row.get(key)) for key in COLUMNS) + " |" for name, row in scored.items()
-    ]
-    return "\n".join(lines)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `python -m model_training baselines`."""
-    parser.add_argument("--data", type=Path, required=True, help="folder of the collection")
-    parser.add_argument("--layout", default="r2gen_json", help="its layout (default: the official split of R2Gen)")
-    parser.add_argument("--split", default="test", help="the split to score on (default: test)")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Print the baselines under the R2Gen protocol, beside published systems, and without `<unk>` and cut."""
-    collection = read_collection(args.data, args.layout)
-    train, test = ([s for s in collection.split(name) if s.findings] for name in ("train", args.split))
-    if not train or not test:
-        print(f"error: {args.data} lacks findings in its train or {args.split} split")
-        return 2
-    try:
-        systems = baseline_reports(train, test)
-        protocol, plain = (rows(score_baselines(train, test, systems, protocol=p)) for p in (True, False))
-        sacre = text_metrics.sacre_bleu([study.findings for study in test], systems[CONSTANT])
-    except MissingExtraError as error:
-        print(f"error: {error}")
-        return 2
-    published = {name: dict(zip(COLUMNS, row, strict=False)) for name, row in PUBLISHED.items()}
-    print(f"{args.split}: {len(test)} studies, {len(train)} training reports. Labels against MeSH codes.\n")
-    print(f"R2Gen protocol (pycocoevalcap; 60 ids, <unk>), then as published:\n{table({**protocol, **published})}\n")
-    print(f"Without <unk> and cut (pycocoevalcap on cleaned text):\n{table(plain)}\n")
-    print(f"The constant in sacreBLEU, cased original text: {_cell(sacre)}")
-    print(f"The constant: {systems[CONSTANT][0]}\n")
-    findings = [study.findings for study in train]
-    for name, texts in {"references": [study.findings for study in test], **systems}.items():
-        shares = text_metrics.recital(texts, findings)
-        print(f"{name}: " + ", ".join(f"{key} {share:.1%}" for key, share in shares.items()))
-    return 0
-
-
 def _tags(study: Study) -> frozenset[str]:
     return frozenset(code.lower() for code in study.mesh)
-
-
-def _cell(value: float | None) -> str:
-    """Three decimals without the leading zero, as the literature prints them."""
-    return "" if value is None or value != value else f"{value:.3f}".removeprefix("0")

@@ -1,4 +1,4 @@
-"""Reports for whole splits by the very engine that serves, and the controls that tell seeing from reciting."""
+"""Reports for whole splits by the very engine that serves, and the controls that tell seeing from memorisation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IN_FLIGHT = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class GeneratedReport:
     """A study, the images of it that the model was shown, and the report it wrote."""
 
     study: Study
@@ -36,12 +36,16 @@ class Written:
         given = self.report.hypotheses[0].sections
         return " ".join(given[name] for name in sections if given.get(name))
 
+    def whole_text(self) -> str:
+        """All sections of the best hypothesis, joined."""
+        return self.text(tuple(self.report.hypotheses[0].sections))
+
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """What came of a split: reports in the order of the studies, and the ids left out by reason."""
+    """What came of a split: the reports in the order of the studies, and the ids left out by reason."""
 
-    written: list[Written] = field(default_factory=list)
+    reports: list[GeneratedReport] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
 
     def leave_out(self, reason: str, study: Study) -> None:
@@ -71,7 +75,7 @@ def generate(
     def collect() -> None:
         study, images, future = waiting.popleft()
         try:
-            generated.written.append(Written(study, images, future.result()))
+            generated.reports.append(GeneratedReport(study, images, future.result()))
         except GenerationError as error:
             generated.leave_out(str(error), study)
 
@@ -105,19 +109,31 @@ def encode_only(options: DecodingOptions) -> DecodingOptions:
     return options.with_changes(num_beams=1, num_return_sequences=1, min_new_tokens=0, max_new_tokens=1)
 
 
-def blank_control(generator: Generator, written: Sequence[Written], options: DecodingOptions) -> list[Written]:
+def blank_control(
+    generator: Generator, reports: Sequence[GeneratedReport], options: DecodingOptions
+) -> list[GeneratedReport]:
     """What the model writes of black images, as many a study as before; generated once for each number of views."""
     size = int(generator.manifest["image_size"])
     black = np.zeros((size, size), np.uint8)
-    counts = {len(one.images) for one in written}
-    reports = {n: generator.submit([black] * n, options) for n in sorted(counts)}
-    return [Written(one.study, one.images, reports[len(one.images)].result()) for one in written]
+    counts = {len(one.images) for one in reports}
+    answers = {n: generator.submit([black] * n, options) for n in sorted(counts)}
+    return [GeneratedReport(one.study, one.images, answers[len(one.images)].result()) for one in reports]
 
 
-def shuffled_control(written: Sequence[Written], seed: int = 0) -> list[Written]:
+def frontal_control(
+    generator: Generator, reports: Sequence[GeneratedReport], options: DecodingOptions, max_views: int
+) -> list[GeneratedReport]:
+    """What the model writes of the frontal image alone, of every study that has one."""
+    several = [one.study for one in reports if len(one.images) > 1]
+    again = generate(generator, several, options, max_views=max_views, view="frontal", title="frontal only").reports
+    # Of the others the frontal image was all there is: their report stands.
+    return again + [one for one in reports if len(one.images) == 1 and one.images[0].view == "frontal"]
+
+
+def shuffled_control(reports: Sequence[GeneratedReport], seed: int = 0) -> list[GeneratedReport]:
     """Every study with the report that was written of another one's images."""
-    order = derangement(len(written), seed)
-    return [Written(one.study, one.images, written[i].report) for one, i in zip(written, order, strict=True)]
+    order = derangement(len(reports), seed)
+    return [GeneratedReport(one.study, one.images, reports[i].report) for one, i in zip(reports, order, strict=True)]
 
 
 def derangement(count: int, seed: int) -> list[int]:

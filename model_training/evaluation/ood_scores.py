@@ -1,10 +1,10 @@
-"""What a checkpoint's intake makes of groups of images: chest films that must be accepted, others that must not."""
+"""How a checkpoint tells chest films, which must be accepted, from other images, which must not."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,37 +13,52 @@ from tqdm import tqdm
 from app.images.decode import DecodeError, decode_image
 from app.inference.checkpoint import Checkpoint, frozen_encode
 from app.inference.generator import to_unit_range
-from model_training.evaluation.finding_scores import auroc
 from model_training.metrics.agreement import FloatArray
+from model_training.metrics.ranking import auroc
 
 BATCH = 8
 Groups = Mapping[str, Sequence[Path]]
 
 
-def score_acceptance(checkpoint: Checkpoint, films: Groups, others: Groups) -> dict[str, Any]:
-    """For each group `images`, the share `accepted`, and whether they are `films`; over all, the `AUROC` of telling
-    films from others. Empty for a checkpoint without an intake. An image that cannot be read is not accepted.
-    """
+@dataclass(frozen=True, slots=True)
+class OodGroup:
+    """Images of one sort: how many, the share accepted, and whether they are chest films."""
+
+    images: int
+    accepted: float
+    films: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OodScores:
+    """The groups by name, and over all images the AUROC of telling films from others; NaN without both."""
+
+    groups: dict[str, OodGroup]
+    auroc: float
+
+
+def score_ood(checkpoint: Checkpoint, films: Groups, others: Groups) -> OodScores | None:
+    """None for a checkpoint that cannot tell. An image that cannot be read is not accepted."""
     if not checkpoint.manifest.get("intake"):
-        return {}
+        return None
     threshold = checkpoint.manifest["intake"]["thresholds"]["chest"]
     logits = {name: chest_logits(checkpoint, paths) for name, paths in {**films, **others}.items() if paths}
     rows = {
-        name: {"images": len(said), "accepted": float((said >= threshold).mean()), "films": name in films}
-        for name, said in logits.items()
+        name: OodGroup(len(said), float((said >= threshold).mean()), name in films) for name, said in logits.items()
     }
     pooled = np.concatenate(list(logits.values()))
     truth = np.concatenate([np.full(len(said), float(name in films)) for name, said in logits.items()])
-    return {"groups": rows, "AUROC": float(auroc(pooled[:, None], truth[:, None])[0])}
+    return OodScores(rows, float(auroc(np.nan_to_num(pooled)[:, None], truth[:, None])[0]))
 
 
 @torch.inference_mode()
 def chest_logits(checkpoint: Checkpoint, paths: Sequence[Path]) -> FloatArray:
-    """The intake's logit [images] that an image is a chest radiograph; -inf where a file cannot be read."""
+    """The logit [images] that an image is a chest radiograph; -inf where a file cannot be read."""
     encode, size = frozen_encode(checkpoint.module), int(checkpoint.manifest["image_size"])
+    device = next(checkpoint.module.parameters()).device  # where the generator that serves it has put it
     found: list[float] = []
-    for start in tqdm(range(0, len(paths), BATCH), desc="intake", unit="batch"):
-        views = torch.zeros(BATCH, 1, size, size)
+    for start in tqdm(range(0, len(paths), BATCH), desc="ood", unit="batch"):
+        views = torch.zeros(BATCH, 1, size, size, device=device)
         readable = []
         for i, path in enumerate(paths[start : start + BATCH]):
             try:
@@ -51,7 +66,7 @@ def chest_logits(checkpoint: Checkpoint, paths: Sequence[Path]) -> FloatArray:
             except (DecodeError, OSError):
                 readable.append(False)
                 continue
-            views[i] = checkpoint.module.preprocess(to_unit_range(pixels))
+            views[i] = checkpoint.module.preprocess(to_unit_range(pixels).to(device))
             readable.append(True)
         said = encode(views.contiguous(memory_format=torch.channels_last))[-1][:, 0].tolist()
         found += [logit if seen else -np.inf for logit, seen in zip(said, readable, strict=False)]

@@ -6,28 +6,37 @@ Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, wit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from app.report import Heatmap
 from model_training.data.study import Box
-from model_training.evaluation.generation import Written
+from model_training.evaluation.generation import GeneratedReport
 from model_training.metrics.agreement import FloatArray
-from model_training.metrics.bootstrap import estimate
+from model_training.metrics.bootstrap import Estimate, estimate
 
 CENTRE = (0.5, 0.5)
 
 
-def score_pointing(written: Sequence[Written]) -> dict[str, dict[str, Any]]:
-    """Finding to `images` with boxes of it, the share of them that is `hit`, and the share that the middle of the image
-    hits (where a centred Gaussian is brightest): 95% intervals for the first and for the `lead` over the second.
+@dataclass(frozen=True, slots=True)
+class PointingScores:
+    """Of one finding: images with boxes of it, the share of them that is hit, and the share that the middle of the
+    image hits (where a centred Gaussian is brightest); 95% intervals for the first and its lead over the second."""
+
+    images: int
+    hit: Estimate
+    middle: float
+    lead: Estimate
+
+
+def score_pointing(reports: Sequence[GeneratedReport]) -> dict[str, PointingScores]:
+    """The scores by finding.
 
     The reports must have heatmaps where the images have boxes.
     """
     games: dict[str, list[tuple[bool, bool]]] = {}
-    for one in written:
+    for one in reports:
         for i, image in enumerate(one.images):
             for finding in dict.fromkeys(box.finding for box in image.boxes):
                 boxes = [box for box in image.boxes if box.finding == finding]
@@ -50,12 +59,12 @@ def hits(point: tuple[float, float], boxes: Sequence[Box]) -> bool:
     return any(abs(point[0] - box.x) <= box.width / 2 and abs(point[1] - box.y) <= box.height / 2 for box in boxes)
 
 
-def _map_of(one: Written, finding: str, image: int) -> Heatmap | None:
+def _map_of(one: GeneratedReport, finding: str, image: int) -> Heatmap | None:
     of_findings = one.report.heatmaps.findings if one.report.heatmaps else ()
     return next((maps.maps[image] for maps in of_findings if maps.name == finding), None)
 
 
-def _row(outcomes: FloatArray) -> dict[str, Any]:
+def _row(outcomes: FloatArray) -> PointingScores:
     """`outcomes` [images, 2]: hit by the model, hit by the middle."""
 
     def share(weights: FloatArray) -> FloatArray:
@@ -64,9 +73,9 @@ def _row(outcomes: FloatArray) -> dict[str, Any]:
     def lead(weights: FloatArray) -> FloatArray:
         return np.asarray(weights @ (outcomes[:, 0] - outcomes[:, 1]) / weights.sum(axis=-1))
 
-    return {
-        "images": len(outcomes),
-        "hit": asdict(estimate(share, len(outcomes))),
-        "middle": float(outcomes[:, 1].mean()),
-        "lead": asdict(estimate(lead, len(outcomes))),
-    }
+    return PointingScores(
+        images=len(outcomes),
+        hit=estimate(share, len(outcomes)),
+        middle=float(outcomes[:, 1].mean()),
+        lead=estimate(lead, len(outcomes)),
+    )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -12,16 +11,15 @@ from app.text.findings import POSITIVE
 from app.text.labeller import label_report
 from model_training.data.study import Study
 from model_training.evaluation.baselines import CONSTANT, as_scored, baseline_reports, gold_labels, mean_of_seeds
-from model_training.evaluation.generation import Written
-from model_training.metrics import text as text_metrics
+from model_training.evaluation.generation import GeneratedReport
+from model_training.metrics import registry
 from model_training.metrics.agreement import FloatArray
-from model_training.metrics.bootstrap import bootstrap, paired_bootstrap
-from model_training.metrics.text import StudyScores
-from model_training.reporting.summary import NAMING
+from model_training.metrics.bootstrap import Estimate, bootstrap, paired_bootstrap
+from model_training.metrics.registry import StudyScores, Texts, score_systems
 
 MODEL, SHUFFLED, BLANK = "model", "shuffled images", "blank image"
+NAMING = "names a finding"
 Row = dict[str, float]
-Table = dict[str, Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +42,10 @@ class TextView:
             return None
         return replace(study, findings=" ".join(given[name] for name in self.sections))
 
+    def fits(self, studies: Iterable[Study]) -> bool:
+        """Whether any of them has these sections."""
+        return any(self.of(study) is not None for study in studies)
+
 
 def text_views(sections: Sequence[str]) -> Iterator[TextView]:
     """The ways to score a model that writes these sections, the one published numbers use first."""
@@ -55,7 +57,15 @@ def text_views(sections: Sequence[str]) -> Iterator[TextView]:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class TextTable:
+    """Scores by name, of systems by name, on so many studies."""
+
+    studies: int
+    rows: dict[str, Row]
+
+
+@dataclass(frozen=True, slots=True)
+class TextScores:
     """Systems under one view of the text: their scores study by study, and their original texts."""
 
     view: TextView
@@ -64,38 +74,38 @@ class Scored:
     scores: Mapping[str, StudyScores]
     texts: Mapping[str, Sequence[str]]
 
-    def table(self) -> Table:
-        """Row name to score by name, original-text sacreBLEU and the signs of reciting among them."""
+    def table(self) -> TextTable:
+        """All scores, of cleaned and of original texts."""
         references = [study.findings for study in self.studies]
         rows = {}
         for name, scores in self.scores.items():
             row = {key: float(value) for key, value in scores.totals().items()}
-            row["sacreBLEU"] = text_metrics.sacre_bleu(references, self.texts[name])
-            rows[name] = row | text_metrics.recital(self.texts[name], self.training)
-        return mean_of_seeds(rows)
+            whole = {m.name: m.score(references, self.texts[name], self.training) for m in registry.CORPUS_METRICS}
+            rows[name] = row | whole
+        return TextTable(len(self.studies), mean_of_seeds(rows))
 
-    def groups(self) -> dict[str, dict[str, Any]]:
+    def groups(self) -> dict[str, TextTable]:
         """Scores of normal and abnormal studies apart, with the share of reports that name any finding.
 
         CIDEr keeps the n-gram weights of all studies.
         """
         normal = np.array([is_normal(study) for study in self.studies])
-        tables: dict[str, dict[str, Any]] = {}
+        tables: dict[str, TextTable] = {}
         for name, members in (("normal", normal), ("abnormal", ~normal)):
             if members.any():
                 weights = members.astype(np.float64)
                 rows = {system: _group_row(scores, weights) for system, scores in self.scores.items()}
-                tables[name] = {"studies": int(members.sum()), "scores": mean_of_seeds(rows)}
+                tables[name] = TextTable(int(members.sum()), mean_of_seeds(rows))
         return tables
 
-    def intervals(self) -> dict[str, dict[str, float]]:
+    def intervals(self) -> dict[str, Estimate]:
         """The model's scores with their 95% intervals."""
-        return _as_dict(bootstrap(self.scores[MODEL]))
+        return bootstrap(self.scores[MODEL])
 
-    def differences(self) -> dict[str, dict[str, dict[str, float]]]:
+    def differences(self) -> dict[str, dict[str, Estimate]]:
         """The model and its controls minus the best constant, with paired 95% intervals."""
         shown = [name for name in (MODEL, SHUFFLED, BLANK) if name in self.scores]
-        return {name: _as_dict(paired_bootstrap(self.scores[name], self.scores[CONSTANT])) for name in shown}
+        return {name: paired_bootstrap(self.scores[name], self.scores[CONSTANT]) for name in shown}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +119,13 @@ class Prepared:
     references: list[str]
     cleaned: dict[str, list[str]]
 
-    def pairs(self) -> Iterator[tuple[str, str]]:
-        """Every reference with every system's text."""
-        for texts in self.cleaned.values():
-            yield from zip(self.references, texts, strict=True)
-
 
 def prepare(
-    view: TextView, train: Sequence[Study], systems: Mapping[str, Sequence[Written]], *, only_constant: bool = False
+    view: TextView,
+    train: Sequence[Study],
+    systems: Mapping[str, Sequence[GeneratedReport]],
+    *,
+    only_constant: bool = False,
 ) -> Prepared | None:
     """Systems that wrote on the same studies, beside them the baselines on training studies (or the best constant).
 
@@ -129,24 +138,29 @@ def prepare(
     wanted = [study for study in studies if study is not None]
     if not known or not wanted:
         return None
-    texts = {name: [written[i].text(view.sections) for i in kept] for name, written in systems.items()}
+    texts = {name: [reports[i].text(view.sections) for i in kept] for name, reports in systems.items()}
     others = baseline_reports(known, wanted)
     every = {**texts, **({CONSTANT: others[CONSTANT]} if only_constant else others)}
     references, cleaned = as_scored(known, wanted, every, protocol=view.protocol)
     return Prepared(view, wanted, [study.findings for study in known], every, references, cleaned)
 
 
-def score(prepared: Sequence[Prepared]) -> list[Scored]:
-    """Scores them all. Java, which METEOR needs, starts once."""
-    aligned = text_metrics.align(pair for one in prepared for pair in one.pairs()) if prepared else None
-    return [
-        Scored(
-            one.view,
-            one.studies,
-            one.training,
-            text_metrics.score_systems(one.references, one.cleaned, gold_labels(one.studies), meteor=aligned),
-            one.texts,
+def score(prepared: Sequence[Prepared]) -> list[TextScores]:
+    """Scores them all, together: what starts once, as Java for METEOR, starts once."""
+    if not prepared:
+        return []
+    gold = [gold_labels(one.studies) for one in prepared]
+    scores = iter(
+        score_systems(
+            [
+                Texts.of(one.references, texts, labels)
+                for one, labels in zip(prepared, gold, strict=True)
+                for texts in one.cleaned.values()
+            ]
         )
+    )
+    return [
+        TextScores(one.view, one.studies, one.training, {name: next(scores) for name in one.cleaned}, one.texts)
         for one in prepared
     ]
 
@@ -161,10 +175,6 @@ def is_normal(study: Study) -> bool:
 
 
 def _group_row(scores: StudyScores, weights: FloatArray) -> Row:
-    named = scores.labels[:, :, :2].any(axis=(1, 2))  # true or false positives
+    named = scores.statistics[registry.findings][:, :, :2].any(axis=(1, 2))  # true or false positives
     row = {key: float(value) for key, value in scores.totals(weights).items()}
     return row | {NAMING: float(weights @ named / weights.sum())}
-
-
-def _as_dict(estimates: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    return {name: {"value": e.value, "low": e.low, "high": e.high} for name, e in estimates.items()}

@@ -59,22 +59,6 @@ def ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
     return quotient
 
 
-def finding_table(counts: FloatArray, sides: FloatArray) -> str:
-    """Support, precision, recall and F1 of every finding, and the averages, as text."""
-    total = counts.sum(axis=0)
-    lines = [f"{'finding':28s} support  precision  recall     F1"]
-    for finding, row in zip(FINDINGS, total, strict=True):
-        true_positive, false_positive, false_negative = row
-        precision = ratio(true_positive, true_positive + false_positive)
-        recall = ratio(true_positive, true_positive + false_negative)
-        support = int(true_positive + false_negative)
-        lines.append(f"{finding:28s} {support:7d}  {precision:9.3f}  {recall:6.3f}  {f1(row):5.3f}")
-    judged, equal = sides.sum(axis=0)
-    lines.append(f"micro F1 {micro_f1(total):.3f}  macro F1 {macro_f1(total):.3f}")
-    lines.append(f"side accuracy {ratio(equal, judged):.3f} of {int(judged)} findings with a side")
-    return "\n".join(lines)
-
-
 def _positive(labellings: Sequence[Labels]) -> NDArray[np.bool_]:
     named = [[name in labels and labels[name].status in POSITIVE for name in FINDINGS] for labels in labellings]
     return np.array(named, dtype=np.bool_).reshape(-1, len(FINDINGS))

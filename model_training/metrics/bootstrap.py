@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_training.metrics.agreement import FloatArray
-from model_training.metrics.text import StudyScores
+from model_training.metrics.registry import StudyScores
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ def bootstrap(system: StudyScores, *, resamples: int = 1000, level: float = 0.95
 
     A score undefined on all studies is left out. CIDEr keeps the n-gram weights of the full set.
     """
-    resampled = system.totals(_draws(len(system.bleu), resamples, seed))
+    resampled = system.totals(_draws(len(system), resamples, seed))
     return {
         name: _estimate(value, resampled[name], level) for name, value in system.totals().items() if not np.isnan(value)
     }
@@ -48,9 +48,9 @@ def paired_bootstrap(
     takes no part in its interval. CIDEr keeps the n-gram weights of the full set. Raises `ValueError` when the two do
     not have the same number of studies.
     """
-    studies = len(system.bleu)
-    if studies != len(baseline.bleu):
-        raise ValueError(f"cannot pair {studies} studies with {len(baseline.bleu)}")
+    studies = len(system)
+    if studies != len(baseline):
+        raise ValueError(f"cannot pair {studies} studies with {len(baseline)}")
     weights = _draws(studies, resamples, seed)
     whole, other = system.totals(), baseline.totals()
     resampled, other_resampled = system.totals(weights), baseline.totals(weights)

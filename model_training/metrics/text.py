@@ -1,112 +1,24 @@
-"""Scores of generated reports against their references, kept per study so that resampling studies is cheap.
+"""Scores of texts as `pycocoevalcap` has them, the scorers that published Indiana results use: as statistics that add
+up over studies, so that resampling studies is cheap. Beside them sacreBLEU and signs of memorisation.
 
-BLEU, METEOR, ROUGE-L and CIDEr are those of `pycocoevalcap`, the scorers published Indiana results use; labels are
-compared by `agreement`. Both packages come with the optional extra "evaluation".
+Texts are cleaned, words apart by single spaces, unless said otherwise. Raises `MissingExtraError` without the packages.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 
-from app.text.labeller import label_report
 from model_training.data.text.prior_exams import mentions_prior_exam
-from model_training.metrics import agreement, r2gen
-from model_training.metrics.agreement import FloatArray, Labels
-from model_training.metrics.meteor import meteor_of, meteor_statistics
+from model_training.metrics import r2gen
+from model_training.metrics.agreement import FloatArray
+from model_training.metrics.extras import EVALUATION
+from model_training.metrics.meteor import meteor_statistics
 
-Alignments = Mapping[tuple[str, str], FloatArray]
 _TINY, _SMALL = 1e-15, 1e-9  # guards against empty n-gram counts, as in the original scorer
-
-
-class MissingExtraError(ImportError):
-    """An optional package of this project is not installed."""
-
-
-@dataclass(frozen=True, slots=True)
-class StudyScores:
-    """What each of N studies contributes to every score. `meteor` is None without Java."""
-
-    bleu: FloatArray  # [N, 10] as `bleu_statistics`
-    meteor: FloatArray | None  # [N, 23] as `meteor_statistics`
-    rouge_l: FloatArray  # [N]
-    cider: FloatArray  # [N]
-    labels: FloatArray  # [N, findings, 3] as `agreement.label_counts`
-    sides: FloatArray  # [N, 2] as `agreement.side_counts`
-
-    def totals(self, weights: FloatArray | None = None) -> dict[str, FloatArray]:
-        """Corpus scores by name, each [...], for weights [..., N]: how often a study counts (by default once)."""
-        weights = np.ones(len(self.bleu)) if weights is None else weights
-        studies = weights.sum(axis=-1)
-        bleu = bleu_of(weights @ self.bleu)
-        scores = {f"BLEU-{n + 1}": bleu[..., n] for n in range(4)}
-        if self.meteor is not None:
-            scores["METEOR"] = meteor_of(weights @ self.meteor)
-        scores["ROUGE-L"] = weights @ self.rouge_l / studies
-        scores["CIDEr"] = weights @ self.cider / studies
-        labels, sides = np.tensordot(weights, self.labels, axes=1), weights @ self.sides
-        scores["micro-F1"], scores["macro-F1"] = agreement.micro_f1(labels), agreement.macro_f1(labels)
-        scores["side accuracy"] = agreement.ratio(sides[..., 1], sides[..., 0])
-        return scores
-
-
-def score_studies(
-    references: Sequence[str], hypotheses: Sequence[str], labels: Sequence[Labels] | None = None
-) -> StudyScores:
-    """`score_systems` for a single system."""
-    return score_systems(references, {"": hypotheses}, labels)[""]
-
-
-def score_systems(
-    references: Sequence[str],
-    systems: Mapping[str, Sequence[str]],
-    labels: Sequence[Labels] | None = None,
-    *,
-    meteor: Alignments | Literal[True] | None = True,
-) -> dict[str, StudyScores]:
-    """Score the hypotheses of each system against one reference a study: cleaned text, words apart by single spaces.
-
-    `labels` are the findings to score against; by default those the labeller reads from the references. CIDEr weighs
-    n-grams by the references given, so it compares only between systems scored on the same studies. METEOR takes
-    seconds to start, once for all systems; `meteor` may be what `align` gave for these pairs, or None to leave it out.
-
-    Raises `ValueError` when the counts differ and `MissingExtraError` without the extra "evaluation".
-    """
-    for name, hypotheses in systems.items():
-        if len(references) != len(hypotheses) or not references:
-            raise ValueError(f"{name}: {len(hypotheses)} hypotheses for {len(references)} references")
-    rouge, cider = _package("pycocoevalcap.rouge.rouge").Rouge(), _package("pycocoevalcap.cider.cider").Cider()
-    if meteor is True:
-        meteor = align(pair for hypotheses in systems.values() for pair in zip(references, hypotheses, strict=True))
-    wanted = {i: [text] for i, text in enumerate(references)}
-    labels = [label_report(text) for text in references] if labels is None else labels
-    scores = {}
-    for name, hypotheses in systems.items():
-        given = {i: [text] for i, text in enumerate(hypotheses)}
-        found = [label_report(text) for text in hypotheses]
-        scores[name] = StudyScores(
-            bleu=bleu_statistics(references, hypotheses),
-            meteor=None if meteor is None else np.stack([meteor[p] for p in zip(references, hypotheses, strict=True)]),
-            rouge_l=np.asarray(rouge.compute_score(wanted, given)[1]),
-            cider=np.asarray(cider.compute_score(wanted, given)[1]),
-            labels=agreement.label_counts(labels, found),
-            sides=agreement.side_counts(labels, found),
-        )
-    return scores
-
-
-def align(pairs: Iterable[tuple[str, str]]) -> Alignments | None:
-    """METEOR's statistics [23] of pairs of reference and hypothesis, each pair once; None without Java."""
-    jar = Path(_package("pycocoevalcap.meteor").__path__[0], "meteor-1.5.jar")
-    distinct = list(dict.fromkeys(pairs))
-    statistics = meteor_statistics(jar, [reference for reference, _ in distinct], [text for _, text in distinct])
-    return None if statistics is None else dict(zip(distinct, statistics, strict=True))
 
 
 def bleu_statistics(references: Sequence[str], hypotheses: Sequence[str]) -> FloatArray:
@@ -114,7 +26,7 @@ def bleu_statistics(references: Sequence[str], hypotheses: Sequence[str]) -> Flo
 
     They add up over studies, and `bleu_of` turns any sum of them into BLEU.
     """
-    scorer = _package("pycocoevalcap.bleu.bleu_scorer")
+    scorer = EVALUATION.load("pycocoevalcap.bleu.bleu_scorer")
     rows = []
     for reference, hypothesis in zip(references, hypotheses, strict=True):
         counts = scorer.cook_test(hypothesis, scorer.cook_refs([reference]), eff="closest")
@@ -128,7 +40,7 @@ def constant_bleu_statistics(references: Sequence[str], candidates: Sequence[str
     Counts the references that hold an n-gram at least so many times once, so it costs the sum of the texts' lengths and
     not their product.
     """
-    scorer = _package("pycocoevalcap.bleu.bleu_scorer")
+    scorer = EVALUATION.load("pycocoevalcap.bleu.bleu_scorer")
     holding: Counter[tuple[tuple[str, ...], int]] = Counter()
     words = 0
     for reference in references:
@@ -156,31 +68,52 @@ def bleu_of(statistics: FloatArray) -> FloatArray:
     return np.asarray(geometric_means * brevity_penalty[..., None], dtype=np.float64)
 
 
+def align(pairs: Sequence[tuple[str, str]]) -> FloatArray | None:
+    """METEOR's statistics [N, 23] of pairs of reference and hypothesis, equal pairs aligned once; None without Java.
+
+    Starting Java takes seconds, so whoever scores several systems gives their pairs together.
+    """
+    jar = Path(EVALUATION.load("pycocoevalcap.meteor").__path__[0], "meteor-1.5.jar")
+    distinct = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
+    statistics = meteor_statistics(jar, [reference for reference, _ in distinct], [text for _, text in distinct])
+    return None if statistics is None else statistics[[distinct[pair] for pair in pairs]]
+
+
+def rouge_l(references: Sequence[str], hypotheses: Sequence[str]) -> FloatArray:
+    """ROUGE-L [N] of each study (Lin, ACL 2004), beta 1.2."""
+    return _coco_scores(EVALUATION.load("pycocoevalcap.rouge.rouge").Rouge(), references, hypotheses)
+
+
+def cider(references: Sequence[str], hypotheses: Sequence[str]) -> FloatArray:
+    """CIDEr [N] of each study (Vedantam et al., CVPR 2015).
+
+    It weighs n-grams by the references given, so it compares only between systems scored on the same studies.
+    """
+    return _coco_scores(EVALUATION.load("pycocoevalcap.cider.cider").Cider(), references, hypotheses)
+
+
 def sacre_bleu(references: Sequence[str], hypotheses: Sequence[str]) -> float:
     """Cased sacreBLEU (Post 2018) over original text, as a fraction: the scorer of choice outside this literature."""
-    bleu = _package("sacrebleu").corpus_bleu(list(hypotheses), [list(references)])
+    bleu = EVALUATION.load("sacrebleu").corpus_bleu(list(hypotheses), [list(references)])
     return float(bleu.score) / 100
 
 
-def recital(hypotheses: Sequence[str], training: Sequence[str]) -> dict[str, float]:
-    """Signs of reciting instead of seeing, as shares of the hypotheses.
-
-    `distinct`: different texts; `copied`: found verbatim among the training reports once both are cleaned; `prior`:
-    speaking of an earlier examination, which a model that is shown one study cannot know.
-    """
-    cleaned = [r2gen.clean(text) for text in hypotheses]
-    known = {r2gen.clean(text) for text in training}
-    return {
-        "distinct": len(set(cleaned)) / len(cleaned),
-        "copied": sum(text in known for text in cleaned) / len(cleaned),
-        "prior": sum(mentions_prior_exam(text) for text in hypotheses) / len(hypotheses),
-    }
+def distinct(texts: Sequence[str]) -> float:
+    """The share of different texts, once cleaned, among original ones: a model that recites one has few."""
+    return len(set(map(r2gen.clean, texts))) / len(texts)
 
 
-def _package(module: str) -> Any:
-    """An optional, untyped module. Raises `MissingExtraError` that names the extra it comes with."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        remedy = 'pip install "xray-report[evaluation]"'
-        raise MissingExtraError(f'scoring needs the extra "evaluation" ({remedy}): {error}') from error
+def copied(texts: Sequence[str], training: Sequence[str]) -> float:
+    """The share of original texts found verbatim among the training reports once both are cleaned."""
+    known = set(map(r2gen.clean, training))
+    return sum(r2gen.clean(text) in known for text in texts) / len(texts)
+
+
+def comparing(texts: Sequence[str]) -> float:
+    """The share of original texts that speak of an earlier examination, which a model shown one study cannot know."""
+    return sum(map(mentions_prior_exam, texts)) / len(texts)
+
+
+def _coco_scores(scorer: object, references: Sequence[str], hypotheses: Sequence[str]) -> FloatArray:
+    wanted, given = ({i: [text] for i, text in enumerate(texts)} for texts in (references, hypotheses))
+    return np.asarray(scorer.compute_score(wanted, given)[1], dtype=np.float64)  # type: ignore[attr-defined]  # untyped

@@ -1,4 +1,5 @@
-"""What the intake is fitted on: real films as they are, spoilt, inverted and turned; phantoms; negatives of every kind.
+"""What out-of-distribution detection is fitted on: real films as they are, spoilt, inverted and turned; phantoms;
+negatives of every kind.
 
 What a lateral film looks like, phantoms have to teach. They are mirrored, cropped and given the greys and the grain of
 real films, frontal ones as well, so that being a phantom says nothing.
@@ -84,7 +85,7 @@ def make_groups(
     place = (seed, split == "val")
     everything = [film for part in films.values() for film in part]
     total = sum(6 * len(part) for part in films.values()) + 10 * amounts.phantoms + len(KINDS) * amounts.negatives
-    with Progress(f"intake, {split}", total, "image") as progress:
+    with Progress(f"ood, {split}", total, "image") as progress:
         encode = _Encoder(model, progress)
         groups = [group for sort, part in films.items() for group in _film_groups(encode, *sort, part, place)]
         groups += _phantom_groups(encode, amounts.phantoms, everything, place)
@@ -95,13 +96,13 @@ def make_groups(
 
 
 class _Encoder:
-    """Pictures f32[H,W] to the summaries f32[N,C] that the intake looks at."""
+    """Pictures f32[H,W] to the summaries f32[N,C] that the head of out-of-distribution detection looks at."""
 
     def __init__(self, model: ReportModel, progress: Progress) -> None:
         self._preprocess, self._progress = model.preprocess, progress
         own, model.intake = model.intake, nn.Identity()
         try:
-            # Frozen as the service has it, in a third of the time; what the intake says is its input, then.
+            # Frozen as the service has it, in a third of the time; what that head says is its input, then.
             self._encode = frozen_encode(script(model.eval()))
         finally:
             model.intake = own

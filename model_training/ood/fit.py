@@ -1,5 +1,6 @@
-"""The command `intake`: after training, fits what tells chest radiographs from other pictures, inverted and turned ones
-from upright ones, and frontal from lateral, on the features of a run's encoder, which stays as it is.
+"""The command `intake`: after training, fits out-of-distribution detection on the features of a run's encoder, which
+stays as it is: what tells chest radiographs from other pictures, inverted and turned ones from upright ones, and
+frontal from lateral.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from torch import Tensor, nn
 from app.images.decode import DecodeError
 from app.inference.ood import OUTPUTS
 from model_training.data import read_collection
+from model_training.metrics.ranking import auroc
 from model_training.model.ood_head import OodHead
 from model_training.model.report_model import VIEW_NAMES
 from model_training.ood.examples import Amounts, Group, make_groups
-from model_training.ood.linear_probe import auroc, fit_reading
+from model_training.ood.linear_probe import fit_reading
 from model_training.training.run_folder import load_run, save_ood_head
 
 # On the squared weights of standardised features: what holds for sources and kinds it was not fitted on.
@@ -33,7 +35,7 @@ MISSED = 0.01  # share of the negatives that may be accepted
 TURNED_FROM = 1.0
 
 
-def fit_intake(train: Sequence[Group], val: Sequence[Group]) -> dict[str, Any]:
+def fit_ood(train: Sequence[Group], val: Sequence[Group]) -> dict[str, Any]:
     """Fits on the groups `train`, chooses thresholds on `val`.
 
     Returns the state dicts `head` and `view_head`, whether there were real `laterals`, the `outputs` by name, their
@@ -102,10 +104,11 @@ def choose_thresholds(said: Sequence[tuple[Group, Tensor]]) -> dict[str, float]:
 def measure(said: Sequence[tuple[Group, Tensor]], thresholds: Mapping[str, float]) -> dict[str, Any]:
     """Shares by group that are accepted, and called inverted or turned, and the AUROC of upright films."""
     chest = [(group, logits) for group, logits in said if group.chest]
-    films = torch.cat([logits[:, 0] for group, logits in chest if group.upright and group.real])
-    negatives = torch.cat([logits[:, 0] for group, logits in said if not group.chest])
+    ranked = [(group, logits) for group, logits in said if not group.chest or (group.upright and group.real)]
+    films = torch.cat([torch.full((len(logits), 1), float(group.chest)) for group, logits in ranked])
+    area = auroc(*(part.double().numpy() for part in (torch.cat([logits[:, :1] for _, logits in ranked]), films)))
     return {
-        "auroc": round(auroc(films, negatives), 4),
+        "auroc": round(float(area[0]), 4),
         "accepted": {group.name: _share(logits[:, 0] >= thresholds["chest"]) for group, logits in said},
         "called inverted": {g.name: _share(logits[:, 1] >= thresholds["inverted"]) for g, logits in chest},
         "called turned": {g.name: _share(turn_margin(logits) >= thresholds["turned"]) for g, logits in chest},
@@ -136,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
         fewer = Amounts(args.films, -(-args.phantoms // 2), -(-args.negatives // 2))
         train = make_groups(model, collection.studies, amounts, "train", args.seed)
         val = make_groups(model, collection.studies, fewer, "val", args.seed)
-        fitted = fit_intake(train, val)
+        fitted = fit_ood(train, val)
         save_ood_head(args.run, fitted)
     except (OSError, ValueError, DecodeError) as error:
         print(f"error: {error}")

@@ -12,7 +12,8 @@ from typing import Any
 
 from model_training.evaluation.baselines import CONSTANT
 from model_training.evaluation.text_scores import MODEL
-from model_training.reporting.summary import TEXT, number, table
+from model_training.reporting import columns
+from model_training.reporting.tables import number, table
 
 HEAD = {"mean AUROC": "AUROC", "mean ECE": "ECE"}
 
@@ -21,7 +22,7 @@ def row(evaluation: Mapping[str, Any], system: str = MODEL) -> dict[str, float |
     """What an `evaluation.json` says of one system: its text scores, and of the model its finding and view heads."""
     tables = evaluation["details"]["tables"]
     scores = dict(next(iter(tables.values()))["scores"][system]) if tables else {}
-    values = {key: scores.get(key) for key in TEXT}
+    values = {key: scores.get(key) for key in columns.text()}
     if system == MODEL:
         head = evaluation["metrics"]["finding head"]
         values |= {shown: head.get(key) for key, shown in HEAD.items()}
@@ -38,18 +39,18 @@ def compare(evaluations: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     for name, evaluation in evaluations:
         groups.setdefault(name, []).append(row(evaluation))
     first = evaluations[0][1]
-    columns = tuple(dict.fromkeys(key for rows in groups.values() for one in rows for key in one))
+    shown = tuple(dict.fromkeys(key for rows in groups.values() for one in rows for key in one))
     rows = {CONSTANT: {key: cell([value]) for key, value in row(first, CONSTANT).items()}} if has_text(first) else {}
     for name, seeds in groups.items():
         title = name if len(seeds) == 1 else f"{name}, {len(seeds)} seeds"
-        rows[title] = {key: cell([seed.get(key) for seed in seeds]) for key in columns}
+        rows[title] = {key: cell([seed.get(key) for seed in seeds]) for key in shown}
     sets = {describe(evaluation): name for name, evaluation in evaluations}
     note = (
         next(iter(sets))
         if len(sets) == 1
         else "NOT ON THE SAME STUDIES: " + "; ".join(f"{name}: {studies}" for studies, name in sets.items())
     )
-    return f"{note}\n\n{table(rows, columns, cell=lambda text: text or 'n/a')}\n"
+    return f"{note}\n\n{table(rows, shown, cell=lambda text: text or 'n/a')}\n"
 
 
 def has_text(evaluation: Mapping[str, Any]) -> bool:

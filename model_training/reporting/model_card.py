@@ -14,19 +14,9 @@ from typing import Any
 
 from app.inference.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from model_training.config import Config, ConfigError, config_from, load_config
-from model_training.reporting.summary import (
-    ABSTAINING,
-    AREAS,
-    COMPARED,
-    HEAD,
-    TEXT_OF_LABELS,
-    acceptance,
-    beside_bounds,
-    interval,
-    number,
-    pointing,
-    table,
-)
+from model_training.reporting.columns import ABSTAINING, AREAS, HEAD, TEXT_OF_LABELS, headline
+from model_training.reporting.summary import estimates, ood, pointing
+from model_training.reporting.tables import interval, number, table
 
 _PAIRED = (
     "The images have labels and no reports. They were **weakly paired**: every epoch each was given a report drawn "
@@ -117,7 +107,7 @@ def _facts(checkpoint: Checkpoint, words: Config, path: Path) -> str:
     shape = f"{model.layers} layers, width {model.width}" + (
         f", {model.heads} heads" if model.decoder == "transformer" else ""
     )
-    rows = {
+    facts = {
         "file": f"`{path.name}`, TorchScript, {path.stat().st_size / 1e6:.0f} MB, SHA-256 in `{path.name}.sha256`",
         "made by": words.card.made_by,
         "encoder": f"{model.encoder}, {start}, {model.image_size} × {model.image_size} pixels, one channel",
@@ -127,7 +117,7 @@ def _facts(checkpoint: Checkpoint, words: Config, path: Path) -> str:
         "sections": ", ".join(manifest["section_names"]),
         "made at": f"commit {manifest['git_commit'][:12]}, torch {manifest['torch_version']}",
     }
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items() if value)])
+    return table({name: {"": value} for name, value in facts.items() if value}, [""], cell=str, align="---")
 
 
 def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -143,9 +133,9 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
     )
     for title, rows in metrics["compared"].items():
         yield "### " + title.replace("<unk>", "`<unk>`")  # or Markdown takes it for a tag
-        yield table(rows, COMPARED)
+        yield table(rows, headline())
         if lead := metrics.get("leads", {}).get(title):
-            shown = ", ".join(f"{name} {interval(lead[name])}" for name in COMPARED if name in lead)
+            shown = ", ".join(f"{name} {interval(lead[name])}" for name in headline() if name in lead)
             yield f"The model minus the best constant, with paired bootstrap 95% intervals: {shown}."
     head = metrics["finding head"]
     low, high = number(head["mean AUROC low"]), number(head["mean AUROC high"])
@@ -153,7 +143,7 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
         f"Finding head: mean AUROC {number(head['mean AUROC'])} ({low} to {high}), ECE {number(head['mean ECE'])} "
         f"after temperature, micro-F1 {number(head['micro-F1'])}. View accuracy {number(metrics['view accuracy'])}."
     )
-    for part in (*acceptance(metrics.get("acceptance") or {}), *pointing(metrics.get("pointing") or {})):
+    for part in (*ood(metrics.get("acceptance") or {}), *pointing(metrics.get("pointing") or {})):
         yield part.replace("## ", "### ", 1) if part.startswith("## ") else part
     for name, part in metrics.get("sources", {}).items():
         yield f"### {name}"
@@ -161,7 +151,7 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
         if part.get("findings"):
             yield table(part["findings"], AREAS)
         if part["text"]:
-            yield table({system: beside_bounds(row) for system, row in part["text"].items()}, TEXT_OF_LABELS)
+            yield estimates(part["text"], TEXT_OF_LABELS)
         if part["abstaining"]:
             yield "Withholding the text where the finding head is unsure:"
-            yield table({name: beside_bounds(row) for name, row in part["abstaining"].items()}, ABSTAINING)
+            yield estimates(part["abstaining"], ABSTAINING)

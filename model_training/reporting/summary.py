@@ -1,34 +1,16 @@
-"""The figures of an evaluation as Markdown tables, and as values JSON can hold."""
+"""The figures of an evaluation as Markdown."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-PLOT = "risk-coverage.png"
-WORDS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
-TEXT = (*WORDS, "micro-F1", "macro-F1", "side accuracy", "sacreBLEU")
-NAMING = "names a finding"
-RECITAL = ("distinct", "copied", "prior")
-COMPARED = ("BLEU-4", "ROUGE-L", "CIDEr", "micro-F1", "macro-F1", "side accuracy")
-FINDING = (
-    "positive", "labelled", "AUROC", "AUROC low", "AUROC high", "AP", "F1", "ECE before", "ECE", "Brier before",
-    "Brier", "temperature", "threshold",
-)  # fmt: skip
-MEAN = ("AUROC", "AP", "F1", "ECE before", "ECE", "Brier before", "Brier")
-HEAD = (
-    "studies", "common findings", "AUROC", "AUROC low", "AUROC high", "mean AUROC", "micro-F1", "mean ECE", "ECE of all"
-)  # fmt: skip
-TEXT_OF_LABELS = (
-    "micro-F1", "micro-F1 low", "micro-F1 high", "lead", "lead low", "lead high", "macro-F1", "distinct", "marks",
-    "prior", "beyond labels",
-)  # fmt: skip
-AREAS = ("positive", "AUROC", "AUROC low", "AUROC high", "ECE")
-ACCEPTED = ("images", "accepted")
-POINTING = ("images", "hit", "hit low", "hit high", "middle", "lead", "lead low", "lead high")
-ABSTAINING = ("answered", "micro-F1", "micro-F1 low", "micro-F1 high", "gain", "gain low", "gain high")
-Rows = Mapping[str, Mapping[str, Any]]
+from model_training.evaluation.results import Evaluation
+from model_training.evaluation.source_scores import SourceScores
+from model_training.reporting import columns, risk_coverage
+from model_training.reporting.columns import named, with_bounds
+from model_training.reporting.tables import Rows, interval, number, table
 
 _SCORERS = (
     "BLEU, METEOR 1.5, ROUGE-L and CIDEr: pycocoevalcap on cleaned text; sacreBLEU: cased, on the original text. "
@@ -37,150 +19,110 @@ _SCORERS = (
 )
 
 
-def plain(value: Any) -> Any:
-    """The same with numbers rounded to four decimals and NaN as None."""
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return None if math.isnan(value) else round(value, 4)
-    return value
-
-
-def beside(rows: Rows) -> dict[str, dict[str, Any]]:
-    """The scores that tell seeing from reciting, of the model and of everything that must stand beside it."""
-    return {name: {key: row[key] for key in COMPARED if key in row} for name, row in rows.items()}
-
-
-def markdown(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
+def markdown(evaluation: Evaluation) -> str:
     """The whole evaluation."""
-    options = ", ".join(f"{name} {value}" for name, value in metrics["options"].items())
-    parts = [
-        f"# {metrics['checkpoint']} on {metrics['collection']}, {metrics['split']}",
-        f"{metrics['studies']} studies, images a study: at most {metrics['views']}; {options}.",
-    ]
-    if details["left out"]:
-        parts.append(f"Left out: {left_out(details['left out'])}.")
-    for title, part in details["tables"].items():
-        parts += [f"## {title}", f"{part['studies']} studies.", table(part["scores"], (*TEXT, *RECITAL))]
-        if title in details["differences"]:
-            parts += ["Minus the best constant, with paired bootstrap 95% intervals:"]
-            parts += [table(details["differences"][title], COMPARED, cell=interval)]
-    parts += [_SCORERS] if details["tables"] else ["No text was compared with a report: there are none."]
-    for name, part in details["groups"].items():
-        parts += [f"## {name.capitalize()} studies alone", f"{part['studies']} studies, scored as in the first table."]
-        # Where nothing is to be found, F1 is 0 or undefined and only the false alarms count.
-        columns = WORDS if name == "normal" else TEXT[:-1]
-        parts += [table(part["scores"], (*columns, NAMING))]
-    if details["frontal only"]:
-        part = details["frontal only"]
-        parts += ["## Frontal images only", f"{part['studies']} studies that have one, scored as in the first table."]
-        parts += [table(part["scores"], (*TEXT, *RECITAL))]
-    return "\n\n".join([*parts, *_heads(metrics, details)]) + "\n"
+    return "\n\n".join([*_texts(evaluation), *_heads(evaluation)]) + "\n"
 
 
-def _heads(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> Iterable[str]:
+def _texts(evaluation: Evaluation) -> Iterator[str]:
+    """What was evaluated, and the scores of texts."""
+    options = ", ".join(f"{name} {value}" for name, value in evaluation.options.as_dict().items())
+    studies = len(evaluation.predictions)
+    yield f"# {evaluation.checkpoint} on {evaluation.collection}, {evaluation.split}"
+    yield f"{studies} studies, images a study: at most {evaluation.views}; {options}."
+    if evaluation.left_out:
+        yield f"Left out: {left_out(evaluation.left_out)}."
+    scores = [*columns.text(), *columns.memorisation()]
+    for one in evaluation.texts:
+        yield f"## {one.title}"
+        yield f"{one.table.studies} studies."
+        yield table(one.table.rows, scores)
+        yield "Minus the best constant, with paired bootstrap 95% intervals:"
+        yield table(named(one.differences), columns.headline(), cell=interval)
+    yield _SCORERS if evaluation.texts else "No text was compared with a report: there are none."
+    for name, group in evaluation.groups.items():
+        yield f"## {name.capitalize()} studies alone"
+        yield f"{group.studies} studies, scored as in the first table."
+        yield table(group.rows, columns.group(name == "normal"))
+    if frontal := evaluation.frontal_only:
+        yield "## Frontal images only"
+        yield f"{frontal.studies} studies that have one, scored as in the first table."
+        yield table(frontal.rows, scores)
+
+
+def _heads(evaluation: Evaluation) -> Iterator[str]:
     """Finding head, view head and abstaining."""
-    head = metrics["finding head"]
-    mean = {key: head.get(f"mean {key}") for key in FINDING}
+    head = named(evaluation.head.summary)
     yield "## Finding head"
-    yield ("Calibrated as the checkpoint is, on validation studies. Before is at temperature 1. ECE: 15 equal bins.")
-    yield table({**details["findings"], "mean": mean}, FINDING)
+    yield "Calibrated as the checkpoint is, on validation studies. Before is at temperature 1. ECE: 15 equal bins."
+    mean = {key: head.get(f"mean {key}") for key in columns.FINDING}
+    yield table({**named(evaluation.head.findings), "mean": mean}, columns.FINDING)
     low, high = number(head["mean AUROC low"]), number(head["mean AUROC high"])
     yield (
         f"Micro-F1 {number(head['micro-F1'])}. Mean AUROC {number(head['mean AUROC'])} ({low} to {high}, bootstrap "
-        f"95%). View accuracy {number(metrics['view accuracy'])}."
+        f"95%). View accuracy {number(evaluation.view_accuracy)}."
     )
-    yield from _sources(details["sources"])
-    yield from acceptance(metrics.get("acceptance") or {})
-    yield from pointing(metrics.get("pointing") or {})
-    if details["abstaining"]:
+    yield from _sources(evaluation.sources)
+    yield from ood(named(evaluation.ood) if evaluation.ood else {})
+    yield from pointing(named(evaluation.pointing))
+    if evaluation.curves:
+        risks = risk_coverage.rows(evaluation.curves)
         yield "## Abstaining"
         yield (
             "Risk when only the surest share is answered. Of a report it is 1 - its label F1, of a finding decision "
-            f"being wrong; AURC is its mean over all shares.\n\n![Risk against coverage]({PLOT})"
+            f"being wrong; AURC is its mean over all shares.\n\n![Risk against coverage]({risk_coverage.PICTURE})"
         )
-        yield table(details["abstaining"], tuple(next(iter(details["abstaining"].values()))))
+        yield table(risks, list(next(iter(risks.values()))))
 
 
-def _sources(sources: Rows) -> Iterable[str]:
+def _sources(sources: Mapping[str, SourceScores]) -> Iterator[str]:
     """What means anything only within a source, where the source gives the label away."""
     if not sources:
         return
     yield "## Within each source"
     yield "AUROC: mean over the common findings, those with at least 15 positive studies; low and high: bootstrap 95%."
-    heads = {name: {"studies": part["studies"], **part["head"]} for name, part in sources.items()}
-    yield table(heads, HEAD)
+    heads = {name: {"studies": part.studies, **named(part.head)} for name, part in sources.items()}
+    yield table(heads, columns.HEAD)
     if len(sources) > 1:
         for name, part in sources.items():
-            labelled = {finding: row for finding, row in part["findings"].items() if row["labelled"]}
-            yield from (f"Findings, {name}:", table(labelled, FINDING)) if labelled else ()
+            if labelled := {finding: named(row) for finding, row in part.findings.items() if row.labelled}:
+                yield f"Findings, {name}:"
+                yield table(labelled, columns.FINDING)
     for name, part in sources.items():
-        if part["text"]:
+        if part.text:
             yield f"Text, {name}: findings that the rule labeller reads in it against the labels of the images."
-            yield table({system: beside_bounds(row) for system, row in part["text"].items()}, TEXT_OF_LABELS)
-            yield table({name: beside_bounds(row) for name, row in part["abstaining"].items()}, ABSTAINING)
+            yield estimates(named(part.text), columns.TEXT_OF_LABELS)
+            yield estimates(named(part.abstaining), columns.ABSTAINING)
 
 
-def acceptance(found: Mapping[str, Any]) -> Iterable[str]:
-    """What the intake accepts, group by group; nothing for a checkpoint without one."""
+def estimates(rows: Rows, shown: Sequence[str]) -> str:
+    """A table of rows as JSON has them, each estimate as three columns."""
+    return table({name: with_bounds(row) for name, row in rows.items()}, shown)
+
+
+def ood(found: Mapping[str, Any]) -> Iterator[str]:
+    """What the checkpoint takes for chest radiographs, group by group, of scores as JSON has them; nothing for a
+    checkpoint that cannot tell."""
     if not found:
         return
     yield "## Acceptance"
     for films, title in ((True, "Chest radiographs, which should be accepted"), (False, "Other images, none of which")):
         if rows := {name: row for name, row in found["groups"].items() if row["films"] is films}:
             yield f"{title}:"
-            yield table(rows, ACCEPTED)
+            yield table(rows, columns.ACCEPTED)
     if found["AUROC"] is not None and not math.isnan(found["AUROC"]):
         yield f"AUROC of telling the two apart: {number(found['AUROC'])}."
 
 
-def pointing(rows: Rows) -> Iterable[str]:
-    """The pointing game; nothing where no image has boxes."""
+def pointing(rows: Rows) -> Iterator[str]:
+    """The pointing game, of rows as JSON has them; nothing where no image has boxes."""
     if rows:
         yield "## Pointing game"
         yield (
             "Share of the images in which the brightest place of a finding's heatmap lies in a radiologist's box of "
             "it. Middle: the share that the middle of the image hits, where a centred Gaussian is brightest."
         )
-        yield table({name: beside_bounds(row) for name, row in rows.items()}, POINTING)
-
-
-def beside_bounds(row: Mapping[str, Any]) -> dict[str, float]:
-    """The row with each estimate as three columns."""
-    flat: dict[str, float] = {}
-    for key, value in row.items():
-        if isinstance(value, Mapping):
-            flat |= {key: value["value"], f"{key} low": value["low"], f"{key} high": value["high"]}
-        else:
-            flat[key] = value
-    return flat
-
-
-def table(rows: Rows, columns: Sequence[str], cell: Any = None) -> str:
-    """A Markdown table with one line a row."""
-    show = cell or number
-    lines = ["| | " + " | ".join(columns) + " |", "|---" + "|---:" * len(columns) + "|"]
-    lines += [f"| {name} | " + " | ".join(show(row.get(key)) for key in columns) + " |" for name, row in rows.items()]
-    return "\n".join(lines)
-
-
-def number(value: float | None) -> str:
-    """Counts as they are, scores with three decimals and no leading zero, as the literature prints them."""
-    if value is None or math.isnan(value):
-        return "n/a"
-    if value == int(value) and abs(value) > 1:
-        return str(int(value))
-    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
-
-
-def interval(estimate: Mapping[str, float] | None) -> str:
-    """`+.123 (.100 to .146)`."""
-    if estimate is None:
-        return "n/a"
-    sign = "+" if estimate["value"] > 0 else ""
-    return f"{sign}{number(estimate['value'])} ({number(estimate['low'])} to {number(estimate['high'])})"
+        yield estimates(rows, columns.POINTING)
 
 
 def left_out(reasons: Mapping[str, Sequence[str]], limit: int = 10) -> str:

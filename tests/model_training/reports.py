@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from app.report import Finding, Hypothesis, Report, Timing, ViewGuess
 from model_training.data.study import Study, StudyImage
-from model_training.evaluation.generation import Written
+from model_training.evaluation.generation import GeneratedReport
 
 
 def report(
@@ -24,6 +24,6 @@ def report(
     return Report((hypothesis,), heads, (ViewGuess(view, 0.9),) if view else (), (), Timing(0, 0, 0))
 
 
-def written(study: Study, made: Report, images: Sequence[StudyImage] = ()) -> Written:
+def generated(study: Study, made: Report, images: Sequence[StudyImage] = ()) -> GeneratedReport:
     """A study with a report on it."""
-    return Written(study, tuple(images), made)
+    return GeneratedReport(study, tuple(images), made)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from app.inference.checkpoint import load_checkpoint
@@ -16,7 +18,11 @@ from model_training.__main__ import main
 from model_training.config import Config
 from model_training.data import read_collection
 from model_training.export import export_model
+from model_training.metrics import registry
+from model_training.metrics.agreement import FloatArray
+from model_training.metrics.registry import Metric, Texts
 from model_training.model.report_model import ReportModel
+from model_training.reporting.compare import row
 from model_training.synthetic.phantom import write_collection
 
 SYSTEMS = [
@@ -171,6 +177,34 @@ def test_images_without_reports_are_scored_on_their_labels_source_by_source(
     for part in (written["details"]["sources"]["left"], written["metrics"]["sources"]["left"]):
         assert list(part["text"]) == ["model", "blank image", "shuffled images", "best constant"]
         assert part["text"]["best constant"]["micro-F1"]["value"] == pytest.approx(2 / 3, abs=1e-4)
+
+
+def test_a_new_metric_is_one_record(
+    collection: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is scored, resampled, compared with the constant, written to JSON and printed in every table of texts."""
+
+    def lengths(systems: Sequence[Texts]) -> list[FloatArray]:
+        counts = [[(len(text.split()), 1) for text in one.hypotheses] for one in systems]
+        return [np.array(each, dtype=np.float64) for each in counts]
+
+    record = Metric("length", lengths, registry.mean, headline=True)
+    monkeypatch.setattr(registry, "METRICS", (*registry.METRICS, record))
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    options = ["--num-beams", "1", "--max-new-tokens", "12", "--out", str(tmp_path)]
+    assert main(["evaluate", str(tiny_checkpoint), "--data", str(collection), *options]) == 0
+    metrics, details = content(tmp_path)["metrics"], content(tmp_path)["details"]
+    interval = metrics["scores"]["length"]
+    assert 0 < interval["low"] <= interval["value"] <= interval["high"] <= 12
+    for title, part in details["tables"].items():
+        assert part["scores"]["model"]["length"] > 0
+        assert metrics["compared"][title]["best constant"]["length"] == part["scores"]["best constant"]["length"]
+        assert metrics["leads"][title]["length"] == details["differences"][title]["model"]["length"]
+    assert all("length" in row for group in details["groups"].values() for row in group["scores"].values())
+    heads = [line for line in (tmp_path / "evaluation.md").read_text().splitlines() if line.startswith("| | BLEU")]
+    assert len(heads) == 3 + 3 + len(details["groups"]) + 1  # scores, leads, groups, frontal images only
+    assert all(" length " in line for line in heads)
+    assert "length" in row(content(tmp_path))
 
 
 def test_runs_are_compared_in_one_table(evaluation: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

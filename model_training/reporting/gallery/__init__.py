@@ -12,17 +12,23 @@ from tqdm import tqdm
 from app.inference.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from app.inference.generator import Generator
 from model_training.data import LAYOUTS, SPLITS, Collection, Study, read_collection
-from model_training.evaluation.generation import IN_FLIGHT, Written, add_decoding_arguments, decoding_options, generate
-from model_training.metrics.text import MissingExtraError
+from model_training.evaluation.generation import (
+    IN_FLIGHT,
+    GeneratedReport,
+    add_decoding_arguments,
+    decoding_options,
+    generate,
+)
+from model_training.metrics.extras import MissingExtraError
 from model_training.reporting.gallery.cards import Card, make_card
 from model_training.reporting.gallery.page import render
 
 
-def make_cards(checkpoint: Checkpoint, written: Sequence[Written]) -> list[Card]:
+def make_cards(checkpoint: Checkpoint, reports: Sequence[GeneratedReport]) -> list[Card]:
     """A card for each study, the worst first (label F1, then BLEU-4). The reports have heatmaps."""
     thresholds = [float(finding["threshold"]) for finding in checkpoint.manifest["findings"]]
     names = checkpoint.tokenizer.section_names
-    cards = [make_card(one, names, thresholds) for one in tqdm(written, desc="cards")]
+    cards = [make_card(one, names, thresholds) for one in tqdm(reports, desc="cards")]
     return sorted(cards, key=lambda card: (card.label_f1, card.bleu, card.id))
 
 
@@ -64,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
         return 2
     try:
         options = decoding_options(args, generator)
-        written = generate(generator, sample(described, args.studies), options, heatmaps=True).written
-        cards = make_cards(checkpoint, written)
+        reports = generate(generator, sample(described, args.studies), options, heatmaps=True).reports
+        cards = make_cards(checkpoint, reports)
     except (ValueError, MissingExtraError) as error:
         print(f"error: {error}")
         return 2

@@ -19,7 +19,7 @@ from app.text.sentences import sentences_of, split
 from app.text.tokenizer import join_words, words
 from model_training.data.labels import labels_of, mentions_of
 from model_training.data.study import StudyImage
-from model_training.evaluation.generation import Written
+from model_training.evaluation.generation import GeneratedReport
 from model_training.evaluation.selective_prediction import report_losses
 from model_training.evaluation.text_scores import is_normal
 from model_training.metrics import r2gen
@@ -52,7 +52,7 @@ class Sentence:
 
     @property
     def text(self) -> str:
-        """As written."""
+        """As generated."""
         return join_words(self.words)
 
 
@@ -99,25 +99,25 @@ class Card:
     score: float
 
 
-def make_card(written: Written, names: Sequence[str], thresholds: Sequence[float]) -> Card:
+def make_card(generated: GeneratedReport, names: Sequence[str], thresholds: Sequence[float]) -> Card:
     """The card of a study whose report has heatmaps; `names` are those of the sections."""
-    study, report = written.study, written.report
+    study, report = generated.study, generated.report
     given = study.sections
     reference, prediction = compared({name: given[name] for name in names if given.get(name)}, report, names)
     wanted = " ".join(given[name] for name in names if given.get(name))
-    text = written.text(names)
+    text = generated.text(names)
     truth = mentions_of(study, wanted)
     found = label_report(text)
     statistics = text_metrics.bleu_statistics([r2gen.clean(wanted)], [r2gen.clean(text)])
     return Card(
         id=study.id,
         normal=is_normal(study),
-        pictures=pictures(written),
+        pictures=pictures(generated),
         reference=reference,
         prediction=prediction,
         warnings=report.warnings,
         labels=compare_labels(positive(truth), positive(found)),
-        bars=bars(written, thresholds),
+        bars=bars(generated, thresholds),
         label_f1=float(1 - report_losses(label_counts([truth], [found]))[0]),
         bleu=float(text_metrics.bleu_of(statistics)[0, 3]),
         score=report.hypotheses[0].score,
@@ -158,12 +158,12 @@ def looked(maps: Sequence[Heatmap], source: str, findings: Sequence[str]) -> Loo
     )
 
 
-def pictures(written: Written) -> tuple[Picture, ...]:
+def pictures(generated: GeneratedReport) -> tuple[Picture, ...]:
     """The images that the model was shown."""
-    heatmaps = written.report.heatmaps
+    heatmaps = generated.report.heatmaps
     assert heatmaps  # noqa: S101 (narrows the type)
     made = []
-    for image, guess, one in zip(written.images, written.report.views, heatmaps.findings[0].maps, strict=True):
+    for image, guess, one in zip(generated.images, generated.report.views, heatmaps.findings[0].maps, strict=True):
         uri, (width, height) = data_uri(image)
         view = image.view or "view unknown"
         made.append(Picture(uri, width, height, view, guess.view, guess.probability, len(one.levels), one.box))
@@ -181,11 +181,11 @@ def compare_labels(truth: set[str], found: set[str]) -> dict[str, str]:
     return {name: kinds[name in truth, name in found] for name in sorted(truth | found)}
 
 
-def bars(written: Written, thresholds: Sequence[float]) -> tuple[Bar, ...]:
+def bars(generated: GeneratedReport, thresholds: Sequence[float]) -> tuple[Bar, ...]:
     """One for each finding of the head, in its order."""
-    findings, heatmaps = written.report.findings, written.report.heatmaps
+    findings, heatmaps = generated.report.findings, generated.report.heatmaps
     assert heatmaps  # noqa: S101 (narrows the type)
-    targets = labels_of(written.study, [finding.name for finding in findings])
+    targets = labels_of(generated.study, [finding.name for finding in findings])
     return tuple(
         Bar(
             finding.name,

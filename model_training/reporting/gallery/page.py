@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from importlib import resources
 from itertools import groupby
 from statistics import fmean
 from string import Template
 
 from app.report import DISCLAIMER
 from app.text.tokenizer import join_words
-from model_training.reporting.gallery.assets import PAGE, SCRIPT, STYLE
 from model_training.reporting.gallery.cards import Bar, Card, Looked, Picture, Sentence
-from model_training.reporting.summary import number
+from model_training.reporting.tables import number
 
+PAGE, STYLE, SCRIPT = (
+    resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
+    for name in ("page.html", "style.css", "script.js")
+)
 _SIGNS = {"hit": "✓", "missed": "−", "invented": "+"}
 
 

@@ -12,14 +12,13 @@ from model_training.evaluation import selective_prediction
 from model_training.evaluation.finding_scores import (
     Calibration,
     HeadOutput,
-    auroc,
-    average_precision,
-    score_findings,
-    summarise,
+    score_head,
     view_accuracy,
 )
 from model_training.metrics.calibration import expected_calibration_error, fit_temperatures
-from tests.model_training.reports import report, written
+from model_training.metrics.ranking import auroc
+from model_training.reporting import risk_coverage
+from tests.model_training.reports import generated, report
 
 NAN = float("nan")
 
@@ -37,35 +36,12 @@ def synthetic(studies: int = 4000, overconfidence: float = 3.0, seed: int = 0) -
     return HeadOutput(("a", "b"), overconfidence * logits, targets)
 
 
-def test_auroc_is_the_share_of_pairs_ranked_right() -> None:
-    """Of four pairs three are in order; an unlabelled study takes no part."""
-    assert auroc(column(0.1, 0.4, 0.35, 0.8, 0.9), column(0, 0, 1, 1, NAN)) == pytest.approx([0.75])
-
-
-def test_a_tie_is_half_a_pair_ranked_right() -> None:
-    """A head that says the same of all studies ranks nothing."""
-    assert auroc(column(0.3, 0.3, 0.3), column(0, 1, 1)) == pytest.approx([0.5])
-    assert auroc(column(0.3, 0.3, 0.1), column(0, 1, 0)) == pytest.approx([0.75])
-
-
-def test_ranking_needs_both_classes() -> None:
-    """Otherwise there is no number."""
-    assert np.isnan(auroc(column(0.1, 0.2), column(1, 1)))[0]
-    assert np.isnan(average_precision(column(0.1, 0.2), column(0, NAN)))[0]
-
-
-def test_average_precision_adds_precision_where_recall_grows() -> None:
-    """Positives at ranks 1 and 3: (1/1 + 2/3) / 2; equal scores are taken together."""
-    assert average_precision(column(0.1, 0.4, 0.35, 0.8), column(0, 0, 1, 1)) == pytest.approx([5 / 6])
-    assert average_precision(column(0.5, 0.5), column(1, 0)) == pytest.approx([0.5])
-
-
 def test_raw_logits_are_found_again_behind_the_temperature() -> None:
     """Calibration starts from what the network said, whatever the checkpoint made of it."""
     made = report(probabilities=[1 / (1 + np.exp(-3.0 / 2.0)), 1.0])
     findings = [{"name": "a", "temperature": 2.0}, {"name": "b", "temperature": 1.0}]
     study = Study("1", (), labels=(("a", True), ("b", None)))
-    output = HeadOutput.of([written(study, made)], findings)
+    output = HeadOutput.of([generated(study, made)], findings)
     assert output.logits[0, 0] == pytest.approx(3.0)
     assert np.isfinite(output.logits[0, 1])
     assert output.targets[0, 0] == 1
@@ -76,29 +52,29 @@ def test_calibration_lowers_the_error_of_an_overconfident_head() -> None:
     """Fitted on one sample, it holds on another."""
     sample, fresh = synthetic(seed=1), synthetic(seed=2)
     fitted = Calibration(fit_temperatures(sample.logits, sample.targets), np.full(2, 0.5))
-    rows = score_findings(fresh, fitted)
+    rows = score_head(fresh, fitted).findings
     for name, row in rows.items():
-        assert row["ECE"] < 0.3 * row["ECE before"], name
-        assert row["Brier"] < row["Brier before"], name
-        assert row["labelled"] == 4000
+        assert row.ece < 0.3 * row.ece_before, name
+        assert row.brier < row.brier_before, name
+        assert row.labelled == 4000
     before = expected_calibration_error(fresh.probabilities(), fresh.targets)
-    assert [row["ECE before"] for row in rows.values()] == pytest.approx(before)
+    assert [row.ece_before for row in rows.values()] == pytest.approx(before)
 
 
 def test_the_interval_of_the_mean_auroc_holds_the_truth() -> None:
     """It brackets the figure of a sample a hundred times the size."""
     truth = np.mean(auroc(*(lambda o: (o.logits, o.targets))(synthetic(40_000, seed=3))))
     output = synthetic(400, seed=4)
-    figures = summarise(output, Calibration(np.ones(2), np.full(2, 0.5)))
-    assert figures["mean AUROC low"] < truth < figures["mean AUROC high"]
-    assert figures["mean AUROC low"] < figures["mean AUROC"] < figures["mean AUROC high"]
+    figures = score_head(output, Calibration(np.ones(2), np.full(2, 0.5))).summary
+    assert figures.mean_auroc_low < truth < figures.mean_auroc_high
+    assert figures.mean_auroc_low < figures.mean_auroc < figures.mean_auroc_high
 
 
 def test_views_count_where_the_source_names_them() -> None:
     """One of two is right; the third is not known."""
     guesses = [("frontal", "frontal"), ("frontal", "lateral"), ("frontal", None)]
     made = [
-        written(Study(str(i), ()), report("x", view=said), [StudyImage(Path("x"), true)])  # type: ignore[arg-type]
+        generated(Study(str(i), ()), report("x", view=said), [StudyImage(Path("x"), true)])  # type: ignore[arg-type]
         for i, (said, true) in enumerate(guesses)
     ]
     assert view_accuracy(made) == 0.5
@@ -114,18 +90,18 @@ def test_the_loss_of_a_report_is_what_its_label_f1_lacks() -> None:
 def test_abstaining_follows_the_signal_that_knows(tmp_path: Path) -> None:
     """Scores that order the losses rightly end below those that do not; reports without reference take no part."""
     studies = [Study(str(i), ()) for i in range(4)]
-    made = [written(s, report("x", score=-float(i))) for i, s in enumerate(studies)]
+    made = [generated(s, report("x", score=-float(i))) for i, s in enumerate(studies)]
     output = HeadOutput(("a",), column(0.1, 0.2, 5, 9), column(1, 0, 1, 1))
     calibration = Calibration(np.ones(1), np.full(1, 0.5))
     curves = selective_prediction.curves(
-        made, np.array([0, 0, 1, NAN]), selective_prediction.sureness(output, calibration, None), output, calibration
+        made, np.array([0, 0, 1, NAN]), selective_prediction.confidence(output, calibration, None), output, calibration
     )
-    figures = selective_prediction.summarise(curves)
+    figures = risk_coverage.rows(curves)
     assert figures[selective_prediction.BY_SCORE]["risk at 50%"] == 0
     assert figures[selective_prediction.BY_SCORE]["risk at 100%"] == pytest.approx(1 / 3)
     assert figures[selective_prediction.BY_HEAD]["risk at 25%"] == 1
     # Of the decisions the second is wrong, and the second least sure.
     assert figures[selective_prediction.DECISIONS]["risk at 50%"] == 0
     assert figures[selective_prediction.DECISIONS]["risk at 100%"] == pytest.approx(1 / 4)
-    selective_prediction.plot(curves, tmp_path / "curves.png")
+    risk_coverage.plot(curves, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""What the model is shown, what is left out, and the controls that tell seeing from reciting."""
+"""What the model is shown, what is left out, and the controls that tell seeing from memorisation."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def test_a_shuffled_control_leaves_no_report_in_place(phantoms: Path, generator:
         order = derangement(count, seed=count)
         assert sorted(order) == list(range(count))
         assert all(i != place for place, i in enumerate(order))
-    written = generate(generator, read_collection(phantoms).split("val"), encode_only(DecodingOptions())).written
-    shuffled = shuffled_control(written)
-    assert [one.study for one in shuffled] == [one.study for one in written]
-    assert not any(one.report is other.report for one, other in zip(shuffled, written, strict=True))
+    reports = generate(generator, read_collection(phantoms).split("val"), encode_only(DecodingOptions())).reports
+    shuffled = shuffled_control(reports)
+    assert [one.study for one in shuffled] == [one.study for one in reports]
+    assert not any(one.report is other.report for one, other in zip(shuffled, reports, strict=True))
 
 
 def test_a_blank_control_is_written_once_for_each_number_of_views(
@@ -56,22 +56,22 @@ def test_a_blank_control_is_written_once_for_each_number_of_views(
 ) -> None:
     """Studies of as many views share one report on black images."""
     options = DecodingOptions(num_beams=1, max_new_tokens=4)
-    written = generate(generator, read_collection(phantoms).split("val"), options).written
+    reports = generate(generator, read_collection(phantoms).split("val"), options).reports
     shown: list[list[Any]] = []
     submit = generator.submit
     monkeypatch.setattr(generator, "submit", lambda images, options: (shown.append(images), submit(images, options))[1])
-    blank = blank_control(generator, written, options)
+    blank = blank_control(generator, reports, options)
     assert sorted(map(len, shown)) == [1, 2]
     assert not any(image.any() for images in shown for image in images)
-    reports = {(len(one.images), id(one.report)) for one in blank}
-    assert len(reports) == 2
+    shared = {(len(one.images), id(one.report)) for one in blank}
+    assert len(shared) == 2
 
 
 def test_asking_the_heads_alone_gives_the_findings_of_a_whole_report(phantoms: Path, generator: Generator) -> None:
     """Calibration need not wait for words."""
     studies = read_collection(phantoms).split("val")
     options = DecodingOptions(num_beams=2, max_new_tokens=6)
-    whole, short = (generate(generator, studies, o).written for o in (options, encode_only(options)))
+    whole, short = (generate(generator, studies, o).reports for o in (options, encode_only(options)))
     for one, other in zip(whole, short, strict=True):
         assert other.report.hypotheses[0].tokens == 1
         assert [f.probability for f in one.report.findings] == pytest.approx(
@@ -95,7 +95,7 @@ def test_studies_that_cannot_be_reported_on_are_left_out_by_reason(
         known[1],
     ]
     generated = generate(generator, studies, DecodingOptions(num_beams=1, max_new_tokens=2), view="frontal")
-    assert [one.study for one in generated.written] == [known[0], known[1]]
+    assert [one.study for one in generated.reports] == [known[0], known[1]]
     assert generated.left_out == {
         "no frontal image": ["bare", "sideways"],
         "an image cannot be read": ["broken", "gone"],
@@ -105,6 +105,6 @@ def test_studies_that_cannot_be_reported_on_are_left_out_by_reason(
 def test_more_studies_than_the_queue_holds_are_all_reported_on(phantoms: Path, generator: Generator) -> None:
     """In order, whatever finishes first."""
     studies = read_collection(phantoms).studies * 8
-    written = generate(generator, studies, DecodingOptions(num_beams=1, max_new_tokens=2), max_views=1).written
-    assert [one.study.id for one in written] == [study.id for study in studies]
-    assert {len(one.images) for one in written} == {1}
+    reports = generate(generator, studies, DecodingOptions(num_beams=1, max_new_tokens=2), max_views=1).reports
+    assert [one.study.id for one in reports] == [study.id for study in studies]
+    assert {len(one.images) for one in reports} == {1}

@@ -13,32 +13,30 @@ from PIL import Image
 
 from app.inference.checkpoint import Checkpoint, load_checkpoint
 from model_training.evaluation import ood_scores
-from model_training.evaluation.ood_scores import chest_logits, images_in, score_acceptance
+from model_training.evaluation.ood_scores import OodGroup, OodScores, chest_logits, images_in, score_ood
 
 
 @pytest.fixture
 def checkpoint(tiny_checkpoint: Path) -> Checkpoint:
-    """The tiny checkpoint, as if an intake with threshold 0 had been fitted to it."""
+    """The tiny checkpoint, as if it had been fitted to tell chest radiographs, from a logit of 0 on."""
     loaded = load_checkpoint(tiny_checkpoint)
     manifest: dict[str, Any] = {**loaded.manifest, "intake": {"thresholds": {"chest": 0.0}}}
     return replace(loaded, manifest=manifest)
 
 
 def test_shares_and_area_are_those_of_the_logits(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of two films accepted, none of the others, and three of four pairs in order."""
-    said = {"film": [1.0, -2.0], "other": [-1.0, -3.0]}
+    """One of two films accepted, none of the others, and three of four pairs in order; a file that cannot be read, as
+    the last of them, is -inf."""
+    said = {"film": [1.0, -2.0], "other": [-1.0, -np.inf]}
     monkeypatch.setattr(ood_scores, "chest_logits", lambda _, paths: np.array(said[paths[0].name]))
-    found = score_acceptance(checkpoint, {"a": [Path("film")]}, {"b": [Path("other")], "none": []})
-    assert found["AUROC"] == 0.75
-    assert found["groups"] == {
-        "a": {"images": 2, "accepted": 0.5, "films": True},
-        "b": {"images": 2, "accepted": 0.0, "films": False},
-    }
+    found = score_ood(checkpoint, {"a": [Path("film")]}, {"b": [Path("other")], "none": []})
+    groups = {"a": OodGroup(2, 0.5, films=True), "b": OodGroup(2, 0.0, films=False)}
+    assert found == OodScores(groups, auroc=0.75)
 
 
-def test_without_an_intake_there_is_nothing_to_say(tiny_checkpoint: Path) -> None:
+def test_without_out_of_distribution_detection_there_is_nothing_to_say(tiny_checkpoint: Path) -> None:
     """A checkpoint that refuses nothing has no figures of it."""
-    assert score_acceptance(load_checkpoint(tiny_checkpoint), {"a": [Path("x")]}, {}) == {}
+    assert score_ood(load_checkpoint(tiny_checkpoint), {"a": [Path("x")]}, {}) is None
 
 
 def test_each_file_has_its_logit_and_a_broken_one_none(checkpoint: Checkpoint, tmp_path: Path) -> None:

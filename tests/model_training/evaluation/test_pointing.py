@@ -9,9 +9,9 @@ import pytest
 
 from app.report import FindingHeatmaps, Heatmap, Heatmaps
 from model_training.data.study import Box, Study, StudyImage
-from model_training.evaluation.generation import Written
+from model_training.evaluation.generation import GeneratedReport
 from model_training.evaluation.pointing import brightest, hits, score_pointing
-from tests.model_training.reports import report, written
+from tests.model_training.reports import generated, report
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
@@ -21,11 +21,11 @@ def seen(*levels: tuple[int, int], box: tuple[float, float, float, float] = WHOL
     return Heatmap(0, levels, 0.5, box)
 
 
-def played(levels: tuple[tuple[int, int], ...], *boxes: Box) -> Written:
+def played(levels: tuple[tuple[int, int], ...], *boxes: Box) -> GeneratedReport:
     """A study whose finding "effusion" was looked for there, and is in the boxes."""
     image = StudyImage(Path("x.png"), boxes=boxes)
     heatmaps = Heatmaps((FindingHeatmaps("effusion", (seen(*levels),)),), ())
-    return written(Study("1", (image,)), replace(report("x"), heatmaps=heatmaps), [image])
+    return generated(Study("1", (image,)), replace(report("x"), heatmaps=heatmaps), [image])
 
 
 def test_the_brightest_place_is_the_middle_of_its_cell() -> None:
@@ -48,11 +48,11 @@ def test_the_model_plays_against_the_middle_of_the_image() -> None:
     corner, middle = Box("effusion", 0.25, 0.75, 0.2, 0.2), Box("effusion", 0.5, 0.5, 0.2, 0.2)
     rows = score_pointing([played(((0, 1), (9, 0)), corner), played(((0, 1), (9, 0)), middle)])
     assert list(rows) == ["effusion"]
-    assert rows["effusion"]["images"] == 2
-    assert rows["effusion"]["hit"]["value"] == 0.5
-    assert rows["effusion"]["middle"] == 0.5
-    assert rows["effusion"]["lead"]["value"] == 0
-    assert rows["effusion"]["lead"]["low"] == pytest.approx(-1)
+    assert rows["effusion"].images == 2
+    assert rows["effusion"].hit.value == 0.5
+    assert rows["effusion"].middle == 0.5
+    assert rows["effusion"].lead.value == 0
+    assert rows["effusion"].lead.low == pytest.approx(-1)
 
 
 def test_findings_without_a_map_or_a_box_are_not_played() -> None:

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import astuple
 
 import numpy as np
 import pytest
 
-from app.text.findings import FINDINGS
 from model_training.data.study import Study
-from model_training.evaluation.generation import Written
+from model_training.evaluation.generation import GeneratedReport
 from model_training.evaluation.text_scores import (
     BLANK,
     MODEL,
     SHUFFLED,
-    Scored,
+    TextScores,
     TextView,
     is_normal,
     prepare,
     score,
     text_views,
 )
+from model_training.metrics import registry
 from model_training.metrics.bootstrap import bootstrap, paired_bootstrap
-from model_training.metrics.text import StudyScores
-from model_training.reporting import summary
-from tests.model_training.reports import report, written
+from model_training.metrics.registry import Metric, StudyScores
+from tests.model_training.reports import generated, report
 
 CLEAR = "The lungs are clear. The heart is normal in size. There is no pleural effusion."
 EFFUSION = "There is a small left pleural effusion. The heart is normal in size."
@@ -39,7 +39,7 @@ TEST = [
 PROTOCOL = TextView(("findings",), protocol=True)
 
 
-def score_view(view: TextView, train: list[Study], systems: dict[str, list[Written]]) -> Scored | None:
+def score_view(view: TextView, train: list[Study], systems: dict[str, list[GeneratedReport]]) -> TextScores | None:
     """One view alone."""
     prepared = prepare(view, train, systems)
     return score([prepared])[0] if prepared else None
@@ -64,10 +64,10 @@ def test_the_protocol_comes_first_and_the_sections_joined_last() -> None:
 
 def test_a_model_that_copies_the_reference_scores_full_marks() -> None:
     """And every baseline stands beside it; the study without findings takes no part."""
-    scored = score_view(PROTOCOL, TRAIN, {MODEL: [written(s, report(s.findings)) for s in TEST]})
+    scored = score_view(PROTOCOL, TRAIN, {MODEL: [generated(s, report(s.findings)) for s in TEST]})
     assert scored is not None
     assert [study.id for study in scored.studies] == ["1", "2", "3"]
-    table = scored.table()
+    table = scored.table().rows
     assert list(table) == [
         "model",
         "best constant",
@@ -79,60 +79,60 @@ def test_a_model_that_copies_the_reference_scores_full_marks() -> None:
     assert table["best constant"]["distinct"] == pytest.approx(1 / 3)
     assert table["best constant"]["micro-F1"] < 1
     assert "METEOR" not in table["model"]
-    assert scored.intervals()["BLEU-4"] == pytest.approx({"value": 1, "low": 1, "high": 1})
+    assert astuple(scored.intervals()["BLEU-4"]) == pytest.approx((1, 1, 1))
 
 
 def test_the_protocol_writes_unknown_words_as_such_and_the_other_view_does_not() -> None:
     """A word never trained on is `<unk>` on both sides, so the protocol cannot tell it from another one."""
     test = [Study("1", (), CLEAR.replace("clear", "hyperlucent"), mesh=("normal",))]
-    systems = {MODEL: [written(test[0], report(CLEAR.replace("clear", "blurred")))]}
+    systems = {MODEL: [generated(test[0], report(CLEAR.replace("clear", "blurred")))]}
     with_unknown = score_view(PROTOCOL, TRAIN, systems)
     plain = score_view(TextView(("findings",), protocol=False), TRAIN, systems)
     assert with_unknown is not None
     assert plain is not None
-    assert with_unknown.table()["model"]["BLEU-1"] == pytest.approx(1)
-    assert plain.table()["model"]["BLEU-1"] < 1
+    assert with_unknown.table().rows["model"]["BLEU-1"] == pytest.approx(1)
+    assert plain.table().rows["model"]["BLEU-1"] < 1
 
 
 def test_joined_sections_are_scored_where_the_study_has_both() -> None:
     """The impression counts, and a study that lacks it is left out."""
     view = TextView(("findings", "impression"), protocol=False)
-    scored = score_view(view, TRAIN, {MODEL: [written(s, report(s.findings, s.impression)) for s in TEST]})
+    scored = score_view(view, TRAIN, {MODEL: [generated(s, report(s.findings, s.impression)) for s in TEST]})
     assert scored is not None
     assert [study.findings for study in scored.studies] == [f"{CLEAR} Normal.", f"{EFFUSION} Effusion."]
-    assert scored.table()["model"]["BLEU-4"] == pytest.approx(1)
+    assert scored.table().rows["model"]["BLEU-4"] == pytest.approx(1)
     assert scored.texts["best constant"][0].endswith("Normal.")
 
 
 def test_normal_and_abnormal_studies_are_scored_apart() -> None:
     """A model that always says normal is perfect on the one and blind on the other."""
-    scored = score_view(PROTOCOL, TRAIN, {MODEL: [written(s, report(CLEAR)) for s in TEST[:3]]})
+    scored = score_view(PROTOCOL, TRAIN, {MODEL: [generated(s, report(CLEAR)) for s in TEST[:3]]})
     assert scored is not None
     groups = scored.groups()
-    assert {name: group["studies"] for name, group in groups.items()} == {"normal": 1, "abnormal": 2}
-    assert groups["normal"]["scores"]["model"]["BLEU-4"] == pytest.approx(1)
-    assert groups["normal"]["scores"]["model"]["names a finding"] == 0
-    assert groups["abnormal"]["scores"]["model"]["micro-F1"] == 0
-    oracle = groups["abnormal"]["scores"]["gold MeSH tags, nearest training report"]
+    assert {name: group.studies for name, group in groups.items()} == {"normal": 1, "abnormal": 2}
+    assert groups["normal"].rows["model"]["BLEU-4"] == pytest.approx(1)
+    assert groups["normal"].rows["model"]["names a finding"] == 0
+    assert groups["abnormal"].rows["model"]["micro-F1"] == 0
+    oracle = groups["abnormal"].rows["gold MeSH tags, nearest training report"]
     assert oracle["BLEU-1"] > 0
 
 
 def test_controls_are_held_against_the_constant_like_the_model() -> None:
     """One row of differences each, paired on the same studies."""
-    perfect = [written(s, report(s.findings)) for s in TEST[:3]]
-    constant = [written(s, report("Nothing like it.")) for s in TEST[:3]]
+    perfect = [generated(s, report(s.findings)) for s in TEST[:3]]
+    constant = [generated(s, report("Nothing like it.")) for s in TEST[:3]]
     scored = score_view(PROTOCOL, TRAIN, {MODEL: perfect, SHUFFLED: constant, BLANK: constant})
     assert scored is not None
     differences = scored.differences()
     assert list(differences) == [MODEL, SHUFFLED, BLANK]
-    assert differences[MODEL]["BLEU-4"]["value"] > 0 > differences[SHUFFLED]["BLEU-4"]["high"]
+    assert differences[MODEL]["BLEU-4"].value > 0 > differences[SHUFFLED]["BLEU-4"].high
 
 
 def test_nothing_is_scored_without_references_or_training_reports() -> None:
     """There is nothing to compare with."""
-    systems = {MODEL: [written(TEST[3], report(CLEAR))]}
+    systems = {MODEL: [generated(TEST[3], report(CLEAR))]}
     assert score_view(PROTOCOL, TRAIN, systems) is None
-    assert score_view(PROTOCOL, [], {MODEL: [written(TEST[0], report(CLEAR))]}) is None
+    assert score_view(PROTOCOL, [], {MODEL: [generated(TEST[0], report(CLEAR))]}) is None
 
 
 @pytest.mark.parametrize(
@@ -149,12 +149,10 @@ def test_codes_say_what_is_normal_and_the_text_where_there_are_none(study: Study
     assert is_normal(study) is normal
 
 
-def rouge_only(values: np.ndarray) -> StudyScores:
-    """Scores of which only ROUGE-L says something."""
-    n = len(values)
-    return StudyScores(
-        np.ones((n, 10)), None, values, np.zeros(n), np.zeros((n, len(FINDINGS), 3)), np.zeros((n, 2))
-    )  # fmt: skip
+def made(values: np.ndarray, counts: float = 1.0) -> StudyScores:
+    """Scores of one metric, a mean over studies that count that often."""
+    metric = Metric("score", registry.rouge_l, registry.mean)
+    return StudyScores([metric], {metric.statistics: np.stack([values, np.full(len(values), counts)], axis=-1)})
 
 
 def test_intervals_hold_the_truth_as_often_as_they_claim() -> None:
@@ -163,33 +161,13 @@ def test_intervals_hold_the_truth_as_often_as_they_claim() -> None:
     held = np.zeros(2)
     for seed in range(200):
         one, other = rng.beta(2, 3, size=60), rng.beta(2, 2, size=60)
-        mean = bootstrap(rouge_only(one), resamples=200, seed=seed)["ROUGE-L"]
-        difference = paired_bootstrap(rouge_only(other), rouge_only(one), resamples=200, seed=seed)["ROUGE-L"]
+        mean = bootstrap(made(one), resamples=200, seed=seed)["score"]
+        difference = paired_bootstrap(made(other), made(one), resamples=200, seed=seed)["score"]
         held += [mean.low <= 0.4 <= mean.high, difference.low <= 0.1 <= difference.high]
     assert (held / 200 > 0.89).all()
     assert (held / 200 < 0.99).all()
 
 
 def test_undefined_scores_have_no_interval() -> None:
-    """There was no side to be right about."""
-    assert "side accuracy" not in bootstrap(rouge_only(np.ones(3)), resamples=10)
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [(0.1234, ".123"), (-0.05, "-.050"), (1.5, "1.500"), (1.0, "1.000"), (400.0, "400"), (None, "n/a"), (0.0, ".000")],
-)
-def test_numbers_are_shown_as_the_literature_prints_them(value: float | None, shown: str) -> None:
-    """Three decimals and no leading zero; counts as they are."""
-    assert summary.number(value) == shown
-
-
-def test_json_holds_no_nan() -> None:
-    """What is undefined is null, wherever it stands."""
-    assert summary.plain({"a": [float("nan"), 0.123456], "b": {"c": "x"}}) == {"a": [None, 0.1235], "b": {"c": "x"}}
-
-
-def test_studies_left_out_are_counted_and_named() -> None:
-    """The first ten by name."""
-    named = summary.left_out({"no image": [str(i) for i in range(12)], "an image cannot be read": ["x"]})
-    assert named == "12: no image (0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more); 1: an image cannot be read (x)"
+    """There was no study to be right about."""
+    assert "score" not in bootstrap(made(np.ones(3), counts=0.0), resamples=10)

@@ -13,10 +13,12 @@ from pycocoevalcap.meteor import meteor as package_meteor
 
 from app.text.findings import FINDINGS
 from model_training.data.mesh import label_mesh
-from model_training.metrics import bootstrap
+from model_training.metrics import bootstrap, registry
 from model_training.metrics import text as text_metrics
+from model_training.metrics.agreement import Labels
+from model_training.metrics.extras import MissingExtraError
 from model_training.metrics.meteor import meteor_of, meteor_statistics
-from model_training.metrics.text import StudyScores
+from model_training.metrics.registry import StudyScores, Texts, score_systems
 
 REFERENCES = [
     "the heart is normal in size . the lungs are clear .",
@@ -33,9 +35,10 @@ HYPOTHESES = [
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="METEOR needs Java")
 
 
-def score(hypotheses: list[str]) -> StudyScores:
+def score(hypotheses: list[str], labels: list[Labels] | None = None) -> StudyScores:
     """Scores without METEOR, which takes seconds to start."""
-    return text_metrics.score_systems(REFERENCES, {"system": hypotheses}, meteor=None)["system"]
+    quick = [metric for metric in registry.METRICS if metric.name != "METEOR"]
+    return score_systems([Texts.of(REFERENCES[: len(hypotheses)], hypotheses, labels)], quick)[0]
 
 
 def test_bleu_from_statistics_is_the_package_s_bleu() -> None:
@@ -73,7 +76,7 @@ def test_meteor_from_statistics_is_the_package_s_meteor() -> None:
 def test_meteor_is_left_out_without_java(monkeypatch: pytest.MonkeyPatch) -> None:
     """No Java is no error: the score is missing and all others are there."""
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    totals = text_metrics.score_studies(REFERENCES, HYPOTHESES).totals()
+    totals = score_systems([Texts.of(REFERENCES, HYPOTHESES)])[0].totals()
     assert "METEOR" not in totals
     assert {"BLEU-4", "ROUGE-L", "CIDEr", "micro-F1"} <= totals.keys()
 
@@ -90,7 +93,7 @@ def test_meteor_is_left_out_when_java_does_not_answer(tmp_path: Path, monkeypatc
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever lacks the scorers is told what to install."""
     monkeypatch.setitem(sys.modules, "pycocoevalcap.bleu.bleu_scorer", None)
-    with pytest.raises(text_metrics.MissingExtraError, match=r"xray-report\[evaluation\]"):
+    with pytest.raises(MissingExtraError, match=r"xray-report\[evaluation\]"):
         text_metrics.bleu_statistics(REFERENCES, HYPOTHESES)
 
 
@@ -114,8 +117,8 @@ def test_labels_and_sides_are_scored_apart_from_words() -> None:
 def test_given_labels_outrank_those_of_the_reference() -> None:
     """Human codes are the gold standard where there are some."""
     gold = [label_mesh(["Cardiomegaly"])] * 4
-    scores = text_metrics.score_systems(REFERENCES, {"": HYPOTHESES}, gold, meteor=None)[""]
-    cardiomegaly = scores.labels[:, FINDINGS.index("cardiomegaly")]
+    scores = score(HYPOTHESES, gold)
+    cardiomegaly = scores.statistics[registry.findings][:, FINDINGS.index("cardiomegaly")]
     np.testing.assert_array_equal(cardiomegaly.argmax(axis=1), [2, 0, 0, 2])
 
 
@@ -123,9 +126,7 @@ def test_weights_count_studies() -> None:
     """A weight of two is the study twice, a weight of zero leaves it out."""
     scores = score(HYPOTHESES)
     twice = [0, 0, 2]
-    repeated = StudyScores(
-        scores.bleu[twice], None, scores.rouge_l[twice], scores.cider[twice], scores.labels[twice], scores.sides[twice]
-    )
+    repeated = StudyScores(scores.metrics, {source: each[twice] for source, each in scores.statistics.items()})
     weighted = scores.totals(np.array([2.0, 0.0, 1.0, 0.0]))
     for name, value in repeated.totals().items():
         np.testing.assert_allclose(weighted[name], value, err_msg=name)
@@ -134,9 +135,9 @@ def test_weights_count_studies() -> None:
 def test_hypotheses_must_pair_with_references() -> None:
     """A count that differs is an error by name, as is nothing to score."""
     with pytest.raises(ValueError, match="1 hypotheses for 4 references"):
-        score(["clear lungs ."])
+        Texts.of(REFERENCES, HYPOTHESES[:1])
     with pytest.raises(ValueError, match="0 hypotheses for 0 references"):
-        text_metrics.score_studies([], [])
+        Texts.of([], [])
 
 
 def test_sacre_bleu_minds_case() -> None:
@@ -145,12 +146,12 @@ def test_sacre_bleu_minds_case() -> None:
     assert text_metrics.sacre_bleu(["The lungs are clear now."], ["the lungs are clear now."]) < 1
 
 
-def test_recital_counts_repeated_copied_and_comparing_texts() -> None:
+def test_memorisation_counts_repeated_copied_and_comparing_texts() -> None:
     """Texts are compared as the protocol cleans them."""
-    shares = text_metrics.recital(
-        ["Lungs clear.", "lungs clear", "Stable heart size.", "Large heart."], ["LUNGS CLEAR."]
-    )
-    assert shares == {"distinct": 3 / 4, "copied": 2 / 4, "prior": 1 / 4}
+    texts = ["Lungs clear.", "lungs clear", "Stable heart size.", "Large heart."]
+    assert text_metrics.distinct(texts) == 3 / 4
+    assert text_metrics.copied(texts, ["LUNGS CLEAR."]) == 2 / 4
+    assert text_metrics.comparing(texts) == 1 / 4
 
 
 def test_the_bootstrap_finds_no_difference_of_a_system_to_itself() -> None:
@@ -174,6 +175,6 @@ def test_the_bootstrap_finds_a_difference_every_study_shows() -> None:
 def test_the_bootstrap_pairs_equal_numbers_of_studies() -> None:
     """Systems scored on different sets cannot be compared."""
     scores = score(HYPOTHESES)
-    fewer = text_metrics.score_systems(REFERENCES[:2], {"": HYPOTHESES[:2]}, meteor=None)[""]
+    fewer = score(HYPOTHESES[:2])
     with pytest.raises(ValueError, match="cannot pair 4 studies with 2"):
         bootstrap.paired_bootstrap(scores, fewer)

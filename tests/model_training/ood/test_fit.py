@@ -1,4 +1,4 @@
-"""Fitting the intake: what it is fitted on, how, and its way into the checkpoint."""
+"""Fitting out-of-distribution detection: what it is fitted on, how, and its way into the checkpoint."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from app.inference.checkpoint import load_checkpoint
@@ -17,8 +18,8 @@ from model_training.__main__ import main
 from model_training.config import Config
 from model_training.model.report_model import ReportModel
 from model_training.ood.examples import Group
-from model_training.ood.fit import choose_thresholds
-from model_training.ood.linear_probe import auroc, fit_reading
+from model_training.ood.fit import choose_thresholds, measure
+from model_training.ood.linear_probe import fit_reading
 from model_training.synthetic.negatives import KINDS, draw_negative
 from model_training.synthetic.phantom import generate_study
 from model_training.training.run_folder import load_ood_head, save_run
@@ -53,6 +54,31 @@ def test_weights() -> None:
     assert not torch.allclose(again.weight, balanced.weight, atol=1e-3)
 
 
+@pytest.mark.parametrize("classes", [1, 2, 4])
+def test_objective(classes: int) -> None:
+    """What is fitted has the least mean cross-entropy, classes weighing the same, plus the penalty on squared weights
+    of standardised features: there is no slope left."""
+    groups = [group("a", 0), group("bb", 1, 80), group("ccc", -1, 30, weight=2.0), group("dddd", 2, 40)]
+    label = [group.name for group in groups].index
+    reading = fit_reading(groups, lambda g: min(label(g.name), max(classes, 2) - 1), classes, 0.1)
+    x = torch.cat([g.features for g in groups]).double()
+    y = torch.cat([torch.full((len(g.features),), min(i, max(classes, 2) - 1)) for i, g in enumerate(groups)])
+    weights = torch.cat([torch.full((len(g.features),), g.weight / len(g.features)) for g in groups]).double()
+    for cls in y.unique():
+        weights[y == cls] /= weights[y == cls].sum() * len(y.unique())
+    deviation = ((weights @ (x - weights @ x) ** 2).sqrt() + 0.02).detach()
+    weight, bias = (part.detach().double().requires_grad_() for part in (reading.weight, reading.bias))
+    logits = x @ weight.T + bias
+    losses = (
+        F.binary_cross_entropy_with_logits(logits[:, 0], y.double(), reduction="none")
+        if classes == 1
+        else F.cross_entropy(logits, y, reduction="none")
+    )
+    loss = weights @ losses + 0.1 * (weight * deviation).square().sum()
+    slopes = torch.autograd.grad(loss, (weight, bias))
+    assert max(float(slope.abs().max()) for slope in slopes) < 1e-4
+
+
 def test_thresholds() -> None:
     """The threshold is half way between films and negatives; where these overlap, hardly any film is refused."""
     films, cats = group("films", 0), group("cats", 0, chest=False)
@@ -62,9 +88,13 @@ def test_thresholds() -> None:
         assert choose_thresholds(said)["chest"] == pytest.approx(threshold, abs=0.02)
 
 
-def test_auroc() -> None:
-    """Three of four pairs in the right order are .75."""
-    assert auroc(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 2.0])) == 0.75
+def test_area() -> None:
+    """What is measured is how films are told from negatives: three of four pairs in the right order are .75."""
+    films, cats = group("films", 0), group("cats", 0, chest=False)
+    said = [(films, torch.tensor([[1.0], [3.0]])), (cats, torch.tensor([[0.0], [2.0]]))]
+    thresholds = {"chest": 0.0, "inverted": 0.0, "turned": 0.0}
+    wide = [(of, logits.repeat(1, len(OUTPUTS))) for of, logits in said]
+    assert measure(wide, thresholds)["auroc"] == 0.75
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -97,7 +127,7 @@ def labelled(tmp_path: Path) -> Path:
 def test_command(
     tmp_path: Path, labelled: Path, tiny_model: ReportModel, tiny_tokenizer: Tokenizer, tiny_config: Config
 ) -> None:
-    """Fitted on a run, the intake is in what `export` writes next, and leaves the run's network as it was."""
+    """Fitted on a run, it is in what `export` writes next, and leaves the run's network as it was."""
     run, archive = tmp_path / "run", tmp_path / "run.pt"
     run.mkdir()
     save_run(run, tiny_model, tiny_tokenizer, tiny_config)

@@ -24,7 +24,7 @@ def test_it_writes_of_what_was_drawn(tmp_path: Path) -> None:
         generator.close()
     assert not made.left_out
     right = stated = drawn = 0
-    for one in made.written:
+    for one in made.reports:
         said = {name for name, m in label_report(one.text(("findings", "impression"))).items() if m.status == "present"}
         true = label_mesh(one.study.mesh).keys()
         right, stated, drawn = right + len(said & true), stated + len(said), drawn + len(true)

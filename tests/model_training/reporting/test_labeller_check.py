@@ -13,8 +13,8 @@ from app.text.findings import FINDINGS, Mention, Status
 from app.text.labeller import label_report, label_sentence
 from model_training.data import Study, read_collection
 from model_training.data.mesh import MESH, label_mesh
-from model_training.evaluation import labeller_check
 from model_training.metrics import agreement, r2gen
+from model_training.reporting import labeller_check
 from model_training.synthetic.phantom import FINDINGS as DRAWABLE
 from model_training.synthetic.phantom import mesh_codes, sample_phantom, write_report
 
@@ -137,4 +137,4 @@ def test_the_command_prints_one_line_a_finding(data_dir: Path, capsys: pytest.Ca
     assert labeller_check.run(parser.parse_args(["--data", str(data_dir / "iu_xray"), "--split", "val"])) == 0
     printed = capsys.readouterr().out
     assert all(finding in printed for finding in FINDINGS)
-    assert "micro F1" in printed
+    assert "Micro-F1" in printed
