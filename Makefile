@@ -79,7 +79,7 @@ bench:
 	$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 # Load and faults on a real server; `make faults RUNS=soak` goes on for half an hour;
-# RUNS=--short tries all of it for seconds and writes nothing.
+# RUNS=--short tries the first out, a few seconds of each phase, and writes nothing.
 RUNS :=
 faults: setup
 	$(BIN)/python -m benchmarks.faults $(RUNS)
