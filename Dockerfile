@@ -9,7 +9,8 @@ RUN python -m venv /opt/venv
 COPY constraints.txt /src/
 # torch first and alone: it is most of the image and changes least.
 RUN /opt/venv/bin/pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -c /src/constraints.txt torch
-COPY pyproject.toml README.md /src/
+COPY pyproject.toml README.md LICENSE /src/
+COPY weights/LICENSE /src/weights/
 COPY app /src/app
 RUN /opt/venv/bin/pip install -c /src/constraints.txt "/src[openvino,tracing]"
 

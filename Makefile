@@ -52,11 +52,11 @@ SEED := 1
 SEEDS := 1 2 3
 RUN = $(REFERENCE)/seed-$(SEED)
 DATA = $(XRAY_REPORT_DATA)/radiographs
-# $(1): folder of the run, the rest: what `train` is told. A finished run is left alone.
+# $(1): folder of the run, the rest: what `train` is given. A finished run is left alone.
 train-run = if [ ! -f $(1)/training.pt ] || [ -f $(1)/state.pt ]; then \
 	  $(BIN)/python -m model_training train --data $(DATA) --out $(1) --cache $(REFERENCE)/cache $(2); fi
 train-reference: setup
-	@test -d "$(DATA)" || { echo "XRAY_REPORT_DATA must name the folder that holds radiographs/, iu_xray/ and pretrained/"; exit 2; }
+	@test -d "$(DATA)" || { echo "XRAY_REPORT_DATA must name the folder that holds radiographs/, iu_xray/, ood/ and pretrained/"; exit 2; }
 	@for seed in $(SEEDS); do $(call train-run,$(REFERENCE)/teacher-$$seed,--config reference-teacher --set training.seed=$$seed \
 	  --set model.encoder_weights=$(XRAY_REPORT_DATA)/pretrained/mobilenet_v2_imagenet.pt) || exit; done
 	@$(call train-run,$(RUN),--config reference --set training.seed=$(SEED) --set data.reports=$(XRAY_REPORT_DATA)/iu_xray \
@@ -79,7 +79,7 @@ bench:
 	$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 # Load and faults on a real server; `make faults RUNS=soak` goes on for half an hour;
-# RUNS=--short tries all of it for seconds and writes nothing.
+# RUNS=--short tries the first out, a few seconds of each phase, and writes nothing.
 RUNS :=
 faults: setup
 	$(BIN)/python -m benchmarks.faults $(RUNS)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The folder of real data described in the README, from XRAY_REPORT_DATA or `../shared/data`."""
+    """The folder of real data that docs/training.md describes, from XRAY_REPORT_DATA or `../shared/data`."""
     folder = Path(os.environ.get("XRAY_REPORT_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} is not there and XRAY_REPORT_DATA names no other folder")

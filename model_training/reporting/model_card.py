@@ -26,8 +26,8 @@ _PAIRED = (
 
 _RETRAIN = (
     "Whoever has the images of the Indiana collection can train on real pairs, which also teach sides, places and "
-    "sizes: get it from Open-i, then `python -m model_training train --data DATA --config iu-xray --out runs/iu`; the "
-    "README's chapter on training has the further steps, up to the served checkpoint."
+    "sizes: get it from Open-i, then `python -m model_training train --data DATA --config iu-xray --out runs/iu`; "
+    "`docs/training.md` has the further steps, up to the served checkpoint."
 )
 
 

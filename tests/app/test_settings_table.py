@@ -1,4 +1,4 @@
-"""README's table of settings is the one the code would write: `python -m tests.app.test_settings_table` prints it."""
+"""The table of settings in docs/operations.md is the code's; `python -m tests.app.test_settings_table` prints it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic_core import PydanticUndefined
 
 from app.settings import Settings
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 HEAD = "| variable | default | meaning |\n|---|---|---|\n"
 # Defaults that are found out at start.
 COMPUTED = {"checkpoint": "the one in `weights/`", "threads": "cores less one", "decode_workers": "cores, at most 4"}
@@ -29,8 +29,8 @@ def table() -> str:
 
 
 def test_table() -> None:
-    """Names, defaults and meanings stand in README as the code has them."""
-    assert table() in README.read_text()
+    """Names, defaults and meanings stand there as the code has them."""
+    assert table() in PAGE.read_text()
 
 
 def test_meanings() -> None:

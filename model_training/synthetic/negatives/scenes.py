@@ -172,7 +172,7 @@ def blank(rng: Rng) -> Array:
         image = np.exp(-((x - rng.normal(0, 0.3)) ** 2 + (y - rng.normal(0, 0.3)) ** 2) / rng.uniform(0.05, 1))
     elif kind == 3:
         image = f32((np.abs(x) < rng.uniform(0.2, 1)) & (np.abs(y) < rng.uniform(0.2, 1))) * rng.random() + image * 0.5
-    grain = 10 ** rng.uniform(-4, -0.8) * blur(noise(rng, SIZE, rng.choice((0, 1))), rng.uniform(0, 1))
+    grain = 10 ** rng.uniform(-4, -0.8) * blur(noise(rng, SIZE, float(rng.choice((0, 1)))), rng.uniform(0, 1))
     return f32(np.clip(image + grain, 0, 1))
 
 

@@ -1,4 +1,4 @@
-"""Every row of README's table of files, with a file of that kind."""
+"""Every row of the table of files in docs/images.md, with a file of that kind."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ REFUSED: dict[str, list[bytes]] = {
 
 
 def table() -> dict[str, str]:
-    """README's rows: the file, and its outcome."""
-    _, _, rest = (ROOT / "README.md").read_text().partition("| file | outcome |\n|---|---|\n")
+    """The rows of the page: the file, and its outcome."""
+    _, _, rest = (ROOT / "docs" / "images.md").read_text().partition("| file | outcome |\n|---|---|\n")
     rows, _, _ = rest.partition("\n\n")
     return dict(row.strip("| ").split(" | ") for row in rows.splitlines())
 
