@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -17,8 +17,8 @@ from app.text.labeller import label_report
 from app.text.sentences import Sentence as Split
 from app.text.sentences import sentences_of, split
 from app.text.tokenizer import join_words, words
-from model_training.data.mesh import label_mesh
 from model_training.data.study import StudyImage
+from model_training.evaluation.baselines import gold_labels
 from model_training.evaluation.generation import GeneratedReport
 from model_training.evaluation.selective_prediction import report_losses
 from model_training.evaluation.text_scores import is_normal
@@ -107,8 +107,7 @@ def make_card(generated: GeneratedReport, names: Sequence[str], thresholds: Sequ
     reference, prediction = compared({name: given[name] for name in names if given.get(name)}, report, names)
     wanted = " ".join(given[name] for name in names if given.get(name))
     text = generated.text(names)
-    truth = label_mesh(study.mesh) if study.mesh else label_report(wanted)
-    found = label_report(text)
+    [truth], found = gold_labels([replace(study, findings=wanted)]), label_report(text)
     statistics = text_metrics.bleu_statistics([r2gen.clean(wanted)], [r2gen.clean(text)])
     return Card(
         id=study.id,
