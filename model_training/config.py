@@ -48,7 +48,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Raises ValueError where the heads cannot share the width."""
         if self.width % self.heads:
-            raise ValueError(f"model.width: {self.width} is no multiple of model.heads, {self.heads}")
+            raise ValueError(f"width: {self.width} is no multiple of model.heads, {self.heads}")
 
 
 @dataclass(frozen=True, slots=True, config=SECTION)
@@ -121,9 +121,13 @@ class TrainingConfig:
 class DecodingConfig:
     """The default decoding options the checkpoint ships with."""
 
-    num_beams: int = Field(default=3, ge=1, le=8)
+    num_beams: int = 3
     length_penalty: float = 1.0
-    repetition_penalty: float = Field(default=1.0, ge=0.1, le=10)
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what the service would not take."""
+        DecodingOptions(**asdict(self))
 
 
 @dataclass(frozen=True, slots=True, config=SECTION)
@@ -166,15 +170,13 @@ class Config:
     def portable(self) -> dict[str, dict[str, Any]]:
         """As `as_dict`, with files and folders by their names alone: where they lie is nobody else's business."""
         values = self.as_dict()
-        for section, key in (("model", "encoder_weights"), ("data", "reports")):
+        for section, key in (("model", "encoder_weights"), ("data", "reports"), ("training", "start_from")):
             values[section][key] = Path(values[section][key]).name
-        values["training"]["start_from"] = Path(self.training.start_from).name
         values["training"]["teachers"] = tuple(Path(folder).name for folder in self.training.teachers)
         return values
 
     def to_toml(self) -> str:
-        """The file that `load_config` reads back to the same configuration."""
-        # What JSON writes of these values is TOML too.
+        """The file that `load_config` reads back to the same configuration. What JSON writes of it is TOML, too."""
         blocks = [
             "\n".join([f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())])
             for section, values in self.as_dict().items()
@@ -233,7 +235,7 @@ def _section(kind: type[Any], name: str, values: Mapping[str, Any]) -> Any:
 def _message(section: str, kind: type[Any], error: ErrorDetails) -> str:
     """An error of pydantic's on one line: the key, the value and what it is not."""
     if not error["loc"]:  # a check of the section's own, which names the key
-        return str(error["ctx"]["error"])
+        return f"{section}.{error['ctx']['error']}"
     key = error["loc"][0]
     wanted = error["msg"].removeprefix("Input should be ").replace("a valid tuple", "a list")
     if "_than" in error["type"]:

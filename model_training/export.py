@@ -150,7 +150,7 @@ def run(args: argparse.Namespace) -> int:
             calibration=run_folder.read_calibration(args.run),
             intake=run_folder.load_ood_head(args.run),
         )
-    except (OSError, CheckpointError) as error:
+    except (OSError, ValueError, CheckpointError) as error:
         print(f"error: {error}")
         return 1
     print(f"{args.out} ({args.out.stat().st_size / 1e6:.1f} MB), SHA-256 {sha256}")

@@ -34,7 +34,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         """Raises ValueError without a section."""
         if not self.sections:
-            raise ValueError("data.sections: name at least one")
+            raise ValueError("sections: name at least one")
 
     @property
     def excluded(self) -> frozenset[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from model_training.data import Study
-from model_training.data.labels import labels_of
+from model_training.data.labels import affirmed_findings, assertions_of, labels_of, mentions_of
 
 
 def test_a_study_of_which_nothing_is_said_has_no_labels() -> None:
@@ -17,3 +18,18 @@ def test_a_study_of_which_nothing_is_said_has_no_labels() -> None:
     given = labels_of(Study("1", (), labels=(("cardiomegaly", True), ("pneumothorax", None))), names)
     assert given[0] == 1.0
     assert math.isnan(given[1])
+
+
+def test_codes_speak_before_text_and_both_are_heard_where_reports_are_paired() -> None:
+    """Indexers missed the effusion, the text does not name the nodule."""
+    study = Study("1", (), findings="Left pleural effusion. No pneumothorax.", mesh=("Nodule/lung",))
+    assert mentions_of(study, study.findings).keys() == {"nodule"}
+    assert mentions_of(replace(study, mesh=()), study.findings).keys() == {"pleural effusion", "pneumothorax"}
+    assert affirmed_findings(study) == {"nodule", "pleural effusion"}
+
+
+def test_a_normal_image_denies_what_nobody_labelled() -> None:
+    """Assertion status: present 1, absent -1, and 0 where neither a label nor the word normal speaks."""
+    names = ["cardiomegaly", "effusion"]
+    assert assertions_of(Study("1", (), labels=(("cardiomegaly", True), ("effusion", None))), names) == [1.0, 0.0]
+    assert assertions_of(Study("1", (), labels=(("normal", True), ("effusion", None))), names) == [-1.0, -1.0]

@@ -8,6 +8,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,7 +18,7 @@ from model_training.config import Config, config_from
 from model_training.data import Study, read_collection
 from model_training.data.readers.indiana import REPORTS
 from model_training.train import add_arguments, prepare
-from model_training.training.dataset import Batch, training_text
+from model_training.training.dataset import Batch, drop_labels, training_text
 from model_training.training.distributed import Processes
 from model_training.training.trainer import Trainer
 
@@ -118,6 +119,18 @@ def test_the_fingerprint_tells_studies_apart(prepared: Callable[..., Trainer], p
     before = trainer.train.fingerprint()
     trainer.train.tokens[0][1] += 1
     assert trainer.train.fingerprint() != before
+
+
+def test_label_dropout_takes_labels_from_every_other_study_and_leaves_none_called_normal() -> None:
+    """Never a label added or turned round, and never `normal` beside a label that was dropped."""
+    study = Study("1", (), labels=(("normal", True), ("effusion", False), ("mass", None), ("nodule", False)))
+    drawn = [drop_labels(study, 0.9, np.random.default_rng(seed)) for seed in range(200)]
+    untouched = sum(one.labels == study.labels for one in drawn)
+    assert 100 < untouched < 170  # half of them by design, others by luck
+    for one in drawn:
+        kept = [label for label in one.labels if label[1] is not None]
+        assert set(kept) <= set(study.labels)
+        assert dict(one.labels)["normal"] is None or one.labels == study.labels
 
 
 @pytest.fixture
