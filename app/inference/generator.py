@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from app.inference.checkpoint import Checkpoint, compare_self_test, load_checkpoint, run_self_test
-from app.inference.engine.beam_batch import Generation, Refuse, refuse_none
 from app.inference.engine.engine import Engine
 from app.inference.engine.observer import Observer
 from app.inference.engine.step_graphs import LaneGraphs
@@ -30,6 +29,7 @@ from app.inference.network.devices import choose_device, choose_precision, settl
 from app.inference.network.encoder import OpenVinoEncode, StudyEncoder, make_encode
 from app.inference.ood import Acceptance, Mode, sigmoid
 from app.inference.options import DecodingOptions, InvalidOptionError
+from app.inference.search.beam_batch import Generation, Refuse, refuse_none
 from app.inference.search.beam_search import Sequence as TokenSequence
 from app.inference.uncertainty import doubts
 from app.report import Finding, Hypothesis, Report, Timing, ViewGuess

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from app.inference.engine.beam_batch import Lane
 from app.inference.network.cuda_graphs import Recorder
 from app.inference.network.decoder import PackedDecoder
+from app.inference.search.beam_batch import Lane
 
 BLOCK = 32  # steps; a graph reads the cache up to the end of the block its longest beam is in
 STEPS = 4  # a turn: asking who is over stops the device, and a step in vain costs less

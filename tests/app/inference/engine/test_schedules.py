@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from app.inference.checkpoint import load_checkpoint
-from app.inference.engine.beam_batch import Generation
 from app.inference.engine.engine import Engine
 from app.inference.errors import DeadlineExceededError, EngineFullError
 from app.inference.network.decoder import ArchiveDecoder, Decoder, LaneStep, PackedDecoder
 from app.inference.network.encoder import StudyEncoder, make_encode
 from app.inference.options import DecodingOptions
+from app.inference.search.beam_batch import Generation
 
 CPU = torch.device("cpu")
 LONGEST = 12

@@ -12,10 +12,10 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 from app.inference.checkpoint import load_checkpoint
-from app.inference.engine.beam_batch import Lane, Study
 from app.inference.engine.step_graphs import STEPS, LaneGraphs
 from app.inference.network.decoder import ArchiveDecoder, LaneStep, PackedDecoder, PackedLinear
 from app.inference.options import DecodingOptions
+from app.inference.search.beam_batch import Lane, Study
 
 LENGTH = 12
 
