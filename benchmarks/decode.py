@@ -27,13 +27,14 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 
 from app.inference.checkpoint import script
+from app.inference.engine.request import Study
 from app.inference.engine.step_graphs import STEPS, LaneGraphs
-from app.inference.generator import make_decoder
 from app.inference.network.cuda_graphs import CudaRecorder
-from app.inference.network.decoder import ArchiveDecoder, Decoder, PackedDecoder, PackedLinear
+from app.inference.network.decoder import ArchiveDecoder, Decoder
 from app.inference.network.devices import choose_device, fast_bfloat16, settle
+from app.inference.network.packed_decoder import PackedDecoder, PackedLinear, make_decoder
 from app.inference.options import DecodingOptions
-from app.inference.search.beam_batch import Lane, Study
+from app.inference.search.beam_batch import Lane
 from app.text.tokenizer import BOS, EOS, PAD
 from benchmarks.results import Row, rates, ratio
 from model_training.config import config_from

@@ -20,16 +20,17 @@ from torch import Tensor
 from app.inference.checkpoint import Checkpoint, compare_self_test, load_checkpoint, run_self_test
 from app.inference.engine.engine import Engine
 from app.inference.engine.observer import Observer
+from app.inference.engine.request import Generation, Refuse, refuse_none
 from app.inference.engine.step_graphs import LaneGraphs
 from app.inference.errors import GenerationError
 from app.inference.heatmaps import make_heatmaps
 from app.inference.network.cuda_graphs import CudaRecorder
-from app.inference.network.decoder import ArchiveDecoder, Decoder, PackedDecoder
+from app.inference.network.decoder import ArchiveDecoder
 from app.inference.network.devices import choose_device, choose_precision, settle
 from app.inference.network.encoder import OpenVinoEncode, StudyEncoder, make_encode
+from app.inference.network.packed_decoder import PackedDecoder, make_decoder
 from app.inference.ood import Acceptance, Mode, sigmoid
 from app.inference.options import DecodingOptions, InvalidOptionError
-from app.inference.search.beam_batch import Generation, Refuse, refuse_none
 from app.inference.search.beam_search import Sequence as TokenSequence
 from app.inference.uncertainty import doubts
 from app.report import Finding, Hypothesis, Report, Timing, ViewGuess
@@ -313,17 +314,6 @@ def to_unit_range(image: Image) -> Tensor:
     if pixels.dtype == torch.float32:
         return pixels
     return pixels.float() / torch.iinfo(pixels.dtype).max
-
-
-def make_decoder(module: torch.jit.ScriptModule, precision: str) -> Decoder:
-    """The decoder that steps studies of all widths together, or the archive's own if it is not a Transformer.
-
-    Where all studies have one width, a narrow archive (192) steps 1.2 times as fast by itself; with 1 to 4 beams mixed
-    the packed decoder writes 1.4 (float32) to 1.9 times (bfloat16) as many reports.
-    """
-    if not PackedDecoder.supports(module):
-        return ArchiveDecoder(module)
-    return PackedDecoder(module, torch.bfloat16 if precision == "fast" else torch.float32)
 
 
 def deadline_in(seconds: float | None) -> float | None:

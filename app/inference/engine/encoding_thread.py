@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from app.inference.engine.request import Study
 from app.inference.network.decoder import Decoder
 from app.inference.network.encoder import Encoding, StudyEncoder
-from app.inference.search.beam_batch import Study
 
 AHEAD = 2  # batches
 

@@ -23,15 +23,17 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from app.inference.engine.beam_batches import Lanes
 from app.inference.engine.encoding_thread import EncodedStudies, EncodingThread
 from app.inference.engine.observer import Observer, Silent
+from app.inference.engine.request import Generation, Refuse, Study, refuse_none
 from app.inference.engine.step_graphs import STEPS, LaneGraphs
 from app.inference.engine.study_queue import StudyQueue
 from app.inference.errors import EngineStoppedError, GenerationError
 from app.inference.network.decoder import Decoder
 from app.inference.network.encoder import StudyEncoder
 from app.inference.options import MAX_BEAMS, DecodingOptions
-from app.inference.search.beam_batch import Generation, Lane, Lanes, Refuse, Study, refuse_none
+from app.inference.search.beam_batch import Lane
 from app.inference.search.beam_search import Sequence
 
 logger = logging.getLogger(__name__)

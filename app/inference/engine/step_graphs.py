@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from app.inference.network.cuda_graphs import Recorder
-from app.inference.network.decoder import PackedDecoder
+from app.inference.network.packed_decoder import PackedDecoder
 from app.inference.search.beam_batch import Lane
 
 BLOCK = 32  # steps; a graph reads the cache up to the end of the block its longest beam is in

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections import deque
 
+from app.inference.engine.request import Study
 from app.inference.errors import EngineFullError
-from app.inference.search.beam_batch import Study
 
 
 class StudyQueue:

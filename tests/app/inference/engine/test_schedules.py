@@ -16,11 +16,12 @@ from torch import Tensor
 
 from app.inference.checkpoint import load_checkpoint
 from app.inference.engine.engine import Engine
+from app.inference.engine.request import Generation
 from app.inference.errors import DeadlineExceededError, EngineFullError
-from app.inference.network.decoder import ArchiveDecoder, Decoder, LaneStep, PackedDecoder
+from app.inference.network.decoder import ArchiveDecoder, Decoder, LaneStep
 from app.inference.network.encoder import StudyEncoder, make_encode
+from app.inference.network.packed_decoder import PackedDecoder
 from app.inference.options import DecodingOptions
-from app.inference.search.beam_batch import Generation
 
 CPU = torch.device("cpu")
 LONGEST = 12

@@ -12,10 +12,12 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 from app.inference.checkpoint import load_checkpoint
+from app.inference.engine.request import Study
 from app.inference.engine.step_graphs import STEPS, LaneGraphs
-from app.inference.network.decoder import ArchiveDecoder, LaneStep, PackedDecoder, PackedLinear
+from app.inference.network.decoder import ArchiveDecoder, LaneStep
+from app.inference.network.packed_decoder import PackedDecoder, PackedLinear
 from app.inference.options import DecodingOptions
-from app.inference.search.beam_batch import Lane, Study
+from app.inference.search.beam_batch import Lane
 
 LENGTH = 12
 
