@@ -83,8 +83,7 @@ async def serve(settings: Settings) -> None:
         logger.warning("reachable from other machines without API keys; see XRAY_REPORT_API_KEY_HASHES")
     with _bind(settings.host, settings.port) as listener:
         from app.images.sandbox import WorkerStartError
-        from app.inference.checkpoint import CheckpointError
-        from app.inference.network.devices import UnsupportedDeviceError
+        from app.inference.errors import CheckpointError, UnsupportedDeviceError
         from app.main import create_app
         from app.server.connection import Connection
         from app.server.watchdog import watched
@@ -167,9 +166,8 @@ def predict(settings: Settings, paths: Sequence[Path], options: Mapping[str, str
     from app.api.problems import Problem
     from app.api.schemas import ReportResponse
     from app.images.decode import DecodeError, decode_image
-    from app.inference.checkpoint import CheckpointError
+    from app.inference.errors import CheckpointError, UnsupportedDeviceError
     from app.inference.generator import Generator
-    from app.inference.network.devices import UnsupportedDeviceError
 
     try:
         generator = Generator.load(

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from app.inference.checkpoint import CheckpointError, load_checkpoint
+from app.inference.checkpoint import load_checkpoint
+from app.inference.errors import CheckpointError
 from app.inference.generator import Generator
 from app.inference.options import DecodingOptions
 from model_training.data import LAYOUTS, SPLITS, Study, read_collection

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.inference.checkpoint import CheckpointError, save_checkpoint, script
+from app.inference.checkpoint import save_checkpoint, script
+from app.inference.errors import CheckpointError
 from app.inference.options import DecodingOptions
 from app.inference.uncertainty import RULE
 from app.text.tokenizer import BOS, Tokenizer

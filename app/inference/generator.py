@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from app.inference.checkpoint import Checkpoint, compare_self_test, load_checkpoint, run_self_test
+from app.inference.checkpoint import Checkpoint, load_checkpoint
 from app.inference.engine.engine import Engine
 from app.inference.engine.observer import Observer
 from app.inference.engine.request import Generation, Refuse, refuse_none
@@ -32,6 +32,7 @@ from app.inference.network.packed_decoder import PackedDecoder, make_decoder
 from app.inference.ood import Acceptance, Mode, sigmoid
 from app.inference.options import DecodingOptions, InvalidOptionError
 from app.inference.search.beam_search import Sequence as TokenSequence
+from app.inference.self_test import compare_self_test, run_self_test
 from app.inference.uncertainty import doubts
 from app.report import Finding, Hypothesis, Report, Timing, ViewGuess
 from app.text.contradictions import contradictions

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.inference.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from app.inference.checkpoint import Checkpoint, load_checkpoint
+from app.inference.errors import CheckpointError
 from model_training.config import Config, ConfigError, config_from, load_config
 from model_training.reporting.summary import (
     ABSTAINING,

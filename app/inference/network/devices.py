@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 
 from app.inference.checkpoint import disable_fusers
-
-
-class UnsupportedDeviceError(ValueError):
-    """The device or precision asked for is not to be had here."""
+from app.inference.errors import UnsupportedDeviceError
 
 
 def choose_device(name: str) -> torch.device:

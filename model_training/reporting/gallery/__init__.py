@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from app.inference.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from app.inference.checkpoint import Checkpoint, load_checkpoint
+from app.inference.errors import CheckpointError
 from app.inference.generator import Generator
 from model_training.data import LAYOUTS, SPLITS, Collection, Study, read_collection
 from model_training.evaluation.generation import IN_FLIGHT, Written, add_decoding_arguments, decoding_options, generate

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from app.inference import checkpoint as checkpoint_module
-from app.inference.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, script, sha256_path
+from app.inference.checkpoint import load_checkpoint, save_checkpoint, script, sha256_path
+from app.inference.errors import CheckpointError
 from app.text.tokenizer import Tokenizer
 from model_training.model.report_model import ReportModel
 

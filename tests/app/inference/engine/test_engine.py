@@ -16,10 +16,15 @@ import torch
 
 from app.inference.checkpoint import load_checkpoint
 from app.inference.engine.engine import Engine
-from app.inference.errors import DeadlineExceededError, EngineFullError, EngineStoppedError, GenerationError
+from app.inference.errors import (
+    DeadlineExceededError,
+    EngineFullError,
+    EngineStoppedError,
+    GenerationError,
+    UnsupportedDeviceError,
+)
 from app.inference.generator import Generator
 from app.inference.network.decoder import ArchiveDecoder
-from app.inference.network.devices import UnsupportedDeviceError
 from app.inference.network.encoder import Encoding, StudyEncoder
 from app.inference.ood import NotAChestXrayError
 from app.inference.options import DecodingOptions, InvalidOptionError
