@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -23,38 +20,22 @@ from app.inference.engine.observer import Observer
 from app.inference.engine.request import Generation, Refuse, refuse_none
 from app.inference.engine.step_graphs import LaneGraphs
 from app.inference.errors import GenerationError
-from app.inference.heatmaps import make_heatmaps
 from app.inference.network.cuda_graphs import CudaRecorder
 from app.inference.network.decoder import ArchiveDecoder
 from app.inference.network.devices import choose_device, choose_precision, settle
 from app.inference.network.encoder import OpenVinoEncode, StudyEncoder, make_encode
 from app.inference.network.packed_decoder import PackedDecoder, make_decoder
-from app.inference.ood import Acceptance, Mode, sigmoid
+from app.inference.ood import Acceptance, Mode
 from app.inference.options import DecodingOptions, InvalidOptionError
-from app.inference.search.beam_search import Sequence as TokenSequence
+from app.inference.preprocessing import Image, to_unit_range
+from app.inference.report_builder import ReportBuilder, Shapes
 from app.inference.self_test import compare_self_test, run_self_test
-from app.inference.uncertainty import doubts
-from app.report import Finding, Hypothesis, Report, Timing, ViewGuess
-from app.text.contradictions import contradictions
-from app.text.sentences import sentences_of
-from app.text.tokenizer import EOS
+from app.inference.served_model import Limits
+from app.report import Report
 
 logger = logging.getLogger(__name__)
 
-Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32]
-Shapes = Sequence[tuple[int, ...]]
-
 PREPROCESS_THREADS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one request may ask of this checkpoint."""
-
-    max_views: int
-    max_new_tokens: int
-    max_rows: int
-    max_queue: int
 
 
 class Generator:
@@ -88,7 +69,6 @@ class Generator:
         self.section_names: tuple[str, ...] = tuple(self.manifest["section_names"])
         self.default_options = DecodingOptions(**self.manifest["default_options"])
         self.limits = Limits(self.manifest["max_views"], self.manifest["max_new_tokens"], max_rows, max_queue)
-        self._tokenizer = checkpoint.tokenizer
         self._module = checkpoint.module.to(self.device)
         if self.device.type != "cpu":
             settle(self.device)
@@ -104,6 +84,7 @@ class Generator:
             self._graphs = LaneGraphs(decoder, CudaRecorder(self.device))
         self._encoder = StudyEncoder(self._module, encode, max_views=self.limits.max_views, device=self.device)
         self._acceptance = Acceptance(self.manifest, acceptance)
+        self._builder = ReportBuilder(checkpoint, self._module, self._acceptance)
         self._warm = False
         self._engine = Engine(
             self._encoder,
@@ -251,70 +232,12 @@ class Generator:
                 answer.set_exception(error)
             elif not answer.cancelled():
                 try:
-                    report = self._report(generation.result(), shapes)
+                    report = self._builder.build(generation.result(), shapes)
                 except Exception as error:
                     logger.warning("a report could not be put together: %s", type(error).__name__)
                     answer.set_exception(GenerationError("the report could not be put together"))
                 else:
                     answer.set_result(report)
-
-    @torch.inference_mode()
-    def _report(self, generation: Generation, shapes: Shapes) -> Report:
-        """The report of a study, with heatmaps over its images if their `shapes` are given."""
-        hypotheses = tuple(self._hypothesis(sequence) for sequence in generation.sequences)
-        encoding = generation.encoding
-        findings = tuple(map(self._finding, self.manifest["findings"], encoding.finding_logits))
-        sentences = sentences_of(hypotheses[0].token_texts, self.section_names)
-        warnings = self._acceptance.warnings(encoding)
-        if not hypotheses[0].text:
-            warnings.append("The model wrote an empty report.")
-        if hypotheses[0].finish_reason == "length":
-            warnings.append("The report was cut at max_new_tokens.")
-        warnings += doubts(findings, self.manifest.get("abstain"))
-        warnings += contradictions(sentences, findings)
-        ids = generation.sequences[0].ids
-        return Report(
-            hypotheses=hypotheses,
-            findings=findings,
-            views=tuple(map(self._view, encoding.view_logits)),
-            warnings=tuple(warnings),
-            timing=Timing(
-                queue_ms=generation.queue_seconds * 1e3,
-                encode_ms=generation.encode_seconds * 1e3,
-                generate_ms=generation.generate_seconds * 1e3,
-            ),
-            heatmaps=make_heatmaps(self._module, encoding, shapes, findings, ids, sentences) if shapes else None,
-        )
-
-    def _hypothesis(self, sequence: TokenSequence) -> Hypothesis:
-        sections = self._tokenizer.decode(sequence.ids)
-        return Hypothesis(
-            text="\n\n".join(sections.values()),
-            sections=sections,
-            score=sequence.score,
-            tokens=len(sequence.ids),
-            finish_reason="eos" if sequence.ids[-1:] == (EOS,) else "length",
-            token_texts=tuple(self._tokenizer.tokens[i] for i in sequence.ids),
-            token_log_probabilities=sequence.log_probabilities,
-        )
-
-    def _finding(self, described: Mapping[str, Any], logit: float) -> Finding:
-        probability = sigmoid(logit / described["temperature"])
-        return Finding(described["name"], probability, probability >= described["threshold"])
-
-    def _view(self, logits: list[float]) -> ViewGuess:
-        highest = max(logits)
-        weights = [math.exp(logit - highest) for logit in logits]
-        best = logits.index(highest)
-        return ViewGuess(self.manifest["view_names"][best], weights[best] / sum(weights))
-
-
-def to_unit_range(image: Image) -> Tensor:
-    """Pixels [H,W] as f32 in 0..1: uint8 and uint16 by their full range, float32 as it is."""
-    pixels = torch.from_numpy(np.ascontiguousarray(image))
-    if pixels.dtype == torch.float32:
-        return pixels
-    return pixels.float() / torch.iinfo(pixels.dtype).max
 
 
 def deadline_in(seconds: float | None) -> float | None:

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from app.images.decode import decode_image
 from app.inference.checkpoint import load_checkpoint
-from app.inference.generator import to_unit_range
 from app.inference.network.decoder import ArchiveDecoder, LaneStep
 from app.inference.options import DecodingOptions
+from app.inference.preprocessing import to_unit_range
 from app.inference.search.beam_search import BeamLane, move
 
 MAX_BATCH = 16

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from app.images.decode import DecodeError, decode_image
 from app.inference.checkpoint import Checkpoint, frozen_encode
-from app.inference.generator import to_unit_range
+from app.inference.preprocessing import to_unit_range
 from model_training.evaluation.finding_scores import auroc
 from model_training.metrics.agreement import FloatArray
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from app.images.decode import decode_image
 from app.inference.checkpoint import frozen_encode, script
-from app.inference.generator import to_unit_range
+from app.inference.preprocessing import to_unit_range
 from model_training.data.study import Study, View
 from model_training.model.report_model import ReportModel
 from model_training.progress import Progress

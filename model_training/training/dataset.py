@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from app.images.decode import decode_image
-from app.inference.generator import to_unit_range
+from app.inference.preprocessing import to_unit_range
 from app.text.labeller import label_report
 from app.text.tokenizer import BOS, EOS, PAD, Tokenizer
 from model_training.config import Config, DataConfig

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from app.inference.checkpoint import Checkpoint, load_checkpoint
-from app.inference.generator import Generator, to_unit_range
+from app.inference.generator import Generator
 from app.inference.heatmaps import make_heatmaps
 from app.inference.network.encoder import Encoding, StudyEncoder
 from app.inference.options import DecodingOptions
+from app.inference.preprocessing import to_unit_range
 from app.report import Finding, Heatmap, Heatmaps
 from app.text.sentences import sentences_of
 from app.text.tokenizer import BOS, EOS

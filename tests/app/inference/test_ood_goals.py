@@ -14,9 +14,9 @@ from torch import Tensor
 
 from app.images.decode import decode_image
 from app.inference.checkpoint import Checkpoint, frozen_encode, load_checkpoint
-from app.inference.generator import to_unit_range
 from app.inference.network.encoder import Encoding
 from app.inference.ood import Acceptance
+from app.inference.preprocessing import to_unit_range
 from tests import ood_pictures
 from tests.conftest import ROOT
 

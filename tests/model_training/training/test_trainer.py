@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from app.images.decode import decode_image
-from app.inference.generator import Generator, to_unit_range
+from app.inference.generator import Generator
+from app.inference.preprocessing import to_unit_range
 from app.text.tokenizer import Tokenizer
 from model_training.config import Config, ConfigError, config_from
 from model_training.data import read_collection

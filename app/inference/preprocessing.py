@@ -1,0 +1,18 @@
+"""Pixels as an archive's `preprocess` takes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32]
+
+
+def to_unit_range(image: Image) -> Tensor:
+    """Pixels [H,W] as f32 in 0..1: uint8 and uint16 by their full range, float32 as it is."""
+    pixels = torch.from_numpy(np.ascontiguousarray(image))
+    if pixels.dtype == torch.float32:
+        return pixels
+    return pixels.float() / torch.iinfo(pixels.dtype).max
