@@ -91,7 +91,7 @@ def test_wrong_checkpoint(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A checkpoint that does not match stops either command with one line saying what did not, and exit code 1."""
-    monkeypatch.setattr("app.cli.configure_logging", lambda level: None)
+    monkeypatch.setattr("app.server.serve.configure_logging", lambda level: None)
     assert main([*command, "--checkpoint", str(wrong_checkpoint)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "SHA-256 does not match: expected 000" in line
@@ -101,7 +101,7 @@ def test_no_decode_worker(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A machine that cannot start decode workers is one line and exit code 1, too."""
-    monkeypatch.setattr("app.cli.configure_logging", lambda level: None)
+    monkeypatch.setattr("app.server.serve.configure_logging", lambda level: None)
     monkeypatch.setattr("sys.executable", "/bin/false")
     assert main(["serve", "--port", "0", "--checkpoint", str(tiny_checkpoint)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
