@@ -18,11 +18,11 @@ from app.inference.checkpoint import Checkpoint, load_checkpoint
 from app.inference.engine.engine import Engine
 from app.inference.engine.observer import Observer
 from app.inference.engine.request import Generation, Refuse, refuse_none
-from app.inference.engine.step_graphs import LaneGraphs
+from app.inference.engine.step_graphs import StepGraphs
 from app.inference.errors import GenerationError
 from app.inference.network.cuda_graphs import CudaRecorder
 from app.inference.network.decoder import ArchiveDecoder
-from app.inference.network.devices import choose_device, choose_precision, settle
+from app.inference.network.devices import choose_device, choose_precision, configure_backend
 from app.inference.network.encoder import OpenVinoEncode, StudyEncoder, make_encode
 from app.inference.network.packed_decoder import PackedDecoder, make_decoder
 from app.inference.ood import Acceptance, Mode
@@ -71,7 +71,7 @@ class Generator:
         self.limits = Limits(self.manifest["max_views"], self.manifest["max_new_tokens"], max_rows, max_queue)
         self._module = checkpoint.module.to(self.device)
         if self.device.type != "cpu":
-            settle(self.device)
+            configure_backend(self.device)
             compare_self_test(run_self_test(self._module, self.device), self.manifest["self_test"], tolerance=1e-2)
         self._preprocessing = ThreadPoolExecutor(PREPROCESS_THREADS, thread_name_prefix="preprocess")
         self._answering = ThreadPoolExecutor(1, thread_name_prefix="answer")
@@ -79,9 +79,9 @@ class Generator:
         decoder = make_decoder(self._module, self.precision)
         if isinstance(decoder, ArchiveDecoder) and not isinstance(encode, OpenVinoEncode):
             self.precision = "exact"  # nothing runs faster than that here
-        self._graphs: LaneGraphs | None = None
+        self._graphs: StepGraphs | None = None
         if cuda_graphs and self.device.type == "cuda" and isinstance(decoder, PackedDecoder):
-            self._graphs = LaneGraphs(decoder, CudaRecorder(self.device))
+            self._graphs = StepGraphs(decoder, CudaRecorder(self.device))
         self._encoder = StudyEncoder(self._module, encode, max_views=self.limits.max_views, device=self.device)
         self._acceptance = Acceptance(self.manifest, acceptance)
         self._builder = ReportBuilder(checkpoint, self._module, self._acceptance)

@@ -26,11 +26,11 @@ def run_self_test(module: torch.jit.ScriptModule, device: torch.device) -> dict[
         views = module.preprocess(self_test_image().to(device))[None]
         memory, finding_logits, view_logits, _, _ = module.encode(views)
         mask = torch.ones(1, 1, dtype=torch.bool, device=device)
-        findings, constants = module.begin(memory[None], finding_logits[None], view_logits[None], mask)
-        place = torch.zeros(1, dtype=torch.long, device=device)
+        findings, cross_kv = module.begin(memory[None], finding_logits[None], view_logits[None], mask)
+        first = torch.zeros(1, dtype=torch.long, device=device)
         bos = torch.full((1, 1), BOS, device=device)
-        state = module.allocate(1, 1, 1)
-        token_logits = module.decode_step(bos, place, place[:, None, None], constants, state)
+        kv_cache = module.allocate(1, 1, 1)
+        token_logits = module.decode_step(bos, first, first[:, None, None], cross_kv, kv_cache)
     return {
         "finding_logits": findings[0].float().tolist(),
         "view_logits": view_logits[0].float().tolist(),

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from app.inference.options import DecodingOptions
-from app.inference.search.beam_search import BeamLane, move
+from app.inference.search.beam_search import BeamSearch, move
 from app.text.tokenizer import Tokenizer
 from model_training.config import Config
 from model_training.metrics import r2gen
@@ -70,7 +70,7 @@ def generate_tokens(model: ReportModel, batch: Batch, options: DecodingOptions) 
     spread = [model.spread(part, batch.view_mask) for part in model.encode(batch.images)[:3]]
     _, constants = model.begin(spread[0], spread[1], spread[2], batch.view_mask)
     state = model.allocate(studies, options.num_beams, options.max_new_tokens)
-    lane = BeamLane(options.num_beams, studies, options.max_new_tokens, batch.images.device)
+    lane = BeamSearch(options.num_beams, studies, options.max_new_tokens, batch.images.device)
     study_of = list(lane.admit([options] * studies))
     found: list[tuple[int, ...]] = [()] * studies
     while lane.size:

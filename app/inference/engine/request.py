@@ -38,7 +38,7 @@ def refuse_none(encoding: Encoding) -> Exception | None:
 
 
 @dataclass(slots=True, eq=False)
-class Study:
+class StudyRequest:
     """One study from the queue to its answer. Times are of `time.monotonic`; `views` resolves to f32[V,1,S,S];
     `refuse` says once it is encoded why no report is to be written of it."""
 
@@ -59,8 +59,8 @@ class Study:
         """Seconds between images that were ready and rows that were free."""
         return max(0.0, self.admitted_at - self.ready_at)
 
-    def gone(self, now: float) -> bool:
-        """Whether nobody waits for it any more; answers the one who waited too long."""
+    def expire_if_due(self, now: float) -> bool:
+        """Fails it once its deadline has passed. Returns whether it is answered: nobody waits for it any more."""
         if self.deadline is not None and now > self.deadline:
             self.fail(DeadlineExceededError("the deadline passed"))
         return self.future.done()

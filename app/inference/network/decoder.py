@@ -1,6 +1,6 @@
-"""The decoder as the engine drives it: one step for all lanes, the archive's own way or a faster one.
+"""The decoder as the engine drives it: one step for the beam batches of all widths.
 
-`ArchiveDecoder` calls the archive's `decode_step` lane by lane: contract and oracle.
+`ArchiveDecoder` calls the archive's `decode_step` batch by batch: contract and oracle of any faster way.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class LaneStep:
-    """One lane's part of a step, as `ReportModel.decode_step` takes it: tokens i64[N,K], positions i64[N], ancestors
-    i64[N,K,T], and the slot tables' active prefix."""
+class DecoderInput:
+    """One beam batch's part of a step, as `ReportModel.decode_step` takes it: tokens i64[N,K], positions i64[N],
+    ancestors i64[N,K,T], and of the tables by slot the active prefix: what is known of the images, what was written."""
 
     tokens: Tensor
     positions: Tensor
     ancestors: Tensor
-    constants: list[Tensor]
-    state: list[Tensor]
+    cross_kv: list[Tensor]
+    kv_cache: list[Tensor]
 
 
 class Decoder(Protocol):
     """What the engine asks of a decoder."""
 
-    def prepare(self, constants: list[Tensor]) -> list[Tensor]:
-        """What is kept of the archive's per-study constants, study first."""
+    def prepare(self, cross_kv: list[Tensor]) -> list[Tensor]:
+        """What is kept of what the archive gives for each study (its "constants"), study first."""
         ...
 
     def allocate(self, studies: int, beams: int, length: int) -> list[Tensor]:
-        """State for `studies` × `beams` sequences of up to `length` steps, study first."""
+        """The cache (the archive's "state") of `studies` × `beams` sequences of up to `length` steps, study first."""
         ...
 
-    def step(self, lanes: Sequence[LaneStep]) -> list[Tensor]:
-        """Logits f32[N,K,V] of each lane; states are written in place."""
+    def step(self, batches: Sequence[DecoderInput]) -> list[Tensor]:
+        """Logits f32[N,K,V] of each batch; caches are written in place."""
         ...
 
 
@@ -47,15 +47,15 @@ class ArchiveDecoder:
     def __init__(self, module: torch.jit.ScriptModule) -> None:
         self._module = module
 
-    def prepare(self, constants: list[Tensor]) -> list[Tensor]:
-        return constants
+    def prepare(self, cross_kv: list[Tensor]) -> list[Tensor]:
+        return cross_kv
 
     def allocate(self, studies: int, beams: int, length: int) -> list[Tensor]:
-        state: list[Tensor] = self._module.allocate(studies, beams, length)
-        return state
+        kv_cache: list[Tensor] = self._module.allocate(studies, beams, length)
+        return kv_cache
 
-    def step(self, lanes: Sequence[LaneStep]) -> list[Tensor]:
+    def step(self, batches: Sequence[DecoderInput]) -> list[Tensor]:
         return [
-            self._module.decode_step(lane.tokens, lane.positions, lane.ancestors, lane.constants, lane.state)
-            for lane in lanes
+            self._module.decode_step(batch.tokens, batch.positions, batch.ancestors, batch.cross_kv, batch.kv_cache)
+            for batch in batches
         ]

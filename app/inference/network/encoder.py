@@ -30,14 +30,14 @@ class Encoding:
     """What the network sees in one study of V views, before a word is written.
 
     `finding_logits` F of the study; `view_logits` V times 2 and `intake` V times K of its images; `evidence`
-    f32[V,P,F] for each finding by position, in reading order; `constants` of the decoder, as the archive gives them.
+    f32[V,P,F] for each finding by position, in reading order; `cross_kv` for the decoder, as the archive gives it.
     """
 
     finding_logits: list[float]
     view_logits: list[list[float]]
     intake: list[list[float]]
     evidence: Tensor
-    constants: list[Tensor]
+    cross_kv: list[Tensor]
 
 
 class StudyEncoder:
@@ -53,29 +53,29 @@ class StudyEncoder:
             self.max_images = max(size for size in SIZES if size <= torch.get_num_threads())
 
     def __call__(self, studies: Sequence[Tensor]) -> tuple[list[Encoding], list[Tensor]]:
-        """Encodes f32[V,1,S,S] of each study, V from 1 to `max_views`; also the decoder's constants, study first."""
+        """Encodes f32[V,1,S,S] of each study, V from 1 to `max_views`; also `cross_kv` of all, study first."""
         images = torch.cat(list(studies)).to(self.device)
         mask = torch.zeros(len(studies), self.max_views, dtype=torch.bool)
         for row, views in zip(mask, studies, strict=True):
             row[: len(views)] = True
-        places = mask.flatten().nonzero()[:, 0].to(self.device, non_blocking=True)
+        given = mask.flatten().nonzero()[:, 0].to(self.device, non_blocking=True)
         mask = mask.to(self.device, non_blocking=True)
         parts = [torch.cat(part) for part in zip(*map(self._filled, torch.split(images, self.max_images)), strict=True)]
         spread = []
         for part in parts[:3]:
             room = part.new_zeros(mask.shape + part.shape[1:])
-            room.flatten(0, 1).index_copy_(0, places, part)
+            room.flatten(0, 1).index_copy_(0, given, part)
             spread.append(room)
-        findings, constants = self._module.begin(*spread, mask)
+        findings, cross_kv = self._module.begin(*spread, mask)
         counts = [len(views) for views in studies]
         view_logits, evidence, intake = (
             torch.split(part, counts) for part in (parts[2].cpu(), parts[3], parts[4].cpu())
         )
         encodings = [
-            Encoding(logits, view_logits[i].tolist(), intake[i].tolist(), evidence[i], [c[i] for c in constants])
+            Encoding(logits, view_logits[i].tolist(), intake[i].tolist(), evidence[i], [table[i] for table in cross_kv])
             for i, logits in enumerate(findings.tolist())
         ]
-        return encodings, constants
+        return encodings, cross_kv
 
     def warm_up(self, image_size: int) -> None:
         """Encodes a batch of every size there will be."""

@@ -1,4 +1,4 @@
-"""The archive's Transformer run faster: its weights repacked for the processor, the matrix products of all lanes in
+"""The archive's Transformer run faster: its weights repacked for the processor, the matrix products of all batches in
 one, so that studies of different widths share each reading of the weights.
 """
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.inference.network.decoder import ArchiveDecoder, Decoder, LaneStep
+from app.inference.network.decoder import ArchiveDecoder, Decoder, DecoderInput
 
 # Overloads taken by name: choosing one at every call costs as much as a small product.
 _linear = torch.ops.mkldnn._linear_pointwise.default
@@ -60,49 +60,48 @@ class _Layer:
         self.ff_in, self.ff_out = linear("ff_in"), linear("ff_out")
 
 
-class _View:
-    """One lane during one step: its rows in the joint batch, and the masks and places all layers share.
+class _BatchAttention:
+    """The attention of one batch in one step: its rows among all rows, and the masks and slots that all layers share.
 
-    The cache has no place per step and beam: a place is free again once no beam descends from what it holds. Beams of a
+    The cache has no slot per step and beam: a slot is free again once no beam descends from what it holds. Beams of a
     study soon share all but their last tokens, so that attention reads little more than one sequence instead of K.
     """
 
-    def __init__(self, lane: LaneStep, first: int, heads: int, dtype: torch.dtype, used: int | None) -> None:
-        self.studies, self.beams, _ = lane.ancestors.shape
+    def __init__(self, batch: DecoderInput, first: int, heads: int, dtype: torch.dtype, used: int | None) -> None:
+        self.studies, self.beams, _ = batch.ancestors.shape
         self.rows = slice(first, first + self.studies * self.beams)
         self.heads = heads
-        cache, held = lane.state
-        *cross, given, reach = lane.constants
+        cache, held = batch.kv_cache
+        *cross, given, reach = batch.cross_kv
         if used is None and held.is_cuda:
             used = held.shape[2]  # asking the device costs more than reading all
-        slots, now = self._take_places(lane, held, used)
+        slots, now = self._take_slots(batch, held, used)
         self._held, self._now = held, now
         if used is None:
             used = int(now.flatten(0, 1).any(0).nonzero()[-1]) + 1
         self.history = _additive(now[..., :used], dtype)[:, None]
-        # Studies of fewer views than the model takes have memory in the first places only.
+        # Studies of fewer views than the model takes have memory in the first positions only.
         seen = given.shape[1] if given.is_cuda else int(reach.max())
         self.given = given[:, None, None, :seen]
         layers, self.width = cache.shape[1], cache.shape[-1]
         self.table = cache.view(-1, 2 * self.width)
         blocks = torch.arange(self.studies * layers, device=slots.device).view(-1, layers, 1) * cache.shape[2]
-        self.places = (blocks + slots[:, None]).transpose(0, 1).flatten(1)
+        self.slots = (blocks + slots[:, None]).transpose(0, 1).flatten(1)
         self.cache = self._by_head(cache[:, :, :used])
         self.cross = [(cross[i][:, :, :seen], cross[i + 1][:, :, :seen]) for i in range(0, len(cross), 2)]
 
-    def _take_places(self, lane: LaneStep, held: Tensor, used: int | None) -> tuple[Tensor, Tensor]:
-        """Places i64[N,K] for this step's keys and values, and what each beam then descends from, bool[N,K,M]."""
-        places = held.shape[2]
-        parents = lane.ancestors.gather(2, (lane.positions - 1).clamp(min=0)[:, None, None].expand(-1, self.beams, 1))
-        now = held.gather(1, parents.expand(-1, -1, places)) & (lane.positions > 0)[:, None, None]
+    def _take_slots(self, batch: DecoderInput, held: Tensor, used: int | None) -> tuple[Tensor, Tensor]:
+        """Cache slots i64[N,K] for this step's keys and values, and what each beam then descends from, bool[N,K,M]."""
+        parents = batch.ancestors.gather(2, (batch.positions - 1).clamp(min=0)[:, None, None].expand(-1, self.beams, 1))
+        now = held.gather(1, parents.expand(-1, -1, held.shape[2])) & (batch.positions > 0)[:, None, None]
         free = (~now[..., :used].any(1)).cumsum(1)
         wanted = torch.arange(1, self.beams + 1, device=held.device).expand(self.studies, -1)
-        # Studies stepped in vain may have none left: their last place is overwritten.
+        # Studies stepped in vain may have none left: their last slot is overwritten.
         slots = torch.searchsorted(free, wanted.contiguous()).clamp_(max=free.shape[1] - 1)
         return slots, now.scatter_(2, slots[..., None], True)
 
     def keep(self) -> None:
-        """Takes the places for good: a step that fails on its way can be taken again."""
+        """Takes the slots for good: a step that fails on its way can be taken again."""
         self._held.copy_(self._now)
 
     def _by_head(self, keys_values: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -111,15 +110,15 @@ class _View:
         return [(layer[:, :, 0], layer[:, :, 1]) for layer in split.unbind(1)]
 
     def attend_to_history(self, layer: int, projected: Tensor) -> Tensor:
-        """[rows,D] from the joint batch's queries, keys and values [R,3D]; keeps the latter where the search's
+        """[rows,D] from all rows' queries, keys and values [R,3D]; keeps the latter where the search's
         ancestors will point to."""
         projected = projected[self.rows].to(self.table.dtype)
         query, key_value = projected.split_with_sizes([self.width, 2 * self.width], 1)
-        self.table.index_copy_(0, self.places[layer], key_value)
+        self.table.index_copy_(0, self.slots[layer], key_value)
         return self._attend(query, *self.cache[layer], self.history)
 
     def attend_to_images(self, layer: int, query: Tensor) -> Tensor:
-        """[rows,D] from the joint batch's queries [R,D]."""
+        """[rows,D] from all rows' queries [R,D]."""
         return self._attend(query[self.rows].to(self.table.dtype), *self.cross[layer], self.given)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
@@ -149,7 +148,7 @@ class PackedDecoder:
         )
         self.kept = torch.float32 if narrow else dtype
         self._layers = [_Layer(weights, f"layers.{i}.", dtype) for i in range(count)]
-        self._embedding, self._positions = weights["embedding.weight"], weights["positions.weight"]
+        self._embedding, self._position_embedding = weights["embedding.weight"], weights["positions.weight"]
         self._norm = weights["norm.weight"], weights["norm.bias"]
         self._vocabulary = PackedLinear(self._embedding, None, torch.float32)
         self._forbidden = module.forbidden
@@ -160,8 +159,8 @@ class PackedDecoder:
         names = {name for name, _ in module.decoder.named_parameters()}
         return {"layers.0.self_qkv.weight", "layers.0.cross_kv.weight", "positions.weight"} <= names
 
-    def prepare(self, constants: list[Tensor]) -> list[Tensor]:
-        keys_values, given = constants[0].to(self.kept), constants[1]
+    def prepare(self, cross_kv: list[Tensor]) -> list[Tensor]:
+        keys_values, given = cross_kv[0].to(self.kept), cross_kv[1]
         if given.is_cuda:
             missing = -given.shape[1] % ALIGNED
             keys_values, given = F.pad(keys_values, [0, 0, 0, missing]), F.pad(given, [0, missing])
@@ -172,33 +171,34 @@ class PackedDecoder:
         return [*(part.contiguous() for part in by_head), _additive(given, self.kept), reach]
 
     def allocate(self, studies: int, beams: int, length: int) -> list[Tensor]:
-        places = -(-length * beams // ALIGNED) * ALIGNED
-        shape = (studies, len(self._layers), places, 2, self._embedding.shape[1])
-        held = self._embedding.new_zeros((studies, beams, places), dtype=torch.bool)
+        slots = -(-length * beams // ALIGNED) * ALIGNED
+        shape = (studies, len(self._layers), slots, 2, self._embedding.shape[1])
+        held = self._embedding.new_zeros((studies, beams, slots), dtype=torch.bool)
         return [self._embedding.new_zeros(shape, dtype=self.kept), held]
 
-    def step(self, lanes: Sequence[LaneStep], used: int | None = None) -> list[Tensor]:
-        """`used` bounds the places in use from above, for those who must not ask the device."""
-        views: list[_View] = []
-        for lane in lanes:
-            views.append(_View(lane, views[-1].rows.stop if views else 0, self.heads, self.kept, used))
-        tokens = _joined([lane.tokens.flatten() for lane in lanes])
-        places = _joined([lane.positions.repeat_interleave(lane.tokens.shape[1]) for lane in lanes])
-        x = (self._embedding[tokens] + self._positions[places]).to(self.dtype)
+    def step(self, batches: Sequence[DecoderInput], used: int | None = None) -> list[Tensor]:
+        """`used` bounds the cache slots in use from above, for those who must not ask the device."""
+        parts: list[_BatchAttention] = []
+        for batch in batches:
+            first = parts[-1].rows.stop if parts else 0
+            parts.append(_BatchAttention(batch, first, self.heads, self.kept, used))
+        tokens = _joined([batch.tokens.flatten() for batch in batches])
+        positions = _joined([batch.positions.repeat_interleave(batch.tokens.shape[1]) for batch in batches])
+        x = (self._embedding[tokens] + self._position_embedding[positions]).to(self.dtype)
         width = x.shape[1:]
         for i, layer in enumerate(self._layers):
             projected = layer.self_qkv(F.layer_norm(x, width, *layer.self_norm))
-            attended = _joined([view.attend_to_history(i, projected) for view in views])
+            attended = _joined([part.attend_to_history(i, projected) for part in parts])
             x = layer.self_out.add(attended.to(self.dtype), x)
             query = layer.cross_q(F.layer_norm(x, width, *layer.cross_norm))
-            attended = _joined([view.attend_to_images(i, query) for view in views])
+            attended = _joined([part.attend_to_images(i, query) for part in parts])
             x = layer.cross_out.add(attended.to(self.dtype), x)
             x = layer.ff_out.add(layer.ff_in(F.layer_norm(x, width, *layer.ff_norm), "gelu"), x)
         logits = self._vocabulary(F.layer_norm(x.float(), width, *self._norm))
         logits.index_fill_(-1, self._forbidden, float("-inf"))
-        for view in views:
-            view.keep()
-        return [logits[view.rows].view(view.studies, view.beams, -1) for view in views]
+        for part in parts:
+            part.keep()
+        return [logits[part.rows].view(part.studies, part.beams, -1) for part in parts]
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -118,14 +118,14 @@ def test_a_sentence_that_names_nothing_has_the_attention_of_its_words(
     """That of the query before each word, over the images alone: the findings told come first, views not given last."""
     ids = checkpoint.tokenizer.encode(REPORT)
     with torch.inference_mode():
-        constants = [constant[None] for constant in encoding.constants]
+        cross_kv = [table[None] for table in encoding.cross_kv]
         module: Any = checkpoint.module
-        attention = module.attention(torch.tensor([[BOS, *ids]]), constants)[0]
+        attention = module.attention(torch.tensor([[BOS, *ids]]), cross_kv)[0]
     lungs, disease = (s for s in heatmaps.sentences if s.source == "attention")
     assert (lungs.text, disease.text) == ("The lungs are clear.", "No acute disease.")
     assert lungs.findings == ()
-    for sentence, places in ((lungs, [1, 2, 3, 4]), (disease, list(range(len(ids) - 4, len(ids) - 1)))):
-        wanted = attention[places].mean(0)[1:13].view(3, 2, 2)
+    for sentence, positions in ((lungs, [1, 2, 3, 4]), (disease, list(range(len(ids) - 4, len(ids) - 1)))):
+        wanted = attention[positions].mean(0)[1:13].view(3, 2, 2)
         torch.testing.assert_close(shares(sentence.maps), wanted, atol=2e-3, rtol=0)
 
 

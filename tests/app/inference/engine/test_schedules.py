@@ -18,7 +18,7 @@ from app.inference.checkpoint import load_checkpoint
 from app.inference.engine.engine import Engine
 from app.inference.engine.request import Generation
 from app.inference.errors import DeadlineExceededError, EngineFullError
-from app.inference.network.decoder import ArchiveDecoder, Decoder, LaneStep
+from app.inference.network.decoder import ArchiveDecoder, Decoder, DecoderInput
 from app.inference.network.encoder import StudyEncoder, make_encode
 from app.inference.network.packed_decoder import PackedDecoder
 from app.inference.options import DecodingOptions
@@ -55,10 +55,10 @@ class Gate:
         self.open = threading.Event()
         self.permits = threading.Semaphore(0)
 
-    def step(self, lanes: Sequence[LaneStep]) -> list[Tensor]:
+    def step(self, batches: Sequence[DecoderInput]) -> list[Tensor]:
         while not self.open.is_set() and not self.permits.acquire(timeout=0.01):
             pass
-        return self.decoder.step(lanes)
+        return self.decoder.step(batches)
 
 
 class Bench:

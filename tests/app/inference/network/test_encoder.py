@@ -81,12 +81,12 @@ def test_studies_encoded_together_get_what_each_gets_alone(checkpoint: Checkpoin
     studies = [pictures(1 + i % 4, checkpoint, i) for i in range(11)]
     encoder.max_images = 16
     assert sum(map(len, studies)) > encoder.max_images
-    together, constants = encoder(studies)
+    together, cross_kv = encoder(studies)
     for i, study in enumerate(studies):
         [alone], own = encoder([study])
         for field in fields(alone):
             ours, theirs = getattr(together[i], field.name), getattr(alone, field.name)
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
         assert len(alone.view_logits) == len(alone.intake) == len(alone.evidence) == len(study)
-        for table, row in zip(constants, own, strict=True):
+        for table, row in zip(cross_kv, own, strict=True):
             torch.testing.assert_close(table[i], row[0], rtol=1e-4, atol=1e-4)
