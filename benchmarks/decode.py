@@ -14,7 +14,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
@@ -27,14 +26,13 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 
 from app.inference.checkpoint import script
-from app.inference.engine.request import StudyRequest
-from app.inference.engine.step_graphs import STEPS, StepGraphs
+from app.inference.engine.step_graphs import StepGraphs
 from app.inference.network.cuda_graphs import CudaRecorder
 from app.inference.network.decoder import ArchiveDecoder, Decoder
 from app.inference.network.devices import choose_device, configure_backend, fast_bfloat16
 from app.inference.network.packed_decoder import PackedDecoder, PackedLinear, make_decoder
 from app.inference.options import DecodingOptions
-from app.inference.search.beam_batch import BeamBatch
+from app.inference.search.beam_batch import BeamBatch, search
 from app.text.tokenizer import BOS, EOS, PAD
 from benchmarks.results import Row, rates, ratio
 from model_training.config import config_from
@@ -191,26 +189,17 @@ class Search:
         self.graphs: StepGraphs | None = None
         if graphs and isinstance(decoder, PackedDecoder):
             self.graphs = StepGraphs(decoder, CudaRecorder(module.forbidden.device))
-        self.lanes: dict[int, tuple[list[Tensor], BeamBatch]] = {}
+        self.batches: dict[int, tuple[list[Tensor], BeamBatch[int]]] = {}
 
     def __call__(self, batch: int) -> None:
         """`batch` reports."""
-        if batch not in self.lanes:
+        if batch not in self.batches:
             cross_kv = self.decoder.prepare(_cross_kv(self.module, batch))
-            lane = BeamBatch(self.decoder, BEAMS, batch, TOKENS, [table[0] for table in cross_kv])
-            self.lanes[batch] = cross_kv, lane
-        cross_kv, lane = self.lanes[batch]
+            own = BeamBatch[int](self.decoder, BEAMS, batch, TOKENS, [table[0] for table in cross_kv])
+            self.batches[batch] = cross_kv, own
+        cross_kv, own = self.batches[batch]
         options = DecodingOptions(num_beams=BEAMS, max_new_tokens=TOKENS, min_new_tokens=TOKENS)
-        lane.admit([StudyRequest(Future(), options, None, None, Future(), 0.0) for _ in range(batch)], cross_kv)
-        while lane.studies:
-            if self.graphs:
-                for _ in range(STEPS):
-                    self.graphs.step(lane)
-            else:
-                lane.advance(self.decoder.step([lane.inputs()])[0])
-            finished, _ = lane.search.outcome()
-            lane.search.sequences(finished)
-            lane.release(finished)
+        search(self.decoder, cross_kv, [options] * batch, batch=own, step=self.graphs)
 
 
 def bare_products(shape: dict[str, int], device: torch.device) -> list[PackedLinear]:

@@ -27,14 +27,14 @@ from app.inference.engine.beam_batches import BeamBatches
 from app.inference.engine.encoding_thread import EncodedStudies, EncodingThread
 from app.inference.engine.observer import Observer, Silent
 from app.inference.engine.request import Generation, Refuse, StudyRequest, refuse_none
-from app.inference.engine.step_graphs import STEPS, StepGraphs
+from app.inference.engine.step_graphs import StepGraphs
 from app.inference.engine.study_queue import StudyQueue
 from app.inference.errors import EngineStoppedError, GenerationError
 from app.inference.network.decoder import Decoder
 from app.inference.network.encoder import StudyEncoder
 from app.inference.options import MAX_BEAMS, DecodingOptions
 from app.inference.search.beam_batch import BeamBatch
-from app.inference.search.beam_search import Sequence
+from app.inference.search.beam_search import TokenSequence
 
 logger = logging.getLogger(__name__)
 
@@ -226,15 +226,15 @@ class Engine:
         for rows in accepted.values():
             self._batches.admit([found.studies[i] for i in rows], found.cross_kv, rows)
 
-    def _step(self, batches: list[BeamBatch]) -> None:
+    def _step(self, batches: list[BeamBatch[StudyRequest]]) -> None:
         """A step for all batches; when that fails, batch by batch, so that a bad one fails alone."""
         started = time.monotonic()
         try:
             if self._graphs is None:
                 logits = self._decoder.step([batch.inputs() for batch in batches])
-                advances = [partial(batch.advance, own) for batch, own in zip(batches, logits, strict=True)]
+                advances = [partial(batch.search.advance, own) for batch, own in zip(batches, logits, strict=True)]
             else:
-                advances = [partial(self._replay, batch) for batch in batches]
+                advances = [partial(self._graphs, batch) for batch in batches]
         except Exception as error:
             if len(batches) > 1:
                 for batch in batches:
@@ -251,12 +251,7 @@ class Engine:
                 self._fail_batch(batch, error)
         self._observer.stage("step", time.monotonic() - started)
 
-    def _replay(self, batch: BeamBatch) -> None:
-        assert self._graphs  # noqa: S101 (narrows the type)
-        for _ in range(STEPS):
-            self._graphs.step(batch)
-
-    def _harvest(self, batch: BeamBatch) -> None:
+    def _harvest(self, batch: BeamBatch[StudyRequest]) -> None:
         finished, non_finite = batch.search.outcome()
         good = [slot for slot in finished if slot not in non_finite]
         for slot, sequences in zip(good, batch.search.sequences(good), strict=True):
@@ -265,18 +260,18 @@ class Engine:
             batch.clean(slot)
         self._end(batch, {*finished, *non_finite}, "the network gave no number")
 
-    def _fail_batch(self, batch: BeamBatch, error: Exception) -> None:
+    def _fail_batch(self, batch: BeamBatch[StudyRequest], error: Exception) -> None:
         logger.warning("a step of %d studies failed: %s", len(batch.studies), type(error).__name__)
         self._end(batch, set(range(len(batch.studies))), "the report could not be generated")
 
-    def _end(self, batch: BeamBatch, slots: set[int], otherwise: str) -> None:
+    def _end(self, batch: BeamBatch[StudyRequest], slots: set[int], otherwise: str) -> None:
         """Frees slots; studies that were not answered fail with what `otherwise` says."""
         if slots:
             for slot in slots:
                 batch.studies[slot].fail(GenerationError(otherwise))
             batch.release(slots)
 
-    def _finish(self, study: StudyRequest, sequences: list[Sequence]) -> None:
+    def _finish(self, study: StudyRequest, sequences: list[TokenSequence]) -> None:
         now = time.monotonic()
         generation = study.answer(sequences, now)
         self._queue.finished(study, now)

@@ -12,7 +12,7 @@ from torch import Tensor
 from app.inference.errors import DeadlineExceededError
 from app.inference.network.encoder import Encoding
 from app.inference.options import DecodingOptions
-from app.inference.search.beam_search import Sequence
+from app.inference.search.beam_search import TokenSequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Generation:
     Preparing the images counts as encoding, so that the queue is nothing but waiting.
     """
 
-    sequences: list[Sequence]
+    sequences: list[TokenSequence]
     encoding: Encoding
     queue_seconds: float
     encode_seconds: float
@@ -65,7 +65,7 @@ class StudyRequest:
             self.fail(DeadlineExceededError("the deadline passed"))
         return self.future.done()
 
-    def answer(self, sequences: list[Sequence], now: float) -> Generation:
+    def answer(self, sequences: list[TokenSequence], now: float) -> Generation:
         """Answers with what was found. The study must have been encoded."""
         assert self.encoding  # noqa: S101 (narrows the type)
         generation = Generation(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from app.inference.network.cuda_graphs import Recorder
 from app.inference.network.packed_decoder import PackedDecoder
@@ -22,10 +23,14 @@ class StepGraphs:
 
     def __init__(self, decoder: PackedDecoder, record: Recorder) -> None:
         self._decoder, self._record = decoder, record
-        self._recorded: dict[tuple[BeamBatch, int, int], Callable[[], None]] = {}
+        self._recorded: dict[tuple[BeamBatch[Any], int, int], Callable[[], None]] = {}
 
-    def step(self, batch: BeamBatch) -> None:
-        """One step of all studies of a batch; who is finished is in its search."""
+    def __call__(self, batch: BeamBatch[Any]) -> None:
+        """`STEPS` steps of all studies of a batch; who is finished is in its search."""
+        for _ in range(STEPS):
+            self._step(batch)
+
+    def _step(self, batch: BeamBatch[Any]) -> None:
         slots = min(batch.capacity, 1 << (len(batch.studies) - 1).bit_length())
         blocks = -(-batch.search.longest // BLOCK)
         work = partial(self._work, batch, slots, blocks * BLOCK * batch.search.beams)
@@ -38,12 +43,12 @@ class StepGraphs:
             work()
         batch.search.steps += 1
 
-    def _work(self, batch: BeamBatch, slots: int, used: int) -> None:
+    def _work(self, batch: BeamBatch[Any], slots: int, used: int) -> None:
         inputs = batch.inputs(slots)
         (logits,) = self._decoder.step([inputs], min(used, inputs.kv_cache[1].shape[2]))
         batch.search.choose(logits)
 
-    def _prepared(self, batch: BeamBatch, work: Callable[[], None]) -> Callable[[], None]:
+    def _prepared(self, batch: BeamBatch[Any], work: Callable[[], None]) -> Callable[[], None]:
         """Recording takes steps of its own, which are undone."""
         before = [table.clone() for table in batch.tables]
         replay = self._record(work)

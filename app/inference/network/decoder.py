@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +43,9 @@ class Decoder(Protocol):
 class ArchiveDecoder:
     """The archive's own decoder."""
 
-    def __init__(self, module: torch.jit.ScriptModule) -> None:
-        self._module = module
+    def __init__(self, module: nn.Module) -> None:
+        """`module` is the archive, or the network that it is scripted from."""
+        self._module: Any = module
 
     def prepare(self, cross_kv: list[Tensor]) -> list[Tensor]:
         return cross_kv

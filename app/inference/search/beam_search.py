@@ -23,7 +23,7 @@ NEVER = -1.0e9
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class TokenSequence:
     """A finished hypothesis: generated ids (no bos, eos kept), their log-probabilities, length-normalised score."""
 
     ids: tuple[int, ...]
@@ -150,12 +150,10 @@ class BeamSearch:
         length = self.ancestors.shape[2] if slots else self.longest
         return self.tokens[:n].gather(2, latest)[..., 0], positions, self.ancestors[:n, :, :length]
 
-    def advance(self, logits: Tensor) -> list[int]:
-        """One step with `logits` f32[N,K,V]. Returns the slots whose search is finished, highest first."""
+    def advance(self, logits: Tensor) -> None:
+        """One step with `logits` f32[N,K,V]; what came of it is `outcome`."""
         self.choose(logits)
         self.steps += 1
-        finished, _ = self.outcome()
-        return finished
 
     def choose(self, logits: Tensor) -> None:
         """A step's tensor program: what to write given `logits` f32[N,K,V]. On a GPU it asks nothing of the device."""
@@ -176,7 +174,7 @@ class BeamSearch:
         slots = range(self.size - 1, -1, -1)
         return [slot for slot in slots if finished[slot]], [slot for slot in slots if non_finite[slot]]
 
-    def sequences(self, slots: list[int]) -> list[list[Sequence]]:
+    def sequences(self, slots: list[int]) -> list[list[TokenSequence]]:
         """The finished sequences of studies, best first, as many as the options of each ask for."""
         if not slots:
             return []
@@ -192,13 +190,13 @@ class BeamSearch:
         tokens, parents = read(self.tokens[..., :end], self.parents[..., :end])
         (log_probs,) = read(self.log_probs[..., :end])
 
-        def sequence(i: int, rank: int) -> Sequence:
+        def sequence(i: int, rank: int) -> TokenSequence:
             ids, log_probabilities, beam = [last[i][rank]], [last_log_probs[i][rank]], before[i][rank]
             for position in range(lengths[i][rank] - 1, 0, -1):
                 ids.append(tokens[i][beam][position])
                 log_probabilities.append(log_probs[i][beam][position])
                 beam = parents[i][beam][position]
-            return Sequence(tuple(reversed(ids)), tuple(reversed(log_probabilities)), scores[i][rank])
+            return TokenSequence(tuple(reversed(ids)), tuple(reversed(log_probabilities)), scores[i][rank])
 
         wanted = [self.options[slot].num_return_sequences for slot in slots]
         return [[sequence(i, rank) for rank in range(count)] for i, count in enumerate(wanted)]

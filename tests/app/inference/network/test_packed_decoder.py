@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,12 +11,11 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 from app.inference.checkpoint import load_checkpoint
-from app.inference.engine.request import StudyRequest
-from app.inference.engine.step_graphs import STEPS, StepGraphs
+from app.inference.engine.step_graphs import StepGraphs
 from app.inference.network.decoder import ArchiveDecoder, DecoderInput
 from app.inference.network.packed_decoder import PackedDecoder, PackedLinear
 from app.inference.options import DecodingOptions
-from app.inference.search.beam_batch import BeamBatch
+from app.inference.search.beam_batch import BeamBatch, search
 
 LENGTH = 12
 
@@ -100,22 +98,9 @@ def test_recorded_steps_write_what_plain_ones_write(tiny_checkpoint: Path) -> No
         for tokens, exponent, penalty in ((40, 0.0, 1.3), (33, 1.0, 1.0), (26, 2.0, 0.8))
     ]
     found = []
-    for recorded in (False, True):
-        batch = BeamBatch(decoder, 3, 5, 40, [table[0] for table in cross_kv])
-        batch.admit([StudyRequest(Future(), one, None, i, Future(), 0.0) for i, one in enumerate(options)], cross_kv)
-        sequences = {}
-        while batch.studies:
-            if recorded:
-                for _ in range(STEPS):
-                    graphs.step(batch)
-            else:
-                batch.advance(decoder.step([batch.inputs()])[0])
-            finished, non_finite = batch.search.outcome()
-            assert not non_finite
-            tags = [batch.studies[slot].tag for slot in finished]
-            sequences |= dict(zip(tags, batch.search.sequences(finished), strict=True))
-            batch.release(finished)
-        found.append([sequences[i] for i in range(len(options))])
+    for step in (None, graphs):
+        batch = BeamBatch[int](decoder, 3, 5, 40, [table[0] for table in cross_kv])
+        found.append(search(decoder, cross_kv, options, batch=batch, step=step))
     assert [[s.ids for s in study] for study in found[0]] == [[s.ids for s in study] for study in found[1]]
     assert len({len(study[0].ids) for study in found[0]}) > 1
     assert 1 < recordings <= 6
@@ -156,10 +141,10 @@ def test_what_is_recorded_asks_nothing_of_a_gpu(tiny_checkpoint: Path, dtype: to
         layers, width = len(list(real.decoder.layers.children())), weights["embedding.weight"].shape[1]
         keys_values = torch.empty(3, layers, 2, 17, width, device="cuda")
         cross_kv = decoder.prepare([keys_values, torch.empty(3, 17, dtype=torch.bool, device="cuda")])
-        batch = BeamBatch(decoder, beams, 8, 40, [table[0] for table in cross_kv])
+        batch = BeamBatch[int](decoder, beams, 8, 40, [table[0] for table in cross_kv])
         graphs = StepGraphs(decoder, lambda work: (work(), work)[1])  # type: ignore[func-returns-value]
         options = DecodingOptions(num_beams=beams, min_new_tokens=3, max_new_tokens=40)
-        batch.admit([StudyRequest(Future(), options, None, i, Future(), 0.0) for i in range(3)], cross_kv)
-        graphs.step(batch)
+        batch.admit(range(3), [options] * 3, cross_kv)
+        graphs(batch)
         batch.release([0])
-        graphs.step(batch)
+        graphs(batch)

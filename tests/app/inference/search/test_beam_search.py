@@ -13,7 +13,7 @@ from transformers import BartConfig, BartForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from app.inference.options import DecodingOptions
-from app.inference.search.beam_search import BeamSearch, Sequence
+from app.inference.search.beam_search import BeamSearch, TokenSequence
 from app.text.tokenizer import BOS, EOS, PAD
 
 WIDTH = 16
@@ -79,14 +79,14 @@ def oracle(model: BartForConditionalGeneration, memory: Tensor, options: Decodin
 
 def searched_together(
     model: BartForConditionalGeneration, memories: list[Tensor], options: list[DecodingOptions]
-) -> list[list[Sequence]]:
+) -> list[list[TokenSequence]]:
     """All studies of one width in one search, without a cache: whole prefixes through the network at every step.
 
     One joins at each of the first steps, so that they are at different positions.
     """
     search = BeamSearch(options[0].num_beams, len(options), MAX_TOKENS, torch.device("cpu"))
     running: list[int] = []
-    found: dict[int, list[Sequence]] = {}
+    found: dict[int, list[TokenSequence]] = {}
     for step in itertools.count():
         if step < len(options):
             search.admit([options[step]])
@@ -101,7 +101,8 @@ def searched_together(
             ).logits[:, -1]
             for slot, study in enumerate(running)
         ]
-        finished = search.advance(torch.stack(logits))
+        search.advance(torch.stack(logits))
+        finished, _ = search.outcome()
         for slot, sequences in zip(finished, search.sequences(finished), strict=True):
             found[running[slot]] = sequences
         running = [running[slot] for slot in search.release(finished)]
