@@ -96,14 +96,14 @@ def predict(settings: Settings, paths: Sequence[Path], options: Mapping[str, str
             sha256=settings.checkpoint_sha256,
             device=settings.device,
             precision=settings.precision,
-            acceptance=settings.acceptance,
+            ood=settings.acceptance,
         )
     except (CheckpointError, UnsupportedDeviceError) as error:
         raise CommandError(str(error)) from error
     started = time.monotonic()
     try:
         chosen = parse_options([(k, v) for k, v in options.items() if v is not None], [], generator)
-        size = generator.manifest["image_size"]
+        size = generator.manifest.image_size
         images = [decode_image(p.read_bytes(), max_pixels=settings.max_pixels, network_size=size) for p in paths]
         decoded = time.monotonic()
         pixels = [image.pixels for image in images]

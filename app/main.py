@@ -106,13 +106,13 @@ def _load(service: Service) -> None:
         max_rows=settings.max_rows,
         max_queue=settings.max_queue,
         observer=service.metrics,
-        acceptance=settings.acceptance,
+        ood=settings.acceptance,
     )
     service.decoder = DecodePool(
         settings.decode_workers,
         timeout=settings.decode_deadline_seconds,
         max_pixels=settings.max_pixels,
-        network_size=generator.manifest["image_size"],
+        network_size=generator.manifest.image_size,
     )
     card = {"name": generator.name, "version": generator.version, "sha256": generator.sha256}
     card |= {"device": str(generator.device), "precision": generator.precision}

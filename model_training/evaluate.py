@@ -91,8 +91,8 @@ def evaluate(task: Task) -> Result:
     scored = score([*views, *([alone] if alone else [])])
     frontal = scored.pop() if alone else None
     manifest = task.generator.manifest
-    calibration, rule = Calibration.of(manifest["findings"]), manifest.get("abstain")
-    output, val = HeadOutput.of(written, manifest["findings"]), validation(task)
+    calibration, rule = Calibration.of(manifest.findings), manifest.abstain
+    output, val = HeadOutput.of(written, manifest.findings), validation(task)
     sources = source_scores.score_sources({MODEL: written, BLANK: blank}, task.train, output, calibration, rule)
     losses = report_losses(written, scored)
     sure = selective_prediction.sureness(output, calibration, rule)
@@ -160,7 +160,7 @@ def validation(task: Task) -> HeadOutput:
     """The finding head on the validation studies."""
     heads = encode_only(task.options)
     written = generate(task.generator, task.val, heads, max_views=task.max_views, title="validation").written
-    return HeadOutput.of(written, task.generator.manifest["findings"])
+    return HeadOutput.of(written, task.generator.manifest.findings)
 
 
 def write(result: Result, metrics: Mapping[str, Any], folder: Path) -> None:
@@ -233,7 +233,7 @@ def run(args: argparse.Namespace) -> int:
         studies = collection.split(None if args.split == "none" else args.split)
         films, others = (dict(map(_named_folder, given)) for given in (args.films, args.others))
         # What the intake would refuse is scored all the same, blank images among it.
-        settings = {"precision": args.precision, "max_queue": 2 * IN_FLIGHT, "acceptance": "off"}
+        settings = {"precision": args.precision, "max_queue": 2 * IN_FLIGHT, "ood": "off"}
         generator = Generator.load(args.checkpoint, **settings)
     except (OSError, ValueError, CheckpointError) as error:
         print(f"error: {error}")

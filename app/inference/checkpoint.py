@@ -9,15 +9,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
-import json
 import os
 import re
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from app.inference.errors import CheckpointError
-from app.inference.manifest import MANIFEST, SCHEMA_VERSION, read_manifest
+from app.inference.manifest import MANIFEST, Manifest
 from app.inference.self_test import compare_self_test, measure_self_test, run_self_test
 from app.text.tokenizer import Tokenizer, TokenizerError
 
@@ -44,7 +43,7 @@ class Checkpoint:
     """A verified checkpoint: the scripted network, what it says of itself, its tokenizer, and the archive's SHA-256."""
 
     module: torch.jit.ScriptModule
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     tokenizer: Tokenizer
     sha256: str
 
@@ -73,12 +72,15 @@ class _Encode(nn.Module):
         self.module: Any = module
 
     def forward(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        found: tuple[Tensor, Tensor, Tensor, Tensor, Tensor] = self.module.encode(views)
-        return found
+        output: tuple[Tensor, Tensor, Tensor, Tensor, Tensor] = self.module.encode(views)
+        return output
 
 
 def frozen_encode(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
-    """A copy of the archive's `encode` with its weights as constants, batch norms folded in, channels last."""
+    """A copy of the archive's `encode` with its weights as constants, batch norms folded in, channels last.
+
+    It returns the fields of `EncoderOutput` as a plain tuple.
+    """
     copied: Any = copy.deepcopy(module)
     whole = _Encode(copied.to(memory_format=torch.channels_last)).eval()
     with _quiet_jit():
@@ -91,16 +93,14 @@ def disable_fusers() -> None:
     torch._C._jit_set_texpr_fuser_enabled(False)
 
 
-def save_checkpoint(
-    module: torch.jit.ScriptModule, manifest: Mapping[str, Any], tokenizer: Tokenizer, path: Path
-) -> str:
+def save_checkpoint(module: torch.jit.ScriptModule, manifest: Manifest, tokenizer: Tokenizer, path: Path) -> str:
     """Writes the archive and `<path>.sha256`, each whole or not at all. Returns the SHA-256.
 
     The self-test is measured on `module` and put into the manifest; the archive is loaded back and verified before
     it takes its place. Raises `CheckpointError` when it would not load.
     """
-    manifest = {**manifest, "schema_version": SCHEMA_VERSION, "self_test": measure_self_test(module)}
-    extra = {MANIFEST: json.dumps(manifest, indent=1).encode(), TOKENIZER: tokenizer.to_json()}
+    manifest = replace(manifest, self_test=measure_self_test(module))
+    extra = {MANIFEST: manifest.to_json(), TOKENIZER: tokenizer.to_json()}
     buffer = io.BytesIO()
     with _quiet_jit():
         torch.jit.save(module, buffer, _extra_files=extra)
@@ -154,7 +154,7 @@ def _load_bytes(data: bytes, sha256: str) -> Checkpoint:
             module = torch.jit.load(io.BytesIO(data), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]  # torch leaves it unannotated
     except (RuntimeError, ValueError) as error:
         raise CheckpointError("torch cannot load the archive") from error
-    manifest = read_manifest(extra[MANIFEST])
+    manifest = Manifest.from_json(extra[MANIFEST])
     try:
         tokenizer = Tokenizer.from_json(_as_bytes(extra[TOKENIZER]))
     except TokenizerError as error:
@@ -189,14 +189,14 @@ def _check_members(data: bytes) -> None:
             raise CheckpointError(f"{required} is missing from the archive")
 
 
-def _check_consistent(module: torch.jit.ScriptModule, manifest: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+def _check_consistent(module: torch.jit.ScriptModule, manifest: Manifest, tokenizer: Tokenizer) -> None:
     if lacking := [name for name in _METHODS if not hasattr(module, name)]:
         raise CheckpointError(f"the archive lacks {', '.join(lacking)}")
-    if len(tokenizer) != manifest["vocabulary_size"]:
+    if len(tokenizer) != manifest.vocabulary_size:
         raise CheckpointError(
-            f"vocabulary size: {len(tokenizer)} in {TOKENIZER}, {manifest['vocabulary_size']} in {MANIFEST}"
+            f"vocabulary size: {len(tokenizer)} in {TOKENIZER}, {manifest.vocabulary_size} in {MANIFEST}"
         )
-    if list(tokenizer.section_names) != manifest["section_names"]:
+    if tokenizer.section_names != manifest.section_names:
         raise CheckpointError(f"section names differ between {TOKENIZER} and {MANIFEST}")
     try:
         measured = run_self_test(module, torch.device("cpu"))
@@ -206,11 +206,11 @@ def _check_consistent(module: torch.jit.ScriptModule, manifest: Mapping[str, Any
         raise CheckpointError(
             f"vocabulary size: the network has {len(measured['token_logits'])}, {TOKENIZER} {len(tokenizer)}"
         )
-    if len(measured["finding_logits"]) != len(manifest["findings"]):
+    if len(measured["finding_logits"]) != len(manifest.findings):
         raise CheckpointError(
-            f"findings: the network has {len(measured['finding_logits'])}, {MANIFEST} {len(manifest['findings'])}"
+            f"findings: the network has {len(measured['finding_logits'])}, {MANIFEST} {len(manifest.findings)}"
         )
-    compare_self_test(measured, manifest["self_test"], tolerance=1e-3)
+    compare_self_test(measured, manifest.self_test, tolerance=1e-3)
 
 
 def _write_atomically(path: Path, data: bytes) -> None:

@@ -23,9 +23,9 @@ from app.inference.errors import GenerationError
 from app.inference.network.cuda_graphs import CudaRecorder
 from app.inference.network.decoder import ArchiveDecoder
 from app.inference.network.devices import choose_device, choose_precision, configure_backend
-from app.inference.network.encoder import OpenVinoEncode, StudyEncoder, make_encode
+from app.inference.network.encoder import Encoding, OpenVinoEncode, StudyEncoder, make_encode
 from app.inference.network.packed_decoder import PackedDecoder, make_decoder
-from app.inference.ood import Acceptance, Mode
+from app.inference.ood import NotAChestXrayError, OodMode, OodPolicy
 from app.inference.options import DecodingOptions, InvalidOptionError
 from app.inference.preprocessing import Image, to_unit_range
 from app.inference.report_builder import ReportBuilder, Shapes
@@ -51,11 +51,11 @@ class Generator:
         max_rows: int = 64,
         max_queue: int = 64,
         observer: Observer | None = None,
-        acceptance: Mode = "refuse",
+        ood: OodMode = "refuse",
         cuda_graphs: bool = True,
     ) -> None:
-        """`threads` for torch in this process; None leaves it as it is. `acceptance` is what becomes of a study with an
-        image that is no chest radiograph. `cuda_graphs` False launches every kernel by itself, for comparison.
+        """`threads` for torch in this process; None leaves it as it is. `ood` is what becomes of a study with an image
+        that is no chest radiograph. `cuda_graphs` False launches every kernel by itself, for comparison.
 
         Raises `UnsupportedDeviceError`, and `CheckpointError` when the self-test fails on the device."""
         if threads:
@@ -63,16 +63,16 @@ class Generator:
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self.manifest = checkpoint.manifest
-        self.name: str = self.manifest["name"]
-        self.version: str = self.manifest["version"]
+        self.name: str = self.manifest.name
+        self.version: str = self.manifest.version
         self.sha256 = checkpoint.sha256
-        self.section_names: tuple[str, ...] = tuple(self.manifest["section_names"])
-        self.default_options = DecodingOptions(**self.manifest["default_options"])
-        self.limits = Limits(self.manifest["max_views"], self.manifest["max_new_tokens"], max_rows, max_queue)
+        self.section_names: tuple[str, ...] = self.manifest.section_names
+        self.default_options = self.manifest.default_options
+        self.limits = Limits(self.manifest.max_views, self.manifest.max_new_tokens, max_rows, max_queue)
         self._module = checkpoint.module.to(self.device)
         if self.device.type != "cpu":
             configure_backend(self.device)
-            compare_self_test(run_self_test(self._module, self.device), self.manifest["self_test"], tolerance=1e-2)
+            compare_self_test(run_self_test(self._module, self.device), self.manifest.self_test, tolerance=1e-2)
         self._preprocessing = ThreadPoolExecutor(PREPROCESS_THREADS, thread_name_prefix="preprocess")
         self._answering = ThreadPoolExecutor(1, thread_name_prefix="answer")
         encode = make_encode(self._module, self.precision, self.device)
@@ -83,8 +83,8 @@ class Generator:
         if cuda_graphs and self.device.type == "cuda" and isinstance(decoder, PackedDecoder):
             self._graphs = StepGraphs(decoder, CudaRecorder(self.device))
         self._encoder = StudyEncoder(self._module, encode, max_views=self.limits.max_views, device=self.device)
-        self._acceptance = Acceptance(self.manifest, acceptance)
-        self._builder = ReportBuilder(checkpoint, self._module, self._acceptance)
+        self._ood = OodPolicy(self.manifest.ood.thresholds if self.manifest.ood else None, ood)
+        self._builder = ReportBuilder(checkpoint, self._module, self._ood)
         self._warm = False
         self._engine = Engine(
             self._encoder,
@@ -137,7 +137,7 @@ class Generator:
         image[16:48, 20:60] = 200
         if not self._warm:
             with torch.inference_mode():
-                self._encoder.warm_up(self.manifest["image_size"])
+                self._encoder.warm_up(self.manifest.image_size)
         self._try_out(image)
         if self._graphs and not self._warm:
             self._record(image)
@@ -185,7 +185,7 @@ class Generator:
         if options.max_new_tokens > self.limits.max_new_tokens:
             limit = self.limits.max_new_tokens
             raise InvalidOptionError("max_new_tokens", f"max_new_tokens must be at most {limit} for this model")
-        return self._submit(images, options, deadline, tag, self._acceptance.refusal, heatmaps=heatmaps)
+        return self._submit(images, options, deadline, tag, self._refusal, heatmaps=heatmaps)
 
     def _submit(
         self,
@@ -206,6 +206,9 @@ class Generator:
         answer.add_done_callback(lambda done: generation.cancel() if done.cancelled() else None)
         self._preprocessing.submit(self._preprocess, images, views, generation)
         return answer
+
+    def _refusal(self, encoding: Encoding) -> NotAChestXrayError | None:
+        return self._ood.refusal(encoding.ood_logits)
 
     def close(self, drain_seconds: float = 0.0) -> None:
         """Takes no more studies, finishes what is in flight within `drain_seconds`, fails the rest."""

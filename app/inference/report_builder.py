@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 
 from app.inference.checkpoint import Checkpoint
 from app.inference.engine.request import Generation
 from app.inference.heatmaps import make_heatmaps
-from app.inference.ood import Acceptance, sigmoid
+from app.inference.manifest import FindingDecision
+from app.inference.ood import OodPolicy, sigmoid
 from app.inference.search.beam_search import TokenSequence
 from app.inference.uncertainty import doubts
 from app.report import Finding, Hypothesis, Report, Timing, ViewGuess
@@ -25,26 +25,25 @@ Shapes = Sequence[tuple[int, ...]]
 class ReportBuilder:
     """Builds the reports of one checkpoint."""
 
-    def __init__(self, checkpoint: Checkpoint, module: torch.jit.ScriptModule, acceptance: Acceptance) -> None:
+    def __init__(self, checkpoint: Checkpoint, module: torch.jit.ScriptModule, ood: OodPolicy) -> None:
         """`module` is the checkpoint's network where it runs."""
-        self.manifest = checkpoint.manifest
-        self.section_names: tuple[str, ...] = tuple(self.manifest["section_names"])
+        self._manifest = checkpoint.manifest
         self._tokenizer = checkpoint.tokenizer
-        self._module, self._acceptance = module, acceptance
+        self._module, self._ood = module, ood
 
     @torch.inference_mode()
     def build(self, generation: Generation, shapes: Shapes) -> Report:
         """The report of a study, with heatmaps over its images if their `shapes` are given."""
         hypotheses = tuple(self._hypothesis(sequence) for sequence in generation.sequences)
         encoding = generation.encoding
-        findings = tuple(map(self._finding, self.manifest["findings"], encoding.finding_logits))
-        sentences = sentences_of(hypotheses[0].token_texts, self.section_names)
-        warnings = self._acceptance.warnings(encoding)
+        findings = tuple(map(self._finding, self._manifest.findings, encoding.finding_logits))
+        sentences = sentences_of(hypotheses[0].token_texts, self._manifest.section_names)
+        warnings = self._ood.warnings(encoding.ood_logits)
         if not hypotheses[0].text:
             warnings.append("The model wrote an empty report.")
         if hypotheses[0].finish_reason == "length":
             warnings.append("The report was cut at max_new_tokens.")
-        warnings += doubts(findings, self.manifest.get("abstain"))
+        warnings += doubts(findings, self._manifest.abstain)
         warnings += contradictions(sentences, findings)
         ids = generation.sequences[0].ids
         return Report(
@@ -72,12 +71,12 @@ class ReportBuilder:
             token_log_probabilities=sequence.log_probabilities,
         )
 
-    def _finding(self, described: Mapping[str, Any], logit: float) -> Finding:
-        probability = sigmoid(logit / described["temperature"])
-        return Finding(described["name"], probability, probability >= described["threshold"])
+    def _finding(self, decision: FindingDecision, logit: float) -> Finding:
+        probability = sigmoid(logit / decision.temperature)
+        return Finding(decision.name, probability, probability >= decision.threshold)
 
     def _view(self, logits: list[float]) -> ViewGuess:
         highest = max(logits)
         weights = [math.exp(logit - highest) for logit in logits]
         best = logits.index(highest)
-        return ViewGuess(self.manifest["view_names"][best], weights[best] / sum(weights))
+        return ViewGuess(self._manifest.view_names[best], weights[best] / sum(weights))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from app.inference.encoder_output import EncoderOutput
 from app.inference.errors import CheckpointError
 from app.text.tokenizer import BOS
 
@@ -24,16 +24,17 @@ def run_self_test(module: torch.jit.ScriptModule, device: torch.device) -> dict[
     """Finding, view and first-token logits for the self-test's picture."""
     with torch.inference_mode():
         views = module.preprocess(self_test_image().to(device))[None]
-        memory, finding_logits, view_logits, _, _ = module.encode(views)
+        encoded = EncoderOutput(*module.encode(views))
         mask = torch.ones(1, 1, dtype=torch.bool, device=device)
-        findings, cross_kv = module.begin(memory[None], finding_logits[None], view_logits[None], mask)
+        joined = (part[None] for part in (encoded.memory, encoded.finding_logits, encoded.view_logits))
+        findings, cross_kv = module.begin(*joined, mask)
         first = torch.zeros(1, dtype=torch.long, device=device)
         bos = torch.full((1, 1), BOS, device=device)
         kv_cache = module.allocate(1, 1, 1)
         token_logits = module.decode_step(bos, first, first[:, None, None], cross_kv, kv_cache)
     return {
         "finding_logits": findings[0].float().tolist(),
-        "view_logits": view_logits[0].float().tolist(),
+        "view_logits": encoded.view_logits[0].float().tolist(),
         "token_logits": token_logits[0, 0].float().tolist(),
     }
 
@@ -44,7 +45,9 @@ def measure_self_test(module: torch.jit.ScriptModule) -> dict[str, list[float | 
     return {name: [round(v, 5) if v > -1e30 else None for v in values] for name, values in measured.items()}
 
 
-def compare_self_test(measured: Mapping[str, list[float]], expected: Mapping[str, Any], tolerance: float) -> None:
+def compare_self_test(
+    measured: Mapping[str, list[float]], expected: Mapping[str, Sequence[float | None]], tolerance: float
+) -> None:
     """Raises `CheckpointError` naming the logits that differ from the manifest's by more than `tolerance`."""
     for name, values in measured.items():
         wanted = [float("-inf") if v is None else float(v) for v in expected.get(name, [])]

@@ -107,7 +107,7 @@ def encode_only(options: DecodingOptions) -> DecodingOptions:
 
 def blank_control(generator: Generator, written: Sequence[Written], options: DecodingOptions) -> list[Written]:
     """What the model writes of black images, as many a study as before; generated once for each number of views."""
-    size = int(generator.manifest["image_size"])
+    size = generator.manifest.image_size
     black = np.zeros((size, size), np.uint8)
     counts = {len(one.images) for one in written}
     reports = {n: generator.submit([black] * n, options) for n in sorted(counts)}

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from app.images.decode import DecodeError, decode_image
 from app.inference.checkpoint import Checkpoint, frozen_encode
+from app.inference.encoder_output import EncoderOutput
 from app.inference.preprocessing import to_unit_range
 from model_training.evaluation.finding_scores import auroc
 from model_training.metrics.agreement import FloatArray
@@ -24,9 +25,9 @@ def score_acceptance(checkpoint: Checkpoint, films: Groups, others: Groups) -> d
     """For each group `images`, the share `accepted`, and whether they are `films`; over all, the `AUROC` of telling
     films from others. Empty for a checkpoint without an intake. An image that cannot be read is not accepted.
     """
-    if not checkpoint.manifest.get("intake"):
+    if not checkpoint.manifest.ood:
         return {}
-    threshold = checkpoint.manifest["intake"]["thresholds"]["chest"]
+    threshold = checkpoint.manifest.ood.thresholds.chest
     logits = {name: chest_logits(checkpoint, paths) for name, paths in {**films, **others}.items() if paths}
     rows = {
         name: {"images": len(said), "accepted": float((said >= threshold).mean()), "films": name in films}
@@ -40,7 +41,7 @@ def score_acceptance(checkpoint: Checkpoint, films: Groups, others: Groups) -> d
 @torch.inference_mode()
 def chest_logits(checkpoint: Checkpoint, paths: Sequence[Path]) -> FloatArray:
     """The intake's logit [images] that an image is a chest radiograph; -inf where a file cannot be read."""
-    encode, size = frozen_encode(checkpoint.module), int(checkpoint.manifest["image_size"])
+    encode, size = frozen_encode(checkpoint.module), checkpoint.manifest.image_size
     found: list[float] = []
     for start in tqdm(range(0, len(paths), BATCH), desc="intake", unit="batch"):
         views = torch.zeros(BATCH, 1, size, size)
@@ -53,7 +54,8 @@ def chest_logits(checkpoint: Checkpoint, paths: Sequence[Path]) -> FloatArray:
                 continue
             views[i] = checkpoint.module.preprocess(to_unit_range(pixels))
             readable.append(True)
-        said = encode(views.contiguous(memory_format=torch.channels_last))[-1][:, 0].tolist()
+        encoded = EncoderOutput(*encode(views.contiguous(memory_format=torch.channels_last)))
+        said = encoded.ood_logits[:, 0].tolist()
         found += [logit if seen else -np.inf for logit, seen in zip(said, readable, strict=False)]
     return np.array(found, dtype=np.float64)
 

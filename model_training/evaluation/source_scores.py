@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from app.inference.uncertainty import AbstainRule
 from app.text.findings import IMAGE_LABELS, POSITIVE
 from app.text.labeller import label_report
 from model_training.data.pairing.statements import claims_of
@@ -42,7 +43,7 @@ def score_sources(
     train: Sequence[Study],
     output: HeadOutput,
     calibration: Calibration,
-    rule: Mapping[str, Any] | None,
+    rule: AbstainRule | None,
 ) -> Sources:
     """For each source that studies name: `studies`, `head` in a few numbers, `findings` one by one, `text`, and
     `abstaining` by the manifest's rule.
@@ -117,7 +118,7 @@ def score_texts(
 
 
 def score_abstaining(
-    studies: Sequence[Study], texts: Sequence[str], sure: FloatArray, rule: Mapping[str, Any] | None
+    studies: Sequence[Study], texts: Sequence[str], sure: FloatArray, rule: AbstainRule | None
 ) -> dict[str, dict[str, Any]]:
     """Share of the studies answered, micro-F1 of their text, and its gain over answering all, with 95% intervals: at
     the shipped bar, and for the surest 80% of these studies. Empty where nothing is labelled."""
@@ -134,7 +135,7 @@ def score_abstaining(
 
     rows: dict[str, dict[str, Any]] = {}
     surest = float(np.quantile(sure, 1 - selective_prediction.COVERAGE))
-    shipped = [("at the shipped bar", rule["below"])] if rule else []
+    shipped = [("at the shipped bar", rule.below)] if rule else []
     for name, least in (*shipped, (f"the surest {selective_prediction.COVERAGE:.0%}", surest)):
         kept = (sure >= least).astype(np.float64)
         if kept.any():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     """Writes or prints the card."""
     try:
         checkpoint = load_checkpoint(args.checkpoint)
-        config = load_config(args.config) if args.config else config_from(checkpoint.manifest["config"])
+        config = load_config(args.config) if args.config else config_from(checkpoint.manifest.config)
     except (CheckpointError, ConfigError) as error:
         print(f"error: {error}")
         return 2
@@ -69,24 +70,24 @@ def card(checkpoint: Checkpoint, words: Config, path: Path) -> str:
     """The card as Markdown."""
     manifest = checkpoint.manifest
     parts = [
-        f"# {manifest['name']} {manifest['version']}",
+        f"# {manifest.name} {manifest.version}",
         f"**{words.card.intended_use}**",
         _facts(checkpoint, words, path),
         "## Training data",
         _items(words.card.training_data),
-        *([_PAIRED] if config_from(manifest["config"]).data.reports else []),
+        *([_PAIRED] if config_from(manifest.config).data.reports else []),
         "## Measured",
-        *_measured(manifest["metrics"]),
+        *_measured(manifest.metrics),
         *words.card.notes,
         "## Decisions of the finding head",
         "A finding is called present from the threshold on; its probability is the sigmoid of the logit over the "
         "temperature. Both were fitted on validation.",
-        table({f["name"]: f for f in manifest["findings"]}, ("temperature", "threshold", "denied_below")),
+        table({f.name: asdict(f) for f in manifest.findings}, ("temperature", "threshold", "denied_below")),
         *(["## Failures", _items(words.card.failures)] if words.card.failures else []),
         *(["## Not to be used for", _items(words.card.excluded_use)] if words.card.excluded_use else []),
         "## Limits",
         _items(words.card.limits),
-        *(["## On the paired collection", _RETRAIN] if config_from(manifest["config"]).data.reports else []),
+        *(["## On the paired collection", _RETRAIN] if config_from(manifest.config).data.reports else []),
     ]
     return "\n\n".join(part if part.startswith(("|", "- ")) else _wrapped(part) for part in parts if part) + "\n"
 
@@ -101,10 +102,10 @@ def _wrapped(text: str, indent: str = "") -> str:
 
 def _facts(checkpoint: Checkpoint, words: Config, path: Path) -> str:
     manifest = checkpoint.manifest
-    model = config_from(manifest["config"]).model
+    model = config_from(manifest.config).model
     parameters = sum(p.numel() for p in checkpoint.module.parameters())
     start = f"from {model.encoder_weights}" if model.encoder_weights else "from nothing"
-    if first := config_from(manifest["config"]).training.start_from:
+    if first := config_from(manifest.config).training.start_from:
         start = f"from run {first}"
     hint = "" if model.conditioning == "nothing" else f", conditioned on the {model.conditioning} of the finding head"
     shape = f"{model.layers} layers, width {model.width}" + (
@@ -116,9 +117,9 @@ def _facts(checkpoint: Checkpoint, words: Config, path: Path) -> str:
         "encoder": f"{model.encoder}, {start}, {model.image_size} × {model.image_size} pixels, one channel",
         "decoder": f"{model.decoder}, {shape}{hint}",
         "parameters": f"{parameters / 1e6:.1f} million, float32",
-        "views": f"1 to {manifest['max_views']} a study, order irrelevant",
-        "sections": ", ".join(manifest["section_names"]),
-        "made at": f"commit {manifest['git_commit'][:12]}, torch {manifest['torch_version']}",
+        "views": f"1 to {manifest.max_views} a study, order irrelevant",
+        "sections": ", ".join(manifest.section_names),
+        "made at": f"commit {manifest.git_commit[:12]}, torch {manifest.torch_version}",
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items() if value)])
 

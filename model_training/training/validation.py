@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from app.inference.encoder_output import EncoderOutput
 from app.inference.network.decoder import ArchiveDecoder
 from app.inference.options import DecodingOptions
 from app.inference.search.beam_batch import search
@@ -67,7 +68,10 @@ def decoding_of(config: Config) -> DecodingOptions:
 @torch.inference_mode()
 def generate_tokens(model: ReportModel, batch: Batch, options: DecodingOptions) -> list[tuple[int, ...]]:
     """The best sequence of each study of a batch, in order: generated ids, eos kept."""
-    spread = [model.spread(part, batch.view_mask) for part in model.encode(batch.images)[:3]]
-    _, cross_kv = model.begin(spread[0], spread[1], spread[2], batch.view_mask)
+    encoded = EncoderOutput(*model.encode(batch.images))
+    memory, finding_logits, view_logits = (
+        model.spread(part, batch.view_mask) for part in (encoded.memory, encoded.finding_logits, encoded.view_logits)
+    )
+    _, cross_kv = model.begin(memory, finding_logits, view_logits, batch.view_mask)
     found = search(ArchiveDecoder(model), cross_kv, [options] * len(batch.view_mask))
     return [sequences[0].ids for sequences in found]

@@ -21,7 +21,7 @@ from model_training.reporting.gallery.page import render
 
 def make_cards(checkpoint: Checkpoint, written: Sequence[Written]) -> list[Card]:
     """A card for each study, the worst first (label F1, then BLEU-4). The reports have heatmaps."""
-    thresholds = [float(finding["threshold"]) for finding in checkpoint.manifest["findings"]]
+    thresholds = [float(finding.threshold) for finding in checkpoint.manifest.findings]
     names = checkpoint.tokenizer.section_names
     cards = [make_card(one, names, thresholds) for one in tqdm(written, desc="cards")]
     return sorted(cards, key=lambda card: (card.label_f1, card.bleu, card.id))
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         collection = read_collection(args.data, args.layout)
         described = [study for study in studies_of(collection, args.split) if study.findings or study.impression]
         checkpoint = load_checkpoint(args.checkpoint)
-        generator = Generator(checkpoint, max_queue=2 * IN_FLIGHT, acceptance="warn")
+        generator = Generator(checkpoint, max_queue=2 * IN_FLIGHT, ood="warn")
     except (OSError, ValueError, CheckpointError) as error:
         print(f"error: {error}")
         return 2

@@ -1,4 +1,4 @@
-"""POST /v1/report with a checkpoint whose intake takes nothing for a chest X-ray."""
+"""POST /v1/report with a checkpoint that takes nothing for a chest X-ray."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STRANGE = "Image 1 does not look like a chest X-ray: score 0.018, accepted from 
 def strict_checkpoint(
     tmp_path_factory: pytest.TempPathFactory, tiny_model: ReportModel, tiny_tokenizer: Tokenizer, tiny_config: Config
 ) -> Path:
-    """The tiny model with an intake that answers every image alike."""
+    """The tiny model with a head that answers every image alike."""
     model = copy.deepcopy(tiny_model)
     head = IntakeHead(model.view_head.in_features)
     with torch.no_grad():

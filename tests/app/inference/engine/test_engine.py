@@ -25,7 +25,7 @@ from app.inference.errors import (
 )
 from app.inference.generator import Generator
 from app.inference.network.decoder import ArchiveDecoder
-from app.inference.network.encoder import Encoding, StudyEncoder
+from app.inference.network.encoder import StudyEncoder
 from app.inference.ood import NotAChestXrayError
 from app.inference.options import DecodingOptions, InvalidOptionError
 from app.inference.search.beam_search import BeamSearch
@@ -383,13 +383,13 @@ def test_warming_up_again_leaves_the_encoder_to_the_engine(generator: Generator)
 def test_refusals_go_on_while_the_service_tries_itself(generator: Generator) -> None:
     """The watchdog's studies are no radiographs and are let through; a client's at the same time are refused."""
     generator.warm_up()
-    asked: list[Encoding] = []
+    asked: list[object] = []
 
-    def refuse(encoding: Encoding) -> Exception:
-        asked.append(encoding)
+    def refuse(images: object) -> NotAChestXrayError:
+        asked.append(images)
         return NotAChestXrayError("no")
 
-    generator._acceptance.refusal = refuse  # type: ignore[method-assign]
+    generator._ood.refusal = refuse  # type: ignore[method-assign]
     ours = threading.Thread(target=generator.warm_up)
     ours.start()
     with pytest.raises(NotAChestXrayError):

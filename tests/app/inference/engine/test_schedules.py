@@ -66,7 +66,7 @@ class Bench:
 
     def __init__(self, checkpoint_path: Path, packed: bool) -> None:
         checkpoint = load_checkpoint(checkpoint_path)
-        module, size = checkpoint.module, checkpoint.manifest["image_size"]
+        module, size = checkpoint.module, checkpoint.manifest.image_size
         encoders = [StudyEncoder(module, make_encode(module, "exact", CPU), max_views=4, device=CPU) for _ in "ab"]
         decoder = PackedDecoder(module, torch.float32) if packed else ArchiveDecoder(module)
         self.gate = Gate(decoder)

@@ -22,7 +22,7 @@ def checkpoint(tiny_checkpoint: Path) -> Checkpoint:
 
 
 def pictures(count: int, checkpoint: Checkpoint, seed: int = 0) -> torch.Tensor:
-    size = checkpoint.manifest["image_size"]
+    size = checkpoint.manifest.image_size
     return torch.rand(count, 1, size, size, generator=torch.Generator().manual_seed(seed))
 
 
@@ -87,6 +87,6 @@ def test_studies_encoded_together_get_what_each_gets_alone(checkpoint: Checkpoin
         for field in fields(alone):
             ours, theirs = getattr(together[i], field.name), getattr(alone, field.name)
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-        assert len(alone.view_logits) == len(alone.intake) == len(alone.evidence) == len(study)
+        assert len(alone.view_logits) == len(alone.ood_logits) == len(alone.evidence) == len(study)
         for table, row in zip(cross_kv, own, strict=True):
             torch.testing.assert_close(table[i], row[0], rtol=1e-4, atol=1e-4)

@@ -48,7 +48,7 @@ def test_batches_stepped_together_get_what_the_archive_gives_each(
     checkpoint = load_checkpoint(tiny_checkpoint)
     module = checkpoint.module
     archive, packed = ArchiveDecoder(module), PackedDecoder(module, dtype)
-    size = checkpoint.manifest["image_size"]
+    size = checkpoint.manifest.image_size
     shapes = [(1, 3), (3, 2), (8, 1)]
     batches = []
     for seed, (beams, studies) in enumerate(shapes):
@@ -88,7 +88,7 @@ def test_recorded_steps_write_what_plain_ones_write(tiny_checkpoint: Path) -> No
         return work
 
     graphs = StepGraphs(decoder, record)
-    size = checkpoint.manifest["image_size"]
+    size = checkpoint.manifest.image_size
     views = torch.rand(12, 1, size, size, generator=torch.Generator().manual_seed(0))
     parts = [part.unflatten(0, (3, 4)) for part in checkpoint.module.encode(views)[:3]]
     cross_kv = decoder.prepare(checkpoint.module.begin(*parts, torch.ones(3, 4, dtype=torch.bool))[1])
@@ -113,7 +113,7 @@ def test_a_step_that_fails_on_its_way_can_be_taken_again(
     """The engine takes a failed step again, batch by batch: nothing of the first try is left in the cache."""
     checkpoint = load_checkpoint(tiny_checkpoint)
     decoder = PackedDecoder(checkpoint.module, torch.float32)
-    size = checkpoint.manifest["image_size"]
+    size = checkpoint.manifest.image_size
     parts = [part[None] for part in checkpoint.module.encode(torch.rand(4, 1, size, size))[:3]]
     cross_kv = decoder.prepare(checkpoint.module.begin(*parts, torch.ones(1, 4, dtype=torch.bool))[1])
     caches = [decoder.allocate(1, 3, LENGTH) for _ in "ab"]
