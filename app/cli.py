@@ -102,14 +102,14 @@ def predict(settings: Settings, paths: Sequence[Path], options: Mapping[str, str
         raise CommandError(str(error)) from error
     started = time.monotonic()
     try:
-        chosen = parse_options([(k, v) for k, v in options.items() if v is not None], [], generator)
-        size = generator.manifest.image_size
+        chosen = parse_options([(k, v) for k, v in options.items() if v is not None], [], generator.model)
+        size = generator.model.image_size
         images = [decode_image(p.read_bytes(), max_pixels=settings.max_pixels, network_size=size) for p in paths]
         decoded = time.monotonic()
         pixels = [image.pixels for image in images]
         report = generator.submit(pixels, chosen.decoding, heatmaps="heatmaps" in chosen.include).result()
         seconds = {"decode_seconds": decoded - started, "total_seconds": time.monotonic() - started}
-        answer = ReportResponse.of(report, images, chosen, generator, **seconds)
+        answer = ReportResponse.of(report, images, chosen, generator.model, **seconds)
     except Problem as error:
         raise CommandError(error.detail) from error
     except (OSError, DecodeError, ValueError) as error:

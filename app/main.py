@@ -108,14 +108,14 @@ def _load(service: Service) -> None:
         observer=service.metrics,
         ood=settings.acceptance,
     )
+    served = generator.model
     service.decoder = DecodePool(
         settings.decode_workers,
         timeout=settings.decode_deadline_seconds,
         max_pixels=settings.max_pixels,
-        network_size=generator.manifest.image_size,
+        network_size=served.image_size,
     )
-    card = {"name": generator.name, "version": generator.version, "sha256": generator.sha256}
-    card |= {"device": str(generator.device), "precision": generator.precision}
+    card = {name: getattr(served, name) for name in ("name", "version", "sha256", "device", "precision")}
     service.metrics.model.info(card)
     logger.info("loaded", extra={"model": card})
 

@@ -138,7 +138,7 @@ def report_losses(written: Sequence[Written], scored: Sequence[Scored]) -> Float
 def compared(task: Task, written: list[Written], blank: list[Written]) -> list[Prepared]:
     """The model, its controls and the baselines under every view of the text that the data allow."""
     systems = {MODEL: written, SHUFFLED: shuffled_control(written), BLANK: blank}
-    views = text_views(task.generator.section_names)
+    views = text_views(task.generator.model.section_names)
     return [one for view in views if (one := prepare(view, task.train, systems)) is not None]
 
 
@@ -153,7 +153,7 @@ def frontal_alone(task: Task, written: Sequence[Written]) -> Prepared | None:
     if not frontal:
         return None
     systems = {"frontal only": frontal, "all views": [known[one.study.id] for one in frontal]}
-    return prepare(next(text_views(task.generator.section_names)), task.train, systems, only_constant=True)
+    return prepare(next(text_views(task.generator.model.section_names)), task.train, systems, only_constant=True)
 
 
 def validation(task: Task) -> HeadOutput:
@@ -239,7 +239,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"error: {error}")
         return 2
     try:
-        most = generator.limits.max_views
+        most = generator.model.limits.max_views
         views = min(most, max(1, args.views or most))
         options = decoding_options(args, generator)
         result = evaluate(Task(generator, options, views, studies, home.split("train"), home.split("val")))
@@ -249,7 +249,7 @@ def run(args: argparse.Namespace) -> int:
     finally:
         generator.close()
     source = {
-        "checkpoint": f"{generator.name} {generator.version}",
+        "checkpoint": f"{generator.model.name} {generator.model.version}",
         "collection": collection.name,
         "split": args.split,
     }

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from app.api.problems import Problem
-from app.inference.generator import Generator
 from app.inference.options import MAX_BEAMS, DecodingOptions, InvalidOptionError
+from app.inference.served_model import ServedModel
 
 INCLUDES = ("alternatives", "tokens", "heatmaps")
 
@@ -55,17 +55,17 @@ class ReportOptions:
         return {**self.decoding.as_dict(), "sections": list(self.sections), "include": list(self.include)}
 
 
-def parse_options(query: Pairs, form: Pairs, generator: Generator) -> ReportOptions:
+def parse_options(query: Pairs, form: Pairs, model: ServedModel) -> ReportOptions:
     """Options from a request's query and form fields. Raises the problem `invalid-options` naming the option."""
     given = _merge(_collect(query), _collect(form))
-    section_names, max_new_tokens = generator.section_names, generator.limits.max_new_tokens
+    section_names, max_new_tokens = model.section_names, model.limits.max_new_tokens
     include = _choose("include", given.pop("include", []), INCLUDES)
     sections = _choose("sections", given.pop("sections", list(section_names)), section_names)
     if not sections:
         raise _invalid(f"sections must name at least one of {', '.join(section_names)}")
     changes: dict[str, Any] = {name: value for name, (value,) in given.items()}
     try:
-        decoding = _DECODING.validate_python(generator.default_options.as_dict() | changes)
+        decoding = _DECODING.validate_python(model.default_options.as_dict() | changes)
         # Whoever asks for alternatives without a number gets what the search has.
         if "alternatives" in include and "num_return_sequences" not in changes:
             decoding = decoding.with_changes(num_return_sequences=decoding.num_beams)
@@ -76,18 +76,18 @@ def parse_options(query: Pairs, form: Pairs, generator: Generator) -> ReportOpti
     return ReportOptions(decoding, sections, include)
 
 
-def openapi_parameters(generator: Generator) -> list[dict[str, Any]]:
+def openapi_parameters(model: ServedModel) -> list[dict[str, Any]]:
     """The options as OpenAPI query parameters: types from `DecodingOptions`, defaults and limits of this model."""
     properties = _DECODING.json_schema()["properties"]
-    for name, default in generator.default_options.as_dict().items():
+    for name, default in model.default_options.as_dict().items():
         properties[name] |= {"default": default, "description": _MEANING[name]}
-        for bound, value in zip(("minimum", "maximum"), _range(name, generator), strict=True):
+        for bound, value in zip(("minimum", "maximum"), _range(name, model), strict=True):
             if value is not None:
                 properties[name][bound] = value
-    for name, known in (("sections", generator.section_names), ("include", INCLUDES)):
+    for name, known in (("sections", model.section_names), ("include", INCLUDES)):
         items = {"type": "string", "enum": list(known)}
         properties[name] = {"type": "array", "items": items, "description": _MEANING[name]}
-    properties["sections"] |= {"minItems": 1, "default": list(generator.section_names)}
+    properties["sections"] |= {"minItems": 1, "default": list(model.section_names)}
     return [
         {"name": name, "in": "query", "required": False, "description": schema.pop("description"), "schema": schema}
         | ({"style": "form", "explode": False} if name in _LISTS else {})
@@ -95,10 +95,10 @@ def openapi_parameters(generator: Generator) -> list[dict[str, Any]]:
     ]
 
 
-def _range(name: str, generator: Generator) -> tuple[float | None, float | None]:
+def _range(name: str, model: ServedModel) -> tuple[float | None, float | None]:
     """What a test compares with the checks of `DecodingOptions`, which rule."""
     if name in ("min_new_tokens", "max_new_tokens"):
-        return int(name == "max_new_tokens"), generator.limits.max_new_tokens
+        return int(name == "max_new_tokens"), model.limits.max_new_tokens
     return _RANGES.get(name, (None, None))
 
 

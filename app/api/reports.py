@@ -19,7 +19,7 @@ from app.api.uploads import UploadLimits, receive_upload
 from app.images.decode import DecodedImage, DecodeError
 from app.images.pool import DecodePool
 from app.inference.errors import EngineFullError, EngineStoppedError
-from app.inference.generator import Generator
+from app.inference.served_model import ReportGenerator
 from app.telemetry import request_context
 
 JSON, TEXT = "application/json", "text/plain"
@@ -66,7 +66,7 @@ async def create_report(request: Request, service: ServiceDep) -> Response:
         started = time.monotonic()
         upload = await receive_upload(request, limits, visit.hold)
         service.metrics.stage("receive", time.monotonic() - started)
-        options = parse_options(request.query_params.multi_items(), upload.fields, generator)
+        options = parse_options(request.query_params.multi_items(), upload.fields, generator.model)
         work = _report(service, visit, generator, decoder, upload.images, options)
         answer = await _unless_client_leaves(request, work)
     if media_type == TEXT:
@@ -80,7 +80,7 @@ _NO_STORE = {"Cache-Control": "no-store"}  # somebody's health
 async def _report(
     service: Service,
     visit: Visit,
-    generator: Generator,
+    generator: ReportGenerator,
     decoder: DecodePool,
     files: list[bytearray],
     options: ReportOptions,
@@ -112,7 +112,7 @@ async def _report(
         report,
         images,
         options,
-        generator,
+        generator.model,
         decode_seconds=decode_seconds,
         total_seconds=time.monotonic() - started,
     )

@@ -15,7 +15,7 @@ from app.api.problems import Problem
 from app.api.rate_limit import RateLimiter
 from app.images.pool import DecodePool
 from app.inference.errors import GenerationError
-from app.inference.generator import Generator
+from app.inference.served_model import ReportGenerator
 from app.settings import Settings
 from app.telemetry import Metrics, request_context
 
@@ -70,7 +70,7 @@ class Service:
         self.settings = settings
         self.metrics = metrics
         self.phase = Phase.STARTING
-        self.generator: Generator | None = None
+        self.generator: ReportGenerator | None = None
         self.decoder: DecodePool | None = None
         self.visits: set[Visit] = set()
         self.failures = 0  # studies in a row that the engine failed at
@@ -113,10 +113,10 @@ class Service:
     @property
     def max_images(self) -> int:
         """Images of one study, by the settings and by the checkpoint."""
-        views = self.generator.limits.max_views if self.generator else self.settings.max_images
+        views = self.generator.model.limits.max_views if self.generator else self.settings.max_images
         return min(self.settings.max_images, views)
 
-    def working_parts(self) -> tuple[Generator, DecodePool]:
+    def working_parts(self) -> tuple[ReportGenerator, DecodePool]:
         """The generator and the decoder. Raises the problem `model-not-ready` or `draining`.
 
         A draining service still takes what balancers send until the server stops listening.

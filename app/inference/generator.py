@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
@@ -27,10 +26,10 @@ from app.inference.network.encoder import Encoding, OpenVinoEncode, StudyEncoder
 from app.inference.network.packed_decoder import PackedDecoder, make_decoder
 from app.inference.ood import NotAChestXrayError, OodMode, OodPolicy
 from app.inference.options import DecodingOptions, InvalidOptionError
-from app.inference.preprocessing import Image, to_unit_range
+from app.inference.preprocessing import to_unit_range
 from app.inference.report_builder import ReportBuilder, Shapes
 from app.inference.self_test import compare_self_test, run_self_test
-from app.inference.served_model import Limits
+from app.inference.served_model import Image, Limits, ServedModel
 from app.report import Report
 
 logger = logging.getLogger(__name__)
@@ -61,35 +60,31 @@ class Generator:
         if threads:
             torch.set_num_threads(threads)
         self.device = choose_device(device)
-        self.precision = choose_precision(precision, self.device)
+        precision = choose_precision(precision, self.device)
         self.manifest = checkpoint.manifest
-        self.name: str = self.manifest.name
-        self.version: str = self.manifest.version
-        self.sha256 = checkpoint.sha256
-        self.section_names: tuple[str, ...] = self.manifest.section_names
-        self.default_options = self.manifest.default_options
-        self.limits = Limits(self.manifest.max_views, self.manifest.max_new_tokens, max_rows, max_queue)
         self._module = checkpoint.module.to(self.device)
         if self.device.type != "cpu":
             configure_backend(self.device)
             compare_self_test(run_self_test(self._module, self.device), self.manifest.self_test, tolerance=1e-2)
         self._preprocessing = ThreadPoolExecutor(PREPROCESS_THREADS, thread_name_prefix="preprocess")
         self._answering = ThreadPoolExecutor(1, thread_name_prefix="answer")
-        encode = make_encode(self._module, self.precision, self.device)
-        decoder = make_decoder(self._module, self.precision)
+        encode = make_encode(self._module, precision, self.device)
+        decoder = make_decoder(self._module, precision)
         if isinstance(decoder, ArchiveDecoder) and not isinstance(encode, OpenVinoEncode):
-            self.precision = "exact"  # nothing runs faster than that here
+            precision = "exact"  # nothing runs faster than that here
+        limits = Limits(self.manifest.max_views, self.manifest.max_new_tokens, max_rows, max_queue)
+        self.model = describe(checkpoint, self.device, precision, limits)
         self._graphs: StepGraphs | None = None
         if cuda_graphs and self.device.type == "cuda" and isinstance(decoder, PackedDecoder):
             self._graphs = StepGraphs(decoder, CudaRecorder(self.device))
-        self._encoder = StudyEncoder(self._module, encode, max_views=self.limits.max_views, device=self.device)
+        self._encoder = StudyEncoder(self._module, encode, max_views=limits.max_views, device=self.device)
         self._ood = OodPolicy(self.manifest.ood.thresholds if self.manifest.ood else None, ood)
         self._builder = ReportBuilder(checkpoint, self._module, self._ood)
         self._warm = False
         self._engine = Engine(
             self._encoder,
             decoder,
-            max_new_tokens=self.limits.max_new_tokens,
+            max_new_tokens=limits.max_new_tokens,
             max_rows=max_rows,
             max_queue=max_queue,
             observer=observer,
@@ -144,10 +139,10 @@ class Generator:
         self._warm = True
 
     def _try_out(self, image: Image) -> None:
-        tokens = min(8, self.limits.max_new_tokens)
+        tokens = min(8, self.model.limits.max_new_tokens)
         started: list[Future[Report]] = []
-        for views, beams in 2 * ((1, 1), (2, self.default_options.num_beams), (self.limits.max_views, 4)):
-            if len(started) >= self.limits.max_queue:
+        for views, beams in 2 * ((1, 1), (2, self.model.default_options.num_beams), (self.model.limits.max_views, 4)):
+            if len(started) >= self.model.limits.max_queue:
                 started.pop(0).result()
             options = DecodingOptions(num_beams=beams, max_new_tokens=tokens)
             started.append(self._submit([image] * views, options, heatmaps=True))
@@ -156,10 +151,10 @@ class Generator:
 
     def _record(self, image: Image) -> None:
         """Records the default width's steps of all lengths, for 1, 2, 4 … studies; other widths when they come."""
-        longest = self.limits.max_new_tokens
-        options = DecodingOptions(self.default_options.num_beams, min_new_tokens=longest, max_new_tokens=longest)
+        longest = self.model.limits.max_new_tokens
+        options = DecodingOptions(self.model.default_options.num_beams, min_new_tokens=longest, max_new_tokens=longest)
         studies = 1
-        while studies <= min(self.limits.max_queue, self.limits.max_rows // options.num_beams):
+        while studies <= min(self.model.limits.max_queue, self.model.limits.max_rows // options.num_beams):
             for future in [self._submit([image], options) for _ in range(studies)]:
                 future.result()
             studies *= 2
@@ -180,10 +175,10 @@ class Generator:
         `EngineStoppedError`, `InvalidOptionError` beyond the model's limits, and ValueError for a study without images
         or with too many.
         """
-        if not 1 <= len(images) <= self.limits.max_views:
-            raise ValueError(f"a study has 1 to {self.limits.max_views} images, not {len(images)}")
-        if options.max_new_tokens > self.limits.max_new_tokens:
-            limit = self.limits.max_new_tokens
+        if not 1 <= len(images) <= self.model.limits.max_views:
+            raise ValueError(f"a study has 1 to {self.model.limits.max_views} images, not {len(images)}")
+        if options.max_new_tokens > self.model.limits.max_new_tokens:
+            limit = self.model.limits.max_new_tokens
             raise InvalidOptionError("max_new_tokens", f"max_new_tokens must be at most {limit} for this model")
         return self._submit(images, options, deadline, tag, self._refusal, heatmaps=heatmaps)
 
@@ -243,6 +238,22 @@ class Generator:
                     answer.set_result(report)
 
 
-def deadline_in(seconds: float | None) -> float | None:
-    """A deadline that many seconds from now, for `Generator.submit`."""
-    return None if seconds is None else time.monotonic() + seconds
+def describe(checkpoint: Checkpoint, device: torch.device, precision: str, limits: Limits) -> ServedModel:
+    """A checkpoint as it is served."""
+    manifest = checkpoint.manifest
+    return ServedModel(
+        name=manifest.name,
+        version=manifest.version,
+        sha256=checkpoint.sha256,
+        device=str(device),
+        precision=precision,
+        intended_use=manifest.intended_use,
+        training_data=manifest.training_data,
+        metrics=manifest.metrics,
+        image_size=manifest.image_size,
+        section_names=manifest.section_names,
+        finding_names=tuple(finding.name for finding in manifest.findings),
+        view_names=manifest.view_names,
+        default_options=manifest.default_options,
+        limits=limits,
+    )

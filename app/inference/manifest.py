@@ -110,7 +110,7 @@ class Manifest:
             "view_names": self.view_names,
             "findings": [_without_none(asdict(finding)) for finding in self.findings],
             "abstain": abstain,
-            "intake": self.ood and _intake(self.ood),
+            "intake": self.ood and _ood_content(self.ood),
             "default_options": self.default_options.as_dict(),
             "metrics": self.metrics,
             "git_commit": self.git_commit,
@@ -195,7 +195,7 @@ def _ood(content: Any) -> OodDetection | None:
         raise CheckpointError(f"{MANIFEST}: intake lacks the thresholds chest, inverted or turned") from error
 
 
-def _intake(ood: OodDetection) -> dict[str, Any]:
+def _ood_content(ood: OodDetection) -> dict[str, Any]:
     return {
         "laterals": ood.laterals,
         "outputs": ood.outputs,

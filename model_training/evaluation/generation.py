@@ -76,7 +76,7 @@ def generate(
             generated.leave_out(str(error), study)
 
     for study in tqdm(list(studies), desc=title, unit="study"):
-        images = choose_images(study, max_views or generator.limits.max_views, view)
+        images = choose_images(study, max_views or generator.model.limits.max_views, view)
         if not images:
             generated.leave_out("no image" if view is None else f"no {view} image", study)
             continue
@@ -107,7 +107,7 @@ def encode_only(options: DecodingOptions) -> DecodingOptions:
 
 def blank_control(generator: Generator, written: Sequence[Written], options: DecodingOptions) -> list[Written]:
     """What the model writes of black images, as many a study as before; generated once for each number of views."""
-    size = generator.manifest.image_size
+    size = generator.model.image_size
     black = np.zeros((size, size), np.uint8)
     counts = {len(one.images) for one in written}
     reports = {n: generator.submit([black] * n, options) for n in sorted(counts)}
@@ -143,7 +143,7 @@ def decoding_options(args: argparse.Namespace, generator: Generator) -> Decoding
     names = [option.name for option in fields(DecodingOptions)]
     given = {name: getattr(args, name, None) for name in names}
     changes = {name: value for name, value in given.items() if value is not None}
-    return generator.default_options.with_changes(**changes, num_return_sequences=1)
+    return generator.model.default_options.with_changes(**changes, num_return_sequences=1)
 
 
 def _early_stopping(text: str) -> Any:

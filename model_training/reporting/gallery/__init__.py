@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     if not cards:
         print(f"error: {args.data} has no studies with images and a report in the split {args.split}")
         return 2
-    title = f"{generator.name} {generator.version}"
+    title = f"{generator.model.name} {generator.model.version}"
     subtitle = f"{len(cards)} of {len(described)} studies of {collection.name}, split {args.split}"
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(render(cards, title, subtitle), encoding="utf-8")

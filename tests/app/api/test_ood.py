@@ -32,7 +32,7 @@ def strict_checkpoint(
     with torch.no_grad():
         head.read.weight.zero_()
         head.read.bias.copy_(torch.tensor([-4.0, 4.0, 0.0, 0.0, 0.0, 0.0]))
-    intake = {
+    fitted = {
         "head": head.state_dict(),
         "view_head": model.view_head.state_dict(),
         "laterals": True,
@@ -40,7 +40,7 @@ def strict_checkpoint(
         "thresholds": {"chest": 0.0, "inverted": 0.0, "turned": 1.0},
     }
     path = tmp_path_factory.mktemp("strict") / "strict.pt"
-    export_model(model, tiny_tokenizer, tiny_config, path, intake=intake)
+    export_model(model, tiny_tokenizer, tiny_config, path, intake=fitted)
     return path
 
 

@@ -137,7 +137,7 @@ def test_validation_writes_what_the_service_writes(
     studies = read_collection(phantoms).studies[:5]
     pictures = [[decode_image(image.path.read_bytes()).pixels for image in study.images] for study in studies]
     generator = Generator.load(tiny_checkpoint, device="cpu")
-    options = generator.default_options
+    options = generator.model.default_options
     try:
         served = [generator.submit(views, options).result(60).hypotheses[0].token_texts for views in pictures]
     finally:
