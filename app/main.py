@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from app import report
 from app.api import docs, health, model, openapi, reports
 from app.api.middleware import CloseUnread, RequestMiddleware
-from app.api.overload import Door
+from app.api.overload import OverloadMiddleware
 from app.api.problems import install_problems
 from app.api.service import Phase, Service
 from app.images.pool import DecodePool
@@ -53,7 +53,8 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.service = service
-    app.add_middleware(Door, service=service, path=openapi.REPORT_PATH, route=reports.router.routes[0])
+    route = reports.router.routes[0]
+    app.add_middleware(OverloadMiddleware, service=service, path=openapi.REPORT_PATH, route=route)
     app.add_middleware(RequestMiddleware, metrics=service.metrics)
     if tracing:
         from app.tracing import TracingMiddleware

@@ -1,4 +1,4 @@
-"""Checkpoint, preprocessing, engine and tokenizer behind one door: images in, a `Report` out."""
+"""Checkpoint, preprocessing, engine and tokenizer as one: images in, a `Report` out."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ class Generator:
         """Queues one study of greyscale images [H,W]; uint8 and uint16 span their range, float32 is 0..1.
 
         `deadline` is a `time.monotonic` time; the observer learns by `tag` who was encoded together; with `heatmaps`
-        the report says where the model looked. Cancelling the future frees its place. Raises `EngineFullError`,
+        the report says where the model looked. Cancelling the future frees its rows. Raises `EngineFullError`,
         `EngineStoppedError`, `InvalidOptionError` beyond the model's limits, and ValueError for a study without images
         or with too many.
         """

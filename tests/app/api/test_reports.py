@@ -278,7 +278,7 @@ async def test_overload(tiny_checkpoint: Path) -> None:
                 assert response.json()["type"] == "overloaded"
                 assert int(response.headers["retry-after"]) >= 1
         service: Service = app.state.service
-        assert (service.visits, service.held_bytes) == (set(), 0)
+        assert (service.slots, service.held_bytes) == (set(), 0)
 
 
 async def test_full_house(tiny_checkpoint: Path, picture: bytes) -> None:
@@ -399,7 +399,7 @@ async def test_client_leaves(app: FastAPI, client: httpx.AsyncClient, picture: b
     await app(scope, receive, send)
     assert sent[0]["status"] == 499
     service: Service = app.state.service
-    assert (service.visits, service.held_bytes) == (set(), 0)
+    assert (service.slots, service.held_bytes) == (set(), 0)
     assert (await post(client, picture)).status_code == 200
     assert b'route="/v1/report",status="499"' in service.metrics.exposition()
 

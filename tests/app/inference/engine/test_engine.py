@@ -1,4 +1,4 @@
-"""The engine through its front door: answers do not depend on neighbours, and every future is answered."""
+"""The engine from outside: answers do not depend on neighbours, and every future is answered."""
 
 from __future__ import annotations
 
