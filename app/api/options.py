@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from app.api.problems import Problem
-from app.inference.options import MAX_BEAMS, DecodingOptions, InvalidOptionError
+from app.inference.options import RANGES, DecodingOptions, InvalidOptionError
 from app.inference.served_model import ServedModel
 
 INCLUDES = ("alternatives", "tokens", "heatmaps")
@@ -18,13 +18,6 @@ INCLUDES = ("alternatives", "tokens", "heatmaps")
 Pairs = Iterable[tuple[str, str]]
 _DECODING = TypeAdapter(DecodingOptions)
 _LISTS = ("sections", "include")
-_RANGES: dict[str, tuple[float, float | None]] = {
-    "num_beams": (1, MAX_BEAMS),
-    "num_return_sequences": (1, MAX_BEAMS),
-    "length_penalty": (-10.0, 10.0),
-    "no_repeat_ngram_size": (0, None),
-    "repetition_penalty": (0.1, 10.0),
-}
 _MEANING = {
     "num_beams": "Beam width; 1 is greedy search.",
     "num_return_sequences": "How many hypotheses, at most num_beams.",
@@ -81,7 +74,10 @@ def openapi_parameters(model: ServedModel) -> list[dict[str, Any]]:
     properties = _DECODING.json_schema()["properties"]
     for name, default in model.default_options.as_dict().items():
         properties[name] |= {"default": default, "description": _MEANING[name]}
-        for bound, value in zip(("minimum", "maximum"), _range(name, model), strict=True):
+        low, high = RANGES.get(name, (None, None))
+        if name in ("min_new_tokens", "max_new_tokens"):
+            high = model.limits.max_new_tokens
+        for bound, value in (("minimum", low), ("maximum", high)):
             if value is not None:
                 properties[name][bound] = value
     for name, known in (("sections", model.section_names), ("include", INCLUDES)):
@@ -93,13 +89,6 @@ def openapi_parameters(model: ServedModel) -> list[dict[str, Any]]:
         | ({"style": "form", "explode": False} if name in _LISTS else {})
         for name, schema in properties.items()
     ]
-
-
-def _range(name: str, model: ServedModel) -> tuple[float | None, float | None]:
-    """What a test compares with the checks of `DecodingOptions`, which rule."""
-    if name in ("min_new_tokens", "max_new_tokens"):
-        return int(name == "max_new_tokens"), model.limits.max_new_tokens
-    return _RANGES.get(name, (None, None))
 
 
 def _collect(pairs: Pairs) -> dict[str, list[str]]:

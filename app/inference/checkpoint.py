@@ -9,9 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
-import os
 import re
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -24,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from app.inference.errors import CheckpointError
+from app.inference.files import write_atomically
 from app.inference.manifest import MANIFEST, Manifest
 from app.inference.self_test import compare_self_test, measure_self_test, run_self_test
 from app.text.tokenizer import Tokenizer, TokenizerError
@@ -108,8 +107,8 @@ def save_checkpoint(module: torch.jit.ScriptModule, manifest: Manifest, tokenize
     sha256 = hashlib.sha256(data).hexdigest()
     _load_bytes(data, sha256)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_atomically(path, data)
-    _write_atomically(sha256_path(path), f"{sha256}  {path.name}\n".encode())
+    write_atomically(path, data)
+    write_atomically(sha256_path(path), f"{sha256}  {path.name}\n".encode())
     return sha256
 
 
@@ -211,17 +210,3 @@ def _check_consistent(module: torch.jit.ScriptModule, manifest: Manifest, tokeni
             f"findings: the network has {len(measured['finding_logits'])}, {MANIFEST} {len(manifest.findings)}"
         )
     compare_self_test(measured, manifest.self_test, tolerance=1e-3)
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

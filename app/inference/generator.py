@@ -25,7 +25,7 @@ from app.inference.network.devices import choose_device, choose_precision, confi
 from app.inference.network.encoder import Encoding, OpenVinoEncode, StudyEncoder, make_encode
 from app.inference.network.packed_decoder import PackedDecoder, make_decoder
 from app.inference.ood import NotAChestXrayError, OodMode, OodPolicy
-from app.inference.options import DecodingOptions, InvalidOptionError
+from app.inference.options import MAX_QUEUE, MAX_ROWS, DecodingOptions, InvalidOptionError
 from app.inference.preprocessing import to_unit_range
 from app.inference.report_builder import ReportBuilder, Shapes
 from app.inference.self_test import compare_self_test, run_self_test
@@ -47,8 +47,8 @@ class Generator:
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
-        max_rows: int = 64,
-        max_queue: int = 64,
+        max_rows: int = MAX_ROWS,
+        max_queue: int = MAX_QUEUE,
         observer: Observer | None = None,
         ood: OodMode = "refuse",
         cuda_graphs: bool = True,

@@ -48,8 +48,8 @@ class Engine:
         decoder: Decoder,
         *,
         max_new_tokens: int,
-        max_rows: int = 64,
-        max_queue: int = 64,
+        max_rows: int,
+        max_queue: int,
         observer: Observer | None = None,
         graphs: StepGraphs | None = None,
     ) -> None:
