@@ -96,6 +96,7 @@ def predict(settings: Settings, paths: Sequence[Path], options: Mapping[str, str
             sha256=settings.checkpoint_sha256,
             device=settings.device,
             precision=settings.precision,
+            threads=settings.threads,
             ood=settings.acceptance,
         )
     except (CheckpointError, UnsupportedDeviceError) as error:

@@ -112,11 +112,6 @@ class Generator:
         return self._engine.queue_depth
 
     @property
-    def active_rows(self) -> int:
-        """Beams in flight."""
-        return self._engine.active_rows
-
-    @property
     def turn_seconds(self) -> float:
         """How long the engine's turn at work has lasted; 0 while idle."""
         return self._engine.turn_seconds

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 
 from app.cli import main
 from app.report import DISCLAIMER
@@ -53,6 +54,16 @@ def test_predict_as_text(tiny_checkpoint: Path, image_path: Path, capsys: pytest
     """--text prints the report for reading."""
     assert main(["predict", "--checkpoint", str(tiny_checkpoint), str(image_path), "--text"]) == 0
     assert capsys.readouterr().out.strip().endswith(DISCLAIMER)
+
+
+def test_predict_takes_its_threads_from_the_settings(
+    tiny_checkpoint: Path, image_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XRAY_REPORT_THREADS counts for `predict` as it does for `serve`."""
+    monkeypatch.setenv("XRAY_REPORT_THREADS", "1")
+    torch.set_num_threads(2)
+    assert main(["predict", "--checkpoint", str(tiny_checkpoint), str(image_path)]) == 0
+    assert torch.get_num_threads() == 1
 
 
 @pytest.mark.parametrize(

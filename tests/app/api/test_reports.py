@@ -262,7 +262,7 @@ async def test_deadline(tiny_checkpoint: Path, picture: bytes) -> None:
         response = await post(client, picture)
         assert (response.status_code, response.json()["type"]) == (504, "deadline-exceeded")
         generator: Generator = app.state.service.generator
-        while generator.active_rows:  # noqa: ASYNC110  # nothing tells
+        while generator._engine.active_rows:  # noqa: ASYNC110  # nothing tells
             await asyncio.sleep(0.01)
 
 
