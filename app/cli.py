@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ipaddress
-import logging
-import math
-import signal
-import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
-
-import uvicorn
 
 from app.inference.memory import give_back_freed_memory
 from app.inference.options import DecodingOptions
 from app.settings import Settings, SettingsError, load_settings
-from app.telemetry import configure_logging
 
-# Whatever loads torch is imported by the command that runs it: `--help` and a wrong setting should answer at once.
+# What is slow to import, torch above all, is imported by the command that runs it: `--help` and a wrong setting should
+# answer at once.
 if TYPE_CHECKING:
-    from app.api.service import Service
-
-logger = logging.getLogger("app.cli")
+    from fastapi import FastAPI
 
 OPTIONS = (*(field.name for field in fields(DecodingOptions)), "sections", "include")
 
@@ -45,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(**{name: value for name, value in overrides.items() if value is not None})
         if given.command == "serve":
-            asyncio.run(serve(settings))
+            serve(settings)
         else:
             options = {name: getattr(given, name) for name in OPTIONS}
             print(predict(settings, given.images, options, as_text=given.text))
@@ -75,90 +64,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def serve(settings: Settings) -> None:
-    """Serves until SIGINT or SIGTERM. Raises `CommandError` when the service cannot start."""
-    give_back_freed_memory()
-    configure_logging(settings.log_level)
-    if not settings.api_key_hashes and not _is_loopback(settings.host):
-        logger.warning("reachable from other machines without API keys; see XRAY_REPORT_API_KEY_HASHES")
-    with _bind(settings.host, settings.port) as listener:
-        from app.images.sandbox import WorkerStartError
-        from app.inference.checkpoint import CheckpointError
-        from app.inference.network.devices import UnsupportedDeviceError
-        from app.main import create_app
-        from app.server.connection import Connection
-        from app.server.watchdog import watched
+def serve(settings: Settings) -> None:
+    """Runs the service until it is told to stop. Raises `CommandError` when it cannot start."""
+    give_back_freed_memory()  # before anything starts threads
+    from app.server import serve as server
 
-        app = create_app(settings)
-        connection = partial(
-            Connection, head_seconds=settings.receive_deadline_seconds, metrics=app.state.service.metrics
-        )
-        config = uvicorn.Config(
-            app,
-            http=connection,  # type: ignore[arg-type]  # it is called, and nothing else
-            proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=list(settings.trusted_proxies),
-            lifespan="off",  # entered here, so that its errors arrive as they are
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
-        )
-        try:
-            async with watched(app.state.service), app.router.lifespan_context(app):
-                await StoppableServer(config, app.state.service).serve(sockets=[listener])
-        except (CheckpointError, UnsupportedDeviceError, WorkerStartError) as error:
-            raise CommandError(str(error)) from error
-
-
-class StoppableServer(uvicorn.Server):
-    """At SIGTERM /readyz fails first; connections are taken until balancers have had the time to see it."""
-
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
-        super().__init__(config)
-        self._service = service
-        self._stop_at = math.inf
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        for listener in sockets or []:
-            host, port, *_ = listener.getsockname()
-            logger.info("listening", extra={"host": host, "port": port})
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # Unlike uvicorn's, this does not raise the signal again in the end: a clean stop exits with 0.
-        if self.should_exit:
-            self.force_exit = True
-        elif sig == signal.SIGINT or self._stop_at < math.inf:
-            self.should_exit = True
-        else:
-            self._stop_at = time.monotonic() + self._service.settings.drain_delay_seconds
-        self._service.drain()
-
-    async def on_tick(self, counter: int) -> bool:
-        return time.monotonic() >= self._stop_at or await super().on_tick(counter)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """A bound socket that does not listen yet: a port that is taken is known before the model loads."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol left at 0, asyncio does not turn Nagle's algorithm off: 40 ms more a request.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise CommandError(f"cannot listen on {host} port {port}: {error.strerror}") from error
-    return listener
+        asyncio.run(server.serve(settings, _create_app))
+    except server.StartError as error:
+        raise CommandError(str(error)) from error
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _create_app(settings: Settings) -> FastAPI:
+    from app.main import create_app
+
+    return create_app(settings)
 
 
 def predict(settings: Settings, paths: Sequence[Path], options: Mapping[str, str | None], *, as_text: bool) -> str:
@@ -167,9 +87,8 @@ def predict(settings: Settings, paths: Sequence[Path], options: Mapping[str, str
     from app.api.problems import Problem
     from app.api.schemas import ReportResponse
     from app.images.decode import DecodeError, decode_image
-    from app.inference.checkpoint import CheckpointError
+    from app.inference.errors import CheckpointError, UnsupportedDeviceError
     from app.inference.generator import Generator
-    from app.inference.network.devices import UnsupportedDeviceError
 
     try:
         generator = Generator.load(
@@ -177,20 +96,21 @@ def predict(settings: Settings, paths: Sequence[Path], options: Mapping[str, str
             sha256=settings.checkpoint_sha256,
             device=settings.device,
             precision=settings.precision,
-            acceptance=settings.acceptance,
+            threads=settings.threads,
+            ood=settings.acceptance,
         )
     except (CheckpointError, UnsupportedDeviceError) as error:
         raise CommandError(str(error)) from error
     started = time.monotonic()
     try:
-        chosen = parse_options([(k, v) for k, v in options.items() if v is not None], [], generator)
-        size = generator.manifest["image_size"]
+        chosen = parse_options([(k, v) for k, v in options.items() if v is not None], [], generator.model)
+        size = generator.model.image_size
         images = [decode_image(p.read_bytes(), max_pixels=settings.max_pixels, network_size=size) for p in paths]
         decoded = time.monotonic()
         pixels = [image.pixels for image in images]
         report = generator.submit(pixels, chosen.decoding, heatmaps="heatmaps" in chosen.include).result()
         seconds = {"decode_seconds": decoded - started, "total_seconds": time.monotonic() - started}
-        answer = ReportResponse.of(report, images, chosen, generator, **seconds)
+        answer = ReportResponse.of(report, images, chosen, generator.model, **seconds)
     except Problem as error:
         raise CommandError(error.detail) from error
     except (OSError, DecodeError, ValueError) as error:

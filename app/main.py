@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from app import report
 from app.api import docs, health, model, openapi, reports
 from app.api.middleware import CloseUnread, RequestMiddleware
-from app.api.overload import Door
+from app.api.overload import OverloadMiddleware
 from app.api.problems import install_problems
 from app.api.service import Phase, Service
 from app.images.pool import DecodePool
@@ -53,7 +53,8 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.service = service
-    app.add_middleware(Door, service=service, path=openapi.REPORT_PATH, route=reports.router.routes[0])
+    route = reports.router.routes[0]
+    app.add_middleware(OverloadMiddleware, service=service, path=openapi.REPORT_PATH, route=route)
     app.add_middleware(RequestMiddleware, metrics=service.metrics)
     if tracing:
         from app.tracing import TracingMiddleware
@@ -106,16 +107,16 @@ def _load(service: Service) -> None:
         max_rows=settings.max_rows,
         max_queue=settings.max_queue,
         observer=service.metrics,
-        acceptance=settings.acceptance,
+        ood=settings.acceptance,
     )
+    served = generator.model
     service.decoder = DecodePool(
         settings.decode_workers,
         timeout=settings.decode_deadline_seconds,
         max_pixels=settings.max_pixels,
-        network_size=generator.manifest["image_size"],
+        network_size=served.image_size,
     )
-    card = {"name": generator.name, "version": generator.version, "sha256": generator.sha256}
-    card |= {"device": str(generator.device), "precision": generator.precision}
+    card = {name: getattr(served, name) for name in ("name", "version", "sha256", "device", "precision")}
     service.metrics.model.info(card)
     logger.info("loaded", extra={"model": card})
 

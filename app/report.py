@@ -48,7 +48,7 @@ class ViewGuess:
 
 @dataclass(frozen=True, slots=True)
 class Heatmap:
-    """Where the model looked in one image, `image` by its place in the study.
+    """Where the model looked in one image, `image` by its index in the study.
 
     `levels` are rows of 0 to 255, and a share of `scale` · level / 255 of what was looked for lies at each; `box` is
     what the grid covers of the image: left, top, right, bottom as fractions of it, which may lie beyond 0 and 1.

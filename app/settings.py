@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.inference.options import MAX_BEAMS, MAX_QUEUE, MAX_ROWS
+
 PREFIX = "XRAY_REPORT_"
 # Beside the working directory's weights/, those of the checkout this file stands in.
 _WEIGHTS = (Path("weights"), Path(__file__).parent.parent / "weights")
@@ -83,8 +85,8 @@ class Settings(BaseSettings):
     max_buffered_bytes: int = Field(
         1024 * _MEBIBYTE, ge=1024, description="Bytes of all uploads and decoded images held at once."
     )
-    max_queue: int = Field(64, ge=1, description="Studies waiting for the device.")
-    max_rows: int = Field(64, ge=8, description="Beams on the device at once.")
+    max_queue: int = Field(MAX_QUEUE, ge=1, description="Studies waiting for the device.")
+    max_rows: int = Field(MAX_ROWS, ge=MAX_BEAMS, description="Beams on the device at once.")
 
     receive_deadline_seconds: float = Field(
         30.0, gt=0, description="For a request's head to arrive, and then for its body."

@@ -14,7 +14,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
@@ -27,13 +26,13 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 
 from app.inference.checkpoint import script
-from app.inference.engine.beam_batch import Lane, Study
-from app.inference.engine.step_graphs import STEPS, LaneGraphs
-from app.inference.generator import make_decoder
+from app.inference.engine.step_graphs import StepGraphs
 from app.inference.network.cuda_graphs import CudaRecorder
-from app.inference.network.decoder import ArchiveDecoder, Decoder, PackedDecoder, PackedLinear
-from app.inference.network.devices import choose_device, fast_bfloat16, settle
+from app.inference.network.decoder import ArchiveDecoder, Decoder
+from app.inference.network.devices import choose_device, configure_backend, fast_bfloat16
+from app.inference.network.packed_decoder import PackedDecoder, PackedLinear, make_decoder
 from app.inference.options import DecodingOptions
+from app.inference.search.beam_batch import BeamBatch, search
 from app.text.tokenizer import BOS, EOS, PAD
 from benchmarks.results import Row, rates, ratio
 from model_training.config import config_from
@@ -183,33 +182,24 @@ def generate(model: BartForConditionalGeneration, width: int, batch: int) -> Non
 
 
 class Search:
-    """Our beam search over a decoder, with lanes that stay where they are, as the engine's do."""
+    """Our beam search over a decoder, with batches that stay where they are, as the engine's do."""
 
     def __init__(self, module: torch.jit.ScriptModule, decoder: Decoder, graphs: bool) -> None:
         self.module, self.decoder = module, decoder
-        self.graphs: LaneGraphs | None = None
+        self.graphs: StepGraphs | None = None
         if graphs and isinstance(decoder, PackedDecoder):
-            self.graphs = LaneGraphs(decoder, CudaRecorder(module.forbidden.device))
-        self.lanes: dict[int, tuple[list[Tensor], Lane]] = {}
+            self.graphs = StepGraphs(decoder, CudaRecorder(module.forbidden.device))
+        self.batches: dict[int, tuple[list[Tensor], BeamBatch[int]]] = {}
 
     def __call__(self, batch: int) -> None:
         """`batch` reports."""
-        if batch not in self.lanes:
-            constants = self.decoder.prepare(_constants(self.module, batch))
-            lane = Lane(self.decoder, BEAMS, batch, TOKENS, [constant[0] for constant in constants])
-            self.lanes[batch] = constants, lane
-        constants, lane = self.lanes[batch]
+        if batch not in self.batches:
+            cross_kv = self.decoder.prepare(_cross_kv(self.module, batch))
+            own = BeamBatch[int](self.decoder, BEAMS, batch, TOKENS, [table[0] for table in cross_kv])
+            self.batches[batch] = cross_kv, own
+        cross_kv, own = self.batches[batch]
         options = DecodingOptions(num_beams=BEAMS, max_new_tokens=TOKENS, min_new_tokens=TOKENS)
-        lane.admit([Study(Future(), options, None, None, Future(), 0.0) for _ in range(batch)], constants)
-        while lane.studies:
-            if self.graphs:
-                for _ in range(STEPS):
-                    self.graphs.step(lane)
-            else:
-                lane.advance(self.decoder.step([lane.inputs()])[0])
-            over, _ = lane.search.outcome()
-            lane.search.sequences(over)
-            lane.release(over)
+        search(self.decoder, cross_kv, [options] * batch, batch=own, step=self.graphs)
 
 
 def bare_products(shape: dict[str, int], device: torch.device) -> list[PackedLinear]:
@@ -229,19 +219,19 @@ def multiply(products: list[PackedLinear], width: int, batch: int) -> None:
             product(inputs[4 * width if i % 6 == 5 and i < len(products) - 1 else width])
 
 
-def _constants(module: torch.jit.ScriptModule, batch: int) -> list[Tensor]:
+def _cross_kv(module: torch.jit.ScriptModule, batch: int) -> list[Tensor]:
     weight = module.memory_norm.weight
     memory = torch.randn(batch, POSITIONS, weight.shape[0], device=weight.device)
     mask = torch.ones(batch, POSITIONS, dtype=torch.bool, device=weight.device)
-    constants: list[Tensor] = module.decoder.constants(memory, mask)
-    return constants
+    cross_kv: list[Tensor] = module.decoder.constants(memory, mask)
+    return cross_kv
 
 
 def serve(connection: Connection, label: str, name: str) -> None:
     """One contestant in a process of its own: seconds for each batch size it is told, or what it failed of. Runtimes of
     threads that share a process slow each other down, CTranslate2's all others by a third."""
     device = choose_device("auto")
-    settle(device)
+    configure_backend(device)
     runner: Contestant | None = None
     while batch := connection.recv():
         try:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from app.inference.checkpoint import script
-from app.inference.network.devices import choose_device, fast_bfloat16, settle
+from app.inference.network.devices import choose_device, configure_backend, fast_bfloat16
 from app.inference.network.encoder import make_encode
 from benchmarks.results import Row, rates, ratio
 from model_training.config import config_from
@@ -86,7 +86,7 @@ def run(rounds: int, short: bool) -> list[Row]:
     """Contestants and the bare matrix products take turns."""
     rows = []
     device = choose_device("auto")
-    settle(device)
+    configure_backend(device)
     for name, size in NETWORKS.items():
         if short and name not in IN_SHORT:
             continue

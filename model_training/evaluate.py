@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from app.inference.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from app.inference.checkpoint import Checkpoint, load_checkpoint
+from app.inference.errors import CheckpointError
 from app.inference.generator import Generator
 from app.inference.options import DecodingOptions
 from model_training.data import LAYOUTS, SPLITS, Study, read_collection
@@ -89,7 +90,7 @@ def evaluate(task: Task) -> Evaluation:
 def generate(task: Task) -> Reports:
     """Everything that is asked of the model. Raises as `evaluate`."""
     boxed = any(image.boxes for study in task.studies for image in study.images)
-    views = text_views(task.generator.section_names)
+    views = text_views(task.generator.model.section_names)
     compared = any(view.fits(task.train) and view.fits(task.studies) for view in views)
     if compared:
         registry.check_extras()
@@ -112,7 +113,7 @@ def generate(task: Task) -> Reports:
 def score(task: Task, reports: Reports) -> Scores:
     """Everything that is counted study by study. Raises `MissingExtraError`."""
     texts, frontal = score_texts(task, reports)
-    findings = task.generator.manifest["findings"]
+    findings = task.generator.manifest.findings
     films = {name: list(paths) for name, paths in task.films.items()}
     for one in reports.model:
         films.setdefault(one.study.source or task.collection, []).extend(image.path for image in one.images)
@@ -129,7 +130,7 @@ def score(task: Task, reports: Reports) -> Scores:
 def score_texts(task: Task, reports: Reports) -> tuple[list[TextScores], TextScores | None]:
     """The model, its controls and the baselines under every view of the text that the data allow; and frontal images
     alone beside all views, on the studies that have a frontal one."""
-    views = list(text_views(task.generator.section_names))
+    views = list(text_views(task.generator.model.section_names))
     systems = {MODEL: reports.model, SHUFFLED: shuffled_control(reports.model), BLANK: reports.blank}
     prepared = [one for view in views if (one := prepare(view, task.train, systems)) is not None]
     alone = None
@@ -154,12 +155,12 @@ def report_losses(reports: Sequence[GeneratedReport], scored: Sequence[TextScore
 def assemble(task: Task, reports: Reports, scores: Scores) -> Evaluation:
     """The figures, with their intervals."""
     manifest = task.generator.manifest
-    calibration, rule = Calibration.of(manifest["findings"]), manifest.get("abstain")
+    calibration, rule = Calibration.of(manifest.findings), manifest.abstain
     confidences = selective_prediction.confidence(scores.head, calibration, rule)
     first = scores.texts[0] if scores.texts else None
     systems = {MODEL: reports.model, BLANK: reports.blank}
     return Evaluation(
-        checkpoint=f"{task.generator.name} {task.generator.version}",
+        checkpoint=f"{task.generator.model.name} {task.generator.model.version}",
         collection=task.collection,
         split=task.split,
         views=task.max_views,
@@ -225,12 +226,12 @@ def run(args: argparse.Namespace) -> int:
         films, others = (dict(map(_named_folder, given)) for given in (args.films, args.others))
         checkpoint = load_checkpoint(args.checkpoint)
         # What the service would refuse is scored all the same, blank images among it.
-        generator = Generator(checkpoint, precision=args.precision, max_queue=2 * IN_FLIGHT, acceptance="off")
+        generator = Generator(checkpoint, precision=args.precision, max_queue=2 * IN_FLIGHT, ood="off")
     except (OSError, ValueError, CheckpointError) as error:
         print(f"error: {error}")
         return 2
     try:
-        most = generator.limits.max_views
+        most = generator.model.limits.max_views
         task = Task(
             checkpoint=checkpoint,
             generator=generator,

@@ -12,8 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.inference.checkpoint import CheckpointError, save_checkpoint, script
-from app.inference.uncertainty import RULE
+from app.inference.checkpoint import save_checkpoint, script
+from app.inference.encoder_output import EncoderOutput
+from app.inference.errors import CheckpointError
+from app.inference.manifest import FindingDecision, Manifest, OodDetection
+from app.inference.uncertainty import AbstainRule
 from app.text.tokenizer import BOS, Tokenizer
 from model_training.config import Config
 from model_training.model.report_model import VIEW_NAMES, ReportModel
@@ -41,45 +44,44 @@ def export_model(
     model.eval()
     findings = [decision(name, calibration) for name in config.data.findings]
     model.set_decisions(
-        *([f["temperature"] * logit(f[key]) for f in findings] for key in ("threshold", "denied_below"))
+        [f.temperature * logit(f.threshold) for f in findings],
+        [f.temperature * logit(f.denied_below or 0.0) for f in findings],
     )
     module = script(model)
     check_agreement(model, module, len(tokenizer), config.data.max_views)
-    manifest = {
-        "name": config.card.name,
-        "version": config.card.version,
-        "intended_use": config.card.intended_use,
-        "training_data": list(config.card.training_data),
-        "image_size": config.model.image_size,
-        "vocabulary_size": len(tokenizer),
-        "max_new_tokens": config.model.max_new_tokens,
-        "max_views": config.data.max_views,
-        "section_names": list(config.data.sections),
-        "view_names": list(VIEW_NAMES),
-        "findings": findings,
-        "abstain": calibration
-        and {"rule": RULE, "balance": calibration["balance"], "below": calibration["uncertain_below"]},
-        # What the network's intake says and from which logit on it counts; null: it says nothing.
-        "intake": {k: v for k, v in intake.items() if k not in ("head", "view_head")} if intake else None,
-        "default_options": config.decoding_options.as_dict(),
-        "metrics": dict(metrics or {}),
-        "git_commit": run_folder.git_commit(),
-        "torch_version": torch.__version__,
-        "config": config.portable(),
-    }
+    manifest = Manifest(
+        name=config.card.name,
+        version=config.card.version,
+        intended_use=config.card.intended_use,
+        training_data=config.card.training_data,
+        image_size=config.model.image_size,
+        vocabulary_size=len(tokenizer),
+        max_new_tokens=config.model.max_new_tokens,
+        max_views=config.data.max_views,
+        section_names=config.data.sections,
+        view_names=VIEW_NAMES,
+        findings=tuple(findings),
+        abstain=AbstainRule(calibration["balance"], calibration["uncertain_below"]) if calibration else None,
+        ood=OodDetection.of(intake) if intake else None,
+        default_options=config.decoding_options,
+        metrics=metrics or {},
+        git_commit=run_folder.git_commit(),
+        torch_version=torch.__version__,
+        config=config.portable(),
+    )
     return save_checkpoint(module, manifest, tokenizer, path)
 
 
-def decision(name: str, calibration: Mapping[str, Any] | None) -> dict[str, Any]:
+def decision(name: str, calibration: Mapping[str, Any] | None) -> FindingDecision:
     """How a finding is decided on, for the manifest: without calibration, by what is likelier."""
     if calibration is None:
-        return {"name": name, "temperature": 1.0, "threshold": 0.5, "denied_below": 0.5}
-    return {
-        "name": name,
-        "temperature": round(calibration["temperatures"][name], 4),
-        "threshold": round(calibration["threshold"], 4),
-        "denied_below": round(calibration["denied_below"], 4),
-    }
+        return FindingDecision(name, temperature=1.0, threshold=0.5, denied_below=0.5)
+    return FindingDecision(
+        name,
+        temperature=round(calibration["temperatures"][name], 4),
+        threshold=round(calibration["threshold"], 4),
+        denied_below=round(calibration["denied_below"], 4),
+    )
 
 
 def logit(probability: float) -> float:
@@ -101,14 +103,14 @@ def check_agreement(
     with torch.inference_mode():
         views_eager = torch.stack([model.preprocess(image) for image in images])
         token_logits, findings, view_logits, _ = model(views_eager, mask, tokens)
-        encoded = module.encode(torch.stack([module.preprocess(image) for image in images]))
-        spread = [model.spread(part, mask) for part in encoded[:3]]
-        findings_scripted, constants = module.begin(spread[0], spread[1], spread[2], mask)
-        stepped = _step_plainly(module, tokens, constants)
+        encoded = EncoderOutput(*module.encode(torch.stack([module.preprocess(image) for image in images])))
+        parts = (encoded.memory, encoded.finding_logits, encoded.view_logits)
+        findings_scripted, cross_kv = module.begin(*(model.spread(part, mask) for part in parts), mask)
+        stepped = _step_plainly(module, tokens, cross_kv)
     spoken = stepped.isfinite()
     pairs: Sequence[tuple[str, Tensor, Tensor]] = (
         ("finding logits", findings, findings_scripted),
-        ("view logits", view_logits, encoded[2]),
+        ("view logits", view_logits, encoded.view_logits),
         ("token logits", token_logits[spoken], stepped[spoken]),
     )
     for name, eager, scripted in pairs:
@@ -117,15 +119,15 @@ def check_agreement(
             raise CheckpointError(f"eager and scripted {name} disagree by {worst:.2e}")
 
 
-def _step_plainly(module: torch.jit.ScriptModule, tokens: Tensor, constants: list[Tensor]) -> Tensor:
+def _step_plainly(module: torch.jit.ScriptModule, tokens: Tensor, cross_kv: list[Tensor]) -> Tensor:
     """Logits f32[N,T,V] of stepping one beam through `tokens` i64[N,T]."""
     studies, length = tokens.shape
-    state = module.allocate(studies, 1, length)
+    kv_cache = module.allocate(studies, 1, length)
     steps = []
     for t in range(length):
         ancestors = torch.zeros(studies, 1, t + 1, dtype=torch.long)
-        place = torch.full((studies,), t)
-        steps.append(module.decode_step(tokens[:, t : t + 1], place, ancestors, constants, state)[:, 0])
+        positions = torch.full((studies,), t)
+        steps.append(module.decode_step(tokens[:, t : t + 1], positions, ancestors, cross_kv, kv_cache)[:, 0])
     return torch.stack(steps, 1)
 
 

@@ -1,8 +1,8 @@
-"""Places in front of the engine: how many there are, and who told to come back goes before whom.
+"""Room in front of the engine: how much there is, and who told to come back goes before whom.
 
-A client that is refused books the next free moment of a queue outside the door, and that is its Retry-After. Repeating
-its X-Request-ID then, it is let in before newcomers. Without such a queue, at three times the capacity, two of three
-that come back when told would find the place taken by somebody who never waited.
+A client that is refused books the next free moment of a queue outside the service, and that is its Retry-After.
+Repeating its X-Request-ID then, it is let in before newcomers. Without such a queue, at three times the capacity, two
+of three that come back when told would find the room taken by somebody who never waited.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections import OrderedDict
 
 from app.api.problems import Problem
 
-# The moments booked are a little further apart than the engine needs: some places are for newcomers.
+# The moments booked are a little further apart than the engine needs: some room is for newcomers.
 _SPACING = 1.1
-# A booked place is kept this long: Retry-After is in whole seconds, and the way takes time.
+# A booking is kept this long: Retry-After is in whole seconds, and the way takes time.
 _KEPT_SECONDS = 3.0
 # Further ahead nothing is booked: the client comes back as a newcomer.
 _HORIZON_SECONDS = 600.0
@@ -57,7 +57,7 @@ class Admission:
         """The problem `overloaded`, its Retry-After being when this client's turn comes."""
         now = time.monotonic()
         moment = self._bookings.get(request_id, 0.0)
-        if moment <= now:  # there is none, or its place was not free after all
+        if moment <= now:  # there is none, or there was no room after all
             moment = max(now + waiting * seconds_per_study, self._last + _SPACING * seconds_per_study)
             if moment <= now + _HORIZON_SECONDS and len(self._bookings) < _MAX_BOOKINGS:
                 self._bookings[request_id] = self._last = moment

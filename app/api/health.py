@@ -16,7 +16,7 @@ router = APIRouter(tags=["health"])
 @router.get("/livez", responses=problem_responses("model-not-ready"))
 async def livez(service: ServiceDep) -> Health:
     """Whether the process works, or must be restarted."""
-    if service.broken:
+    if service.unrecoverable:
         raise Problem("model-not-ready", "The engine has stopped; only a restart helps.")
     return Health(status="ok")
 

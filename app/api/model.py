@@ -15,17 +15,16 @@ router = APIRouter(prefix="/v1", tags=["model"], dependencies=[Depends(require_a
 @router.get("/model", responses=problem_responses("unauthorized", "model-not-ready"))
 async def describe_model(service: ServiceDep) -> ModelResponse:
     """The checkpoint, where and how it runs, its default options and every limit."""
-    generator = service.generator
-    if generator is None:
+    if service.generator is None:
         raise service.unavailable()
-    settings = service.settings
+    model, settings = service.generator.model, service.settings
     limits = {
         "max_images": service.max_images,
         "max_body_bytes": settings.max_body_bytes,
         "max_image_bytes": settings.max_image_bytes,
         "max_pixels": settings.max_pixels,
         "max_num_beams": MAX_BEAMS,
-        "max_new_tokens": generator.limits.max_new_tokens,
+        "max_new_tokens": model.limits.max_new_tokens,
         "max_rows": settings.max_rows,
         "max_queue": settings.max_queue,
         "max_requests": settings.max_requests,
@@ -34,4 +33,4 @@ async def describe_model(service: ServiceDep) -> ModelResponse:
         "request_deadline_seconds": settings.request_deadline_seconds,
         "decode_deadline_seconds": settings.decode_deadline_seconds,
     }
-    return ModelResponse.of(generator, limits)
+    return ModelResponse.of(model, limits)

@@ -10,21 +10,14 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from app.api.problems import Problem
-from app.inference.generator import Generator
-from app.inference.options import MAX_BEAMS, DecodingOptions, InvalidOptionError
+from app.inference.options import RANGES, DecodingOptions, InvalidOptionError
+from app.inference.served_model import ServedModel
 
 INCLUDES = ("alternatives", "tokens", "heatmaps")
 
 Pairs = Iterable[tuple[str, str]]
 _DECODING = TypeAdapter(DecodingOptions)
 _LISTS = ("sections", "include")
-_RANGES: dict[str, tuple[float, float | None]] = {
-    "num_beams": (1, MAX_BEAMS),
-    "num_return_sequences": (1, MAX_BEAMS),
-    "length_penalty": (-10.0, 10.0),
-    "no_repeat_ngram_size": (0, None),
-    "repetition_penalty": (0.1, 10.0),
-}
 _MEANING = {
     "num_beams": "Beam width; 1 is greedy search.",
     "num_return_sequences": "How many hypotheses, at most num_beams.",
@@ -55,17 +48,17 @@ class ReportOptions:
         return {**self.decoding.as_dict(), "sections": list(self.sections), "include": list(self.include)}
 
 
-def parse_options(query: Pairs, form: Pairs, generator: Generator) -> ReportOptions:
+def parse_options(query: Pairs, form: Pairs, model: ServedModel) -> ReportOptions:
     """Options from a request's query and form fields. Raises the problem `invalid-options` naming the option."""
     given = _merge(_collect(query), _collect(form))
-    section_names, max_new_tokens = generator.section_names, generator.limits.max_new_tokens
+    section_names, max_new_tokens = model.section_names, model.limits.max_new_tokens
     include = _choose("include", given.pop("include", []), INCLUDES)
     sections = _choose("sections", given.pop("sections", list(section_names)), section_names)
     if not sections:
         raise _invalid(f"sections must name at least one of {', '.join(section_names)}")
     changes: dict[str, Any] = {name: value for name, (value,) in given.items()}
     try:
-        decoding = _DECODING.validate_python(generator.default_options.as_dict() | changes)
+        decoding = _DECODING.validate_python(model.default_options.as_dict() | changes)
         # Whoever asks for alternatives without a number gets what the search has.
         if "alternatives" in include and "num_return_sequences" not in changes:
             decoding = decoding.with_changes(num_return_sequences=decoding.num_beams)
@@ -76,30 +69,26 @@ def parse_options(query: Pairs, form: Pairs, generator: Generator) -> ReportOpti
     return ReportOptions(decoding, sections, include)
 
 
-def openapi_parameters(generator: Generator) -> list[dict[str, Any]]:
+def openapi_parameters(model: ServedModel) -> list[dict[str, Any]]:
     """The options as OpenAPI query parameters: types from `DecodingOptions`, defaults and limits of this model."""
     properties = _DECODING.json_schema()["properties"]
-    for name, default in generator.default_options.as_dict().items():
+    for name, default in model.default_options.as_dict().items():
         properties[name] |= {"default": default, "description": _MEANING[name]}
-        for bound, value in zip(("minimum", "maximum"), _range(name, generator), strict=True):
+        low, high = RANGES.get(name, (None, None))
+        if name in ("min_new_tokens", "max_new_tokens"):
+            high = model.limits.max_new_tokens
+        for bound, value in (("minimum", low), ("maximum", high)):
             if value is not None:
                 properties[name][bound] = value
-    for name, known in (("sections", generator.section_names), ("include", INCLUDES)):
+    for name, known in (("sections", model.section_names), ("include", INCLUDES)):
         items = {"type": "string", "enum": list(known)}
         properties[name] = {"type": "array", "items": items, "description": _MEANING[name]}
-    properties["sections"] |= {"minItems": 1, "default": list(generator.section_names)}
+    properties["sections"] |= {"minItems": 1, "default": list(model.section_names)}
     return [
         {"name": name, "in": "query", "required": False, "description": schema.pop("description"), "schema": schema}
         | ({"style": "form", "explode": False} if name in _LISTS else {})
         for name, schema in properties.items()
     ]
-
-
-def _range(name: str, generator: Generator) -> tuple[float | None, float | None]:
-    """What a test compares with the checks of `DecodingOptions`, which rule."""
-    if name in ("min_new_tokens", "max_new_tokens"):
-        return int(name == "max_new_tokens"), generator.limits.max_new_tokens
-    return _RANGES.get(name, (None, None))
 
 
 def _collect(pairs: Pairs) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from app.api.problems import Problem, problem_response
 from app.api.service import Service
 
 
-class Door:
+class OverloadMiddleware:
     """Answers 503 `overloaded` in place of the route of reports, to who would be let in by key and rate."""
 
     def __init__(self, app: ASGIApp, service: Service, path: str, route: BaseRoute) -> None:

@@ -14,12 +14,12 @@ from app.api.negotiation import negotiate
 from app.api.options import ReportOptions, parse_options
 from app.api.problems import Problem
 from app.api.schemas import ReportResponse, problem_responses
-from app.api.service import Service, ServiceDep, Visit
+from app.api.service import RequestSlot, Service, ServiceDep
 from app.api.uploads import UploadLimits, receive_upload
 from app.images.decode import DecodedImage, DecodeError
 from app.images.pool import DecodePool
 from app.inference.errors import EngineFullError, EngineStoppedError
-from app.inference.generator import Generator
+from app.inference.served_model import ReportGenerator
 from app.telemetry import request_context
 
 JSON, TEXT = "application/json", "text/plain"
@@ -62,12 +62,13 @@ async def create_report(request: Request, service: ServiceDep) -> Response:
     limits = UploadLimits(
         settings.max_body_bytes, settings.max_image_bytes, service.max_images, settings.receive_deadline_seconds
     )
-    with service.admit() as visit:
+    with service.admit() as slot:
         started = time.monotonic()
-        upload = await receive_upload(request, limits, visit.hold)
+        upload = await receive_upload(request, limits, slot.hold_chunk)
+        slot.files = upload.images
         service.metrics.stage("receive", time.monotonic() - started)
-        options = parse_options(request.query_params.multi_items(), upload.fields, generator)
-        work = _report(service, visit, generator, decoder, upload.images, options)
+        options = parse_options(request.query_params.multi_items(), upload.fields, generator.model)
+        work = _report(service, slot, generator, decoder, options)
         answer = await _unless_client_leaves(request, work)
     if media_type == TEXT:
         return Response(answer.as_text(), media_type=f"{TEXT}; charset=utf-8", headers=_NO_STORE)
@@ -79,10 +80,9 @@ _NO_STORE = {"Cache-Control": "no-store"}  # somebody's health
 
 async def _report(
     service: Service,
-    visit: Visit,
-    generator: Generator,
+    slot: RequestSlot,
+    generator: ReportGenerator,
     decoder: DecodePool,
-    files: list[bytearray],
     options: ReportOptions,
 ) -> ReportResponse:
     """Decodes, generates and puts the answer together, within the request's deadline."""
@@ -91,8 +91,8 @@ async def _report(
     # The engine keeps the deadline itself; the timeout stands behind it should the engine hang.
     async with asyncio.timeout(seconds):
         try:
-            with visit.place():
-                images = await _decode(visit, decoder, files)
+            with slot.queueing():
+                images = await _decode(slot, decoder)
                 decode_seconds = time.monotonic() - started
                 service.metrics.stage("decode", decode_seconds)
                 pixels = [image.pixels for image in images]
@@ -112,29 +112,28 @@ async def _report(
         report,
         images,
         options,
-        generator,
+        generator.model,
         decode_seconds=decode_seconds,
         total_seconds=time.monotonic() - started,
     )
 
 
-async def _decode(visit: Visit, decoder: DecodePool, files: list[bytearray]) -> list[DecodedImage]:
-    """All images at once, in the place of their files. Raises the problem of the first that cannot be used."""
+async def _decode(slot: RequestSlot, decoder: DecodePool) -> list[DecodedImage]:
+    """All images at once, which take the room of their files. Raises the problem of the first that cannot be used."""
 
     async def decode(file: bytearray) -> DecodedImage:
         image = await asyncio.wrap_future(decoder.decode(file))
-        visit.hold(image.pixels.nbytes)
+        slot.hold_image(image)
         return image
 
     images: list[DecodedImage] = []
-    for i, result in enumerate(await asyncio.gather(*map(decode, files), return_exceptions=True), 1):
+    for i, result in enumerate(await asyncio.gather(*map(decode, slot.files), return_exceptions=True), 1):
         if isinstance(result, DecodeError):
             raise Problem(result.type, f"Image {i}: {result}.") from result
         if isinstance(result, BaseException):
             raise result
         images.append(result)
-    visit.release(sum(map(len, files)))
-    files.clear()
+    slot.drop_files()
     return images
 
 

@@ -14,7 +14,7 @@ from app.api import problems
 from app.api.heatmaps import EXAMPLE, Heatmaps
 from app.api.options import ReportOptions
 from app.images.decode import DecodedImage
-from app.inference.generator import Generator
+from app.inference.served_model import ServedModel
 
 OptionValues = dict[str, bool | int | float | str | list[str]]
 
@@ -177,7 +177,7 @@ class ReportResponse(BaseModel):
         report: records.Report,
         images: Sequence[DecodedImage],
         options: ReportOptions,
-        generator: Generator,
+        model: ServedModel,
         *,
         decode_seconds: float,
         total_seconds: float,
@@ -187,7 +187,7 @@ class ReportResponse(BaseModel):
         return cls(
             id=str(uuid.uuid4()),
             created=datetime.now(UTC),
-            model=ModelIdentity(name=generator.name, version=generator.version, sha256=generator.sha256),
+            model=ModelIdentity(name=model.name, version=model.version, sha256=model.sha256),
             report=best,
             alternatives=others if "alternatives" in options.include else None,
             findings=[Finding.model_validate(finding) for finding in report.findings],
@@ -248,21 +248,20 @@ class ModelResponse(BaseModel):
     disclaimer: str = records.DISCLAIMER
 
     @classmethod
-    def of(cls, generator: Generator, limits: Mapping[str, int | float]) -> ModelResponse:
-        """A generator's card, with the `limits` of the service around it."""
-        manifest = generator.manifest
+    def of(cls, model: ServedModel, limits: Mapping[str, int | float]) -> ModelResponse:
+        """A model's card, with the `limits` of the service around it."""
         return cls(
-            name=generator.name,
-            version=generator.version,
-            sha256=generator.sha256,
-            device=str(generator.device),
-            precision=generator.precision,
-            intended_use=manifest["intended_use"],
-            training_data=manifest["training_data"],
-            metrics=manifest["metrics"],
-            sections=list(generator.section_names),
-            findings=[finding["name"] for finding in manifest["findings"]],
-            views=manifest["view_names"],
-            default_options=ReportOptions(generator.default_options, generator.section_names).as_dict(),
+            name=model.name,
+            version=model.version,
+            sha256=model.sha256,
+            device=model.device,
+            precision=model.precision,
+            intended_use=model.intended_use,
+            training_data=list(model.training_data),
+            metrics=dict(model.metrics),
+            sections=list(model.section_names),
+            findings=list(model.finding_names),
+            views=list(model.view_names),
+            default_options=ReportOptions(model.default_options, model.section_names).as_dict(),
             limits=dict(limits),
         )

@@ -13,9 +13,10 @@ from fastapi import Depends, Request
 from app.api.admission import Admission
 from app.api.problems import Problem
 from app.api.rate_limit import RateLimiter
+from app.images.decode import DecodedImage
 from app.images.pool import DecodePool
 from app.inference.errors import GenerationError
-from app.inference.generator import Generator
+from app.inference.served_model import ReportGenerator
 from app.settings import Settings
 from app.telemetry import Metrics, request_context
 
@@ -32,28 +33,36 @@ class Phase(Enum):
     FAILED = "failed"
 
 
-class Visit:
-    """One report request in the house, and the bytes held for it: its upload, then its images."""
+class RequestSlot:
+    """One report request in the house. It owns the bytes held for it: its upload, then the images decoded from that."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self.files: list[bytearray] = []
         self.held_bytes = 0
         self.task = asyncio.current_task()
 
-    def hold(self, size: int) -> None:
-        """Counts `size` more bytes. Raises the problem `overloaded` when all requests together hold too many."""
+    def hold_chunk(self, chunk: bytes) -> None:
+        """A piece of the upload is to be kept. Raises the problem `overloaded` when all together hold too much."""
+        self._hold(len(chunk))
+
+    def hold_image(self, image: DecodedImage) -> None:
+        """An image is to be kept. Raises the problem `overloaded` when all together hold too much."""
+        self._hold(image.pixels.nbytes)
+
+    def drop_files(self) -> None:
+        """The images are there: their files are let go."""
+        self.held_bytes -= sum(map(len, self.files))
+        self.files.clear()
+
+    def _hold(self, size: int) -> None:
         if self._service.held_bytes + size > self._service.settings.max_buffered_bytes:
             raise self._service.overloaded()
-        self.release(-size)
-
-    def release(self, size: int) -> None:
-        """Counts `size` bytes less."""
-        self._service.held_bytes -= size
-        self.held_bytes -= size
+        self.held_bytes += size
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Until the study is in the engine's queue it has its place there. Raises the problem `overloaded`."""
+    def queueing(self) -> Iterator[None]:
+        """Until the study is in the engine's queue it counts as if it were. Raises the problem `overloaded`."""
         self._service.check_room()
         self._service.admission.entered(_request_id())
         self._service.preparing += 1
@@ -70,12 +79,11 @@ class Service:
         self.settings = settings
         self.metrics = metrics
         self.phase = Phase.STARTING
-        self.generator: Generator | None = None
+        self.generator: ReportGenerator | None = None
         self.decoder: DecodePool | None = None
-        self.visits: set[Visit] = set()
+        self.slots: set[RequestSlot] = set()
         self.failures = 0  # studies in a row that the engine failed at
         self.preparing = 0  # studies that were received and are not yet in the engine's queue
-        self.held_bytes = 0
         self.admission = Admission(settings.max_queue, settings.request_deadline_seconds)
         self.rate_limiter = (
             RateLimiter(settings.rate_limit_per_minute, settings.rate_limit_burst)
@@ -88,6 +96,11 @@ class Service:
         """Whether balancers should send requests here."""
         able = self.generator is not None and self.generator.ready and not self.stalled
         return self.phase is Phase.READY and able
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes held for all requests in the house."""
+        return sum(slot.held_bytes for slot in self.slots)
 
     @property
     def turn_seconds(self) -> float:
@@ -105,7 +118,7 @@ class Service:
         return self.failing or self.turn_seconds > self.settings.stall_seconds
 
     @property
-    def broken(self) -> bool:
+    def unrecoverable(self) -> bool:
         """Whether only a restart helps."""
         died = self.phase is Phase.READY and self.generator is not None and not self.generator.alive
         return died or self.phase is Phase.FAILED
@@ -113,10 +126,10 @@ class Service:
     @property
     def max_images(self) -> int:
         """Images of one study, by the settings and by the checkpoint."""
-        views = self.generator.limits.max_views if self.generator else self.settings.max_images
+        views = self.generator.model.limits.max_views if self.generator else self.settings.max_images
         return min(self.settings.max_images, views)
 
-    def working_parts(self) -> tuple[Generator, DecodePool]:
+    def working_parts(self) -> tuple[ReportGenerator, DecodePool]:
         """The generator and the decoder. Raises the problem `model-not-ready` or `draining`.
 
         A draining service still takes what balancers send until the server stops listening.
@@ -133,9 +146,9 @@ class Service:
     def fail(self) -> None:
         """From now on only a restart helps; whoever waits for a report is told."""
         self.phase = Phase.FAILED
-        for visit in self.visits:
-            if visit.task is not None:
-                visit.task.cancel()
+        for slot in self.slots:
+            if slot.task is not None:
+                slot.task.cancel()
 
     def unavailable(self) -> Problem:
         """Why there is no report to be had."""
@@ -146,7 +159,7 @@ class Service:
         """Whether the request at hand finds no room: too many in the house, or a queue it would not get through."""
         if self.generator is None or not self.generator.ready:
             return False  # which is another problem
-        return len(self.visits) >= self.settings.max_requests or not self._has_room()
+        return len(self.slots) >= self.settings.max_requests or not self._has_room()
 
     def check_room(self) -> None:
         """Raises the problem `overloaded` when another study would find the queue full, or not be done in time."""
@@ -168,24 +181,23 @@ class Service:
         return depth + self.preparing, self.generator.retry_after() / (depth + 1)
 
     @contextmanager
-    def admit(self) -> Iterator[Visit]:
-        """Lets one report request in, for which the door found room."""
-        visit = Visit(self)
-        self.visits.add(visit)
+    def admit(self) -> Iterator[RequestSlot]:
+        """Lets one report request in, which `OverloadMiddleware` found room for."""
+        slot = RequestSlot(self)
+        self.slots.add(slot)
         try:
-            yield visit
+            yield slot
             self.failures = 0
         except GenerationError:
             self.failures += 1
             raise
         except asyncio.CancelledError:
-            if self.phase is not Phase.FAILED or visit.task is None:
+            if self.phase is not Phase.FAILED or slot.task is None:
                 raise
-            visit.task.uncancel()
+            slot.task.uncancel()
             raise self.unavailable() from None
         finally:
-            self.visits.discard(visit)
-            self.held_bytes -= visit.held_bytes
+            self.slots.discard(slot)
 
 
 def _request_id() -> str:

@@ -41,8 +41,8 @@ class Upload:
     fields: list[tuple[str, str]] = field(default_factory=list)
 
 
-async def receive_upload(request: Request, limits: UploadLimits, hold: Callable[[int], None]) -> Upload:
-    """Reads a multipart or raw body. `hold` is told of every chunk before it is kept, and may refuse by raising.
+async def receive_upload(request: Request, limits: UploadLimits, hold: Callable[[bytes], None]) -> Upload:
+    """Reads a multipart or raw body. `hold` is given every chunk before it is kept, and may refuse by raising.
 
     Raises the problems malformed-request, request-timeout, payload-too-large, unsupported-media-type and
     client-closed-request.
@@ -58,7 +58,7 @@ async def receive_upload(request: Request, limits: UploadLimits, hold: Callable[
                 received += len(chunk)
                 if received > limits.max_body_bytes:
                     raise _too_large("the request", limits.max_body_bytes)
-                hold(len(chunk))
+                hold(chunk)
                 reader.write(chunk)
     except TimeoutError as error:
         raise Problem("request-timeout") from error

@@ -9,28 +9,25 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
-import json
-import os
 import re
-import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from app.inference.options import DecodingOptions
-from app.inference.uncertainty import RULE
-from app.text.tokenizer import BOS, Tokenizer, TokenizerError
+from app.inference.errors import CheckpointError
+from app.inference.files import write_atomically
+from app.inference.manifest import MANIFEST, Manifest
+from app.inference.self_test import compare_self_test, measure_self_test, run_self_test
+from app.text.tokenizer import Tokenizer, TokenizerError
 
-SCHEMA_VERSION = 2
 MAX_ARCHIVE_BYTES = 2**31
-MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 
 _MEMBER = re.compile(
@@ -38,29 +35,6 @@ _MEMBER = re.compile(
     r"|(data|constants)/\d+|code/[\w./]+\.py(\.debug_pkl)?|extra/(manifest|tokenizer)\.json)"
 )
 _METHODS = ("preprocess", "region", "encode", "begin", "allocate", "decode_step", "attention")
-_REQUIRED: Mapping[str, type | tuple[type, ...]] = {
-    "schema_version": int,
-    "name": str,
-    "version": str,
-    "image_size": int,
-    "vocabulary_size": int,
-    "max_new_tokens": int,
-    "max_views": int,
-    "section_names": list,
-    "view_names": list,
-    "findings": list,
-    "default_options": dict,
-    "intended_use": str,
-    "training_data": list,
-    "metrics": dict,
-    "git_commit": str,
-    "torch_version": str,
-    "self_test": dict,
-}
-
-
-class CheckpointError(Exception):
-    """A checkpoint that must not be served; the message says what did not match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +42,7 @@ class Checkpoint:
     """A verified checkpoint: the scripted network, what it says of itself, its tokenizer, and the archive's SHA-256."""
 
     module: torch.jit.ScriptModule
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     tokenizer: Tokenizer
     sha256: str
 
@@ -97,12 +71,15 @@ class _Encode(nn.Module):
         self.module: Any = module
 
     def forward(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        found: tuple[Tensor, Tensor, Tensor, Tensor, Tensor] = self.module.encode(views)
-        return found
+        output: tuple[Tensor, Tensor, Tensor, Tensor, Tensor] = self.module.encode(views)
+        return output
 
 
 def frozen_encode(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
-    """A copy of the archive's `encode` with its weights as constants, batch norms folded in, channels last."""
+    """A copy of the archive's `encode` with its weights as constants, batch norms folded in, channels last.
+
+    It returns the fields of `EncoderOutput` as a plain tuple.
+    """
     copied: Any = copy.deepcopy(module)
     whole = _Encode(copied.to(memory_format=torch.channels_last)).eval()
     with _quiet_jit():
@@ -115,16 +92,14 @@ def disable_fusers() -> None:
     torch._C._jit_set_texpr_fuser_enabled(False)
 
 
-def save_checkpoint(
-    module: torch.jit.ScriptModule, manifest: Mapping[str, Any], tokenizer: Tokenizer, path: Path
-) -> str:
+def save_checkpoint(module: torch.jit.ScriptModule, manifest: Manifest, tokenizer: Tokenizer, path: Path) -> str:
     """Writes the archive and `<path>.sha256`, each whole or not at all. Returns the SHA-256.
 
     The self-test is measured on `module` and put into the manifest; the archive is loaded back and verified before
     it takes its place. Raises `CheckpointError` when it would not load.
     """
-    manifest = {**manifest, "schema_version": SCHEMA_VERSION, "self_test": _measure(module)}
-    extra = {MANIFEST: json.dumps(manifest, indent=1).encode(), TOKENIZER: tokenizer.to_json()}
+    manifest = replace(manifest, self_test=measure_self_test(module))
+    extra = {MANIFEST: manifest.to_json(), TOKENIZER: tokenizer.to_json()}
     buffer = io.BytesIO()
     with _quiet_jit():
         torch.jit.save(module, buffer, _extra_files=extra)
@@ -132,8 +107,8 @@ def save_checkpoint(
     sha256 = hashlib.sha256(data).hexdigest()
     _load_bytes(data, sha256)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_atomically(path, data)
-    _write_atomically(sha256_path(path), f"{sha256}  {path.name}\n".encode())
+    write_atomically(path, data)
+    write_atomically(sha256_path(path), f"{sha256}  {path.name}\n".encode())
     return sha256
 
 
@@ -170,49 +145,6 @@ def load_checkpoint(path: Path, sha256: str | None = None) -> Checkpoint:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def self_test_image(size: int = 96) -> Tensor:
-    """The self-test's picture, f32[size, 1.25·size] in 0..1: made by a formula, so that nothing needs to be stored."""
-    y = torch.arange(size, dtype=torch.float64)[:, None] / size
-    x = torch.arange(size + size // 4, dtype=torch.float64)[None] / size
-    image = 0.5 + 0.25 * torch.sin(9.0 * x + 5.0 * y) + 0.25 * torch.cos(23.0 * x * y)
-    return image.float()
-
-
-def run_self_test(module: torch.jit.ScriptModule, device: torch.device) -> dict[str, list[float]]:
-    """Finding, view and first-token logits for the self-test's picture."""
-    with torch.inference_mode():
-        views = module.preprocess(self_test_image().to(device))[None]
-        memory, finding_logits, view_logits, _, _ = module.encode(views)
-        mask = torch.ones(1, 1, dtype=torch.bool, device=device)
-        findings, constants = module.begin(memory[None], finding_logits[None], view_logits[None], mask)
-        place = torch.zeros(1, dtype=torch.long, device=device)
-        bos = torch.full((1, 1), BOS, device=device)
-        state = module.allocate(1, 1, 1)
-        token_logits = module.decode_step(bos, place, place[:, None, None], constants, state)
-    return {
-        "finding_logits": findings[0].float().tolist(),
-        "view_logits": view_logits[0].float().tolist(),
-        "token_logits": token_logits[0, 0].float().tolist(),
-    }
-
-
-def _measure(module: torch.jit.ScriptModule) -> dict[str, list[float | None]]:
-    # JSON has no infinity: a token that is never said has no logit.
-    measured = run_self_test(module, torch.device("cpu"))
-    return {name: [round(v, 5) if v > -1e30 else None for v in values] for name, values in measured.items()}
-
-
-def compare_self_test(measured: Mapping[str, list[float]], expected: Mapping[str, Any], tolerance: float) -> None:
-    """Raises `CheckpointError` naming the logits that differ from the manifest's by more than `tolerance`."""
-    for name, values in measured.items():
-        wanted = [float("-inf") if v is None else float(v) for v in expected.get(name, [])]
-        if len(wanted) != len(values):
-            raise CheckpointError(f"self-test: {len(values)} {name}, the manifest expects {len(wanted)}")
-        close = torch.isclose(torch.tensor(values), torch.tensor(wanted), rtol=tolerance, atol=tolerance)
-        if not bool(close.all()):
-            raise CheckpointError(f"self-test: {name} differ from the manifest's by more than {tolerance}")
-
-
 def _load_bytes(data: bytes, sha256: str) -> Checkpoint:
     _check_members(data)
     extra = {MANIFEST: "", TOKENIZER: ""}
@@ -221,7 +153,7 @@ def _load_bytes(data: bytes, sha256: str) -> Checkpoint:
             module = torch.jit.load(io.BytesIO(data), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]  # torch leaves it unannotated
     except (RuntimeError, ValueError) as error:
         raise CheckpointError("torch cannot load the archive") from error
-    manifest = _read_manifest(extra[MANIFEST])
+    manifest = Manifest.from_json(extra[MANIFEST])
     try:
         tokenizer = Tokenizer.from_json(_as_bytes(extra[TOKENIZER]))
     except TokenizerError as error:
@@ -256,43 +188,14 @@ def _check_members(data: bytes) -> None:
             raise CheckpointError(f"{required} is missing from the archive")
 
 
-def _read_manifest(content: str | bytes) -> dict[str, Any]:
-    try:
-        manifest = json.loads(content)
-    except ValueError as error:
-        raise CheckpointError(f"{MANIFEST} is not JSON") from error
-    if not isinstance(manifest, dict):
-        raise CheckpointError(f"{MANIFEST} is not an object")
-    for key, kind in _REQUIRED.items():
-        if not isinstance(manifest.get(key), kind):
-            raise CheckpointError(f"{MANIFEST}: {key} is missing or of the wrong type")
-    if manifest["schema_version"] != SCHEMA_VERSION:
-        raise CheckpointError(
-            f"{MANIFEST}: schema_version {manifest['schema_version']}, this program reads {SCHEMA_VERSION}"
-        )
-    for finding in manifest["findings"]:
-        if not {"name", "temperature", "threshold"} <= set(finding):
-            raise CheckpointError(f"{MANIFEST}: a finding lacks name, temperature or threshold")
-    rule = manifest.get("abstain")
-    if rule is not None and not (isinstance(rule, dict) and rule.keys() == {"rule", "balance", "below"}):
-        raise CheckpointError(f"{MANIFEST}: abstain is not made of rule, balance and below")
-    if rule is not None and rule["rule"] != RULE:
-        raise CheckpointError(f"{MANIFEST}: abstain: this program knows the rule {RULE!r}")
-    try:
-        DecodingOptions(**manifest["default_options"])
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{MANIFEST}: default_options: {error}") from error
-    return manifest
-
-
-def _check_consistent(module: torch.jit.ScriptModule, manifest: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+def _check_consistent(module: torch.jit.ScriptModule, manifest: Manifest, tokenizer: Tokenizer) -> None:
     if lacking := [name for name in _METHODS if not hasattr(module, name)]:
         raise CheckpointError(f"the archive lacks {', '.join(lacking)}")
-    if len(tokenizer) != manifest["vocabulary_size"]:
+    if len(tokenizer) != manifest.vocabulary_size:
         raise CheckpointError(
-            f"vocabulary size: {len(tokenizer)} in {TOKENIZER}, {manifest['vocabulary_size']} in {MANIFEST}"
+            f"vocabulary size: {len(tokenizer)} in {TOKENIZER}, {manifest.vocabulary_size} in {MANIFEST}"
         )
-    if list(tokenizer.section_names) != manifest["section_names"]:
+    if tokenizer.section_names != manifest.section_names:
         raise CheckpointError(f"section names differ between {TOKENIZER} and {MANIFEST}")
     try:
         measured = run_self_test(module, torch.device("cpu"))
@@ -302,22 +205,8 @@ def _check_consistent(module: torch.jit.ScriptModule, manifest: Mapping[str, Any
         raise CheckpointError(
             f"vocabulary size: the network has {len(measured['token_logits'])}, {TOKENIZER} {len(tokenizer)}"
         )
-    if len(measured["finding_logits"]) != len(manifest["findings"]):
+    if len(measured["finding_logits"]) != len(manifest.findings):
         raise CheckpointError(
-            f"findings: the network has {len(measured['finding_logits'])}, {MANIFEST} {len(manifest['findings'])}"
+            f"findings: the network has {len(measured['finding_logits'])}, {MANIFEST} {len(manifest.findings)}"
         )
-    compare_self_test(measured, manifest["self_test"], tolerance=1e-3)
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    compare_self_test(measured, manifest.self_test, tolerance=1e-3)

@@ -1,4 +1,4 @@
-"""What a study gets instead of a report."""
+"""What a study gets instead of a report, and the service instead of a model."""
 
 from __future__ import annotations
 
@@ -21,3 +21,11 @@ class DeadlineExceededError(Exception):
 
 class GenerationError(Exception):
     """This study could not be generated; others are not concerned."""
+
+
+class CheckpointError(Exception):
+    """A checkpoint that must not be served; the message says what did not match."""
+
+
+class UnsupportedDeviceError(ValueError):
+    """The device or precision asked for is not to be had here."""

@@ -1,58 +1,40 @@
-"""Checkpoint, preprocessing, engine and tokenizer behind one door: images in, a `Report` out."""
+"""Checkpoint, preprocessing, engine and tokenizer as one: images in, a `Report` out."""
 
 from __future__ import annotations
 
 import logging
-import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from app.inference.checkpoint import Checkpoint, compare_self_test, load_checkpoint, run_self_test
-from app.inference.engine.beam_batch import Generation, Refuse, refuse_none
+from app.inference.checkpoint import Checkpoint, load_checkpoint
 from app.inference.engine.engine import Engine
 from app.inference.engine.observer import Observer
-from app.inference.engine.step_graphs import LaneGraphs
+from app.inference.engine.request import Generation, Refuse, refuse_none
+from app.inference.engine.step_graphs import StepGraphs
 from app.inference.errors import GenerationError
-from app.inference.heatmaps import make_heatmaps
 from app.inference.network.cuda_graphs import CudaRecorder
-from app.inference.network.decoder import ArchiveDecoder, Decoder, PackedDecoder
-from app.inference.network.devices import choose_device, choose_precision, settle
-from app.inference.network.encoder import OpenVinoEncode, StudyEncoder, make_encode
-from app.inference.ood import Acceptance, Mode, sigmoid
-from app.inference.options import DecodingOptions, InvalidOptionError
-from app.inference.search.beam_search import Sequence as TokenSequence
-from app.inference.uncertainty import doubts
-from app.report import Finding, Hypothesis, Report, Timing, ViewGuess
-from app.text.contradictions import contradictions
-from app.text.sentences import sentences_of
-from app.text.tokenizer import EOS
+from app.inference.network.decoder import ArchiveDecoder
+from app.inference.network.devices import choose_device, choose_precision, configure_backend
+from app.inference.network.encoder import Encoding, OpenVinoEncode, StudyEncoder, make_encode
+from app.inference.network.packed_decoder import PackedDecoder, make_decoder
+from app.inference.ood import NotAChestXrayError, OodMode, OodPolicy
+from app.inference.options import MAX_QUEUE, MAX_ROWS, DecodingOptions, InvalidOptionError
+from app.inference.preprocessing import to_unit_range
+from app.inference.report_builder import ReportBuilder, Shapes
+from app.inference.self_test import compare_self_test, run_self_test
+from app.inference.served_model import Image, Limits, ServedModel
+from app.report import Report
 
 logger = logging.getLogger(__name__)
 
-Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32]
-Shapes = Sequence[tuple[int, ...]]
-
 PREPROCESS_THREADS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one request may ask of this checkpoint."""
-
-    max_views: int
-    max_new_tokens: int
-    max_rows: int
-    max_queue: int
 
 
 class Generator:
@@ -65,48 +47,44 @@ class Generator:
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
-        max_rows: int = 64,
-        max_queue: int = 64,
+        max_rows: int = MAX_ROWS,
+        max_queue: int = MAX_QUEUE,
         observer: Observer | None = None,
-        acceptance: Mode = "refuse",
+        ood: OodMode = "refuse",
         cuda_graphs: bool = True,
     ) -> None:
-        """`threads` for torch in this process; None leaves it as it is. `acceptance` is what becomes of a study with an
-        image that is no chest radiograph. `cuda_graphs` False launches every kernel by itself, for comparison.
+        """`threads` for torch in this process; None leaves it as it is. `ood` is what becomes of a study with an image
+        that is no chest radiograph. `cuda_graphs` False launches every kernel by itself, for comparison.
 
         Raises `UnsupportedDeviceError`, and `CheckpointError` when the self-test fails on the device."""
         if threads:
             torch.set_num_threads(threads)
         self.device = choose_device(device)
-        self.precision = choose_precision(precision, self.device)
+        precision = choose_precision(precision, self.device)
         self.manifest = checkpoint.manifest
-        self.name: str = self.manifest["name"]
-        self.version: str = self.manifest["version"]
-        self.sha256 = checkpoint.sha256
-        self.section_names: tuple[str, ...] = tuple(self.manifest["section_names"])
-        self.default_options = DecodingOptions(**self.manifest["default_options"])
-        self.limits = Limits(self.manifest["max_views"], self.manifest["max_new_tokens"], max_rows, max_queue)
-        self._tokenizer = checkpoint.tokenizer
         self._module = checkpoint.module.to(self.device)
         if self.device.type != "cpu":
-            settle(self.device)
-            compare_self_test(run_self_test(self._module, self.device), self.manifest["self_test"], tolerance=1e-2)
+            configure_backend(self.device)
+            compare_self_test(run_self_test(self._module, self.device), self.manifest.self_test, tolerance=1e-2)
         self._preprocessing = ThreadPoolExecutor(PREPROCESS_THREADS, thread_name_prefix="preprocess")
         self._answering = ThreadPoolExecutor(1, thread_name_prefix="answer")
-        encode = make_encode(self._module, self.precision, self.device)
-        decoder = make_decoder(self._module, self.precision)
+        encode = make_encode(self._module, precision, self.device)
+        decoder = make_decoder(self._module, precision)
         if isinstance(decoder, ArchiveDecoder) and not isinstance(encode, OpenVinoEncode):
-            self.precision = "exact"  # nothing runs faster than that here
-        self._graphs: LaneGraphs | None = None
+            precision = "exact"  # nothing runs faster than that here
+        limits = Limits(self.manifest.max_views, self.manifest.max_new_tokens, max_rows, max_queue)
+        self.model = describe(checkpoint, self.device, precision, limits)
+        self._graphs: StepGraphs | None = None
         if cuda_graphs and self.device.type == "cuda" and isinstance(decoder, PackedDecoder):
-            self._graphs = LaneGraphs(decoder, CudaRecorder(self.device))
-        self._encoder = StudyEncoder(self._module, encode, max_views=self.limits.max_views, device=self.device)
-        self._acceptance = Acceptance(self.manifest, acceptance)
+            self._graphs = StepGraphs(decoder, CudaRecorder(self.device))
+        self._encoder = StudyEncoder(self._module, encode, max_views=limits.max_views, device=self.device)
+        self._ood = OodPolicy(self.manifest.ood.thresholds if self.manifest.ood else None, ood)
+        self._builder = ReportBuilder(checkpoint, self._module, self._ood)
         self._warm = False
         self._engine = Engine(
             self._encoder,
             decoder,
-            max_new_tokens=self.limits.max_new_tokens,
+            max_new_tokens=limits.max_new_tokens,
             max_rows=max_rows,
             max_queue=max_queue,
             observer=observer,
@@ -134,11 +112,6 @@ class Generator:
         return self._engine.queue_depth
 
     @property
-    def active_rows(self) -> int:
-        """Beams in flight."""
-        return self._engine.active_rows
-
-    @property
     def turn_seconds(self) -> float:
         """How long the engine's turn at work has lasted; 0 while idle."""
         return self._engine.turn_seconds
@@ -154,17 +127,17 @@ class Generator:
         image[16:48, 20:60] = 200
         if not self._warm:
             with torch.inference_mode():
-                self._encoder.warm_up(self.manifest["image_size"])
+                self._encoder.warm_up(self.manifest.image_size)
         self._try_out(image)
         if self._graphs and not self._warm:
             self._record(image)
         self._warm = True
 
     def _try_out(self, image: Image) -> None:
-        tokens = min(8, self.limits.max_new_tokens)
+        tokens = min(8, self.model.limits.max_new_tokens)
         started: list[Future[Report]] = []
-        for views, beams in 2 * ((1, 1), (2, self.default_options.num_beams), (self.limits.max_views, 4)):
-            if len(started) >= self.limits.max_queue:
+        for views, beams in 2 * ((1, 1), (2, self.model.default_options.num_beams), (self.model.limits.max_views, 4)):
+            if len(started) >= self.model.limits.max_queue:
                 started.pop(0).result()
             options = DecodingOptions(num_beams=beams, max_new_tokens=tokens)
             started.append(self._submit([image] * views, options, heatmaps=True))
@@ -173,10 +146,10 @@ class Generator:
 
     def _record(self, image: Image) -> None:
         """Records the default width's steps of all lengths, for 1, 2, 4 … studies; other widths when they come."""
-        longest = self.limits.max_new_tokens
-        options = DecodingOptions(self.default_options.num_beams, min_new_tokens=longest, max_new_tokens=longest)
+        longest = self.model.limits.max_new_tokens
+        options = DecodingOptions(self.model.default_options.num_beams, min_new_tokens=longest, max_new_tokens=longest)
         studies = 1
-        while studies <= min(self.limits.max_queue, self.limits.max_rows // options.num_beams):
+        while studies <= min(self.model.limits.max_queue, self.model.limits.max_rows // options.num_beams):
             for future in [self._submit([image], options) for _ in range(studies)]:
                 future.result()
             studies *= 2
@@ -193,16 +166,16 @@ class Generator:
         """Queues one study of greyscale images [H,W]; uint8 and uint16 span their range, float32 is 0..1.
 
         `deadline` is a `time.monotonic` time; the observer learns by `tag` who was encoded together; with `heatmaps`
-        the report says where the model looked. Cancelling the future frees its place. Raises `EngineFullError`,
+        the report says where the model looked. Cancelling the future frees its rows. Raises `EngineFullError`,
         `EngineStoppedError`, `InvalidOptionError` beyond the model's limits, and ValueError for a study without images
         or with too many.
         """
-        if not 1 <= len(images) <= self.limits.max_views:
-            raise ValueError(f"a study has 1 to {self.limits.max_views} images, not {len(images)}")
-        if options.max_new_tokens > self.limits.max_new_tokens:
-            limit = self.limits.max_new_tokens
+        if not 1 <= len(images) <= self.model.limits.max_views:
+            raise ValueError(f"a study has 1 to {self.model.limits.max_views} images, not {len(images)}")
+        if options.max_new_tokens > self.model.limits.max_new_tokens:
+            limit = self.model.limits.max_new_tokens
             raise InvalidOptionError("max_new_tokens", f"max_new_tokens must be at most {limit} for this model")
-        return self._submit(images, options, deadline, tag, self._acceptance.refusal, heatmaps=heatmaps)
+        return self._submit(images, options, deadline, tag, self._refusal, heatmaps=heatmaps)
 
     def _submit(
         self,
@@ -223,6 +196,9 @@ class Generator:
         answer.add_done_callback(lambda done: generation.cancel() if done.cancelled() else None)
         self._preprocessing.submit(self._preprocess, images, views, generation)
         return answer
+
+    def _refusal(self, encoding: Encoding) -> NotAChestXrayError | None:
+        return self._ood.refusal(encoding.ood_logits)
 
     def close(self, drain_seconds: float = 0.0) -> None:
         """Takes no more studies, finishes what is in flight within `drain_seconds`, fails the rest."""
@@ -249,83 +225,30 @@ class Generator:
                 answer.set_exception(error)
             elif not answer.cancelled():
                 try:
-                    report = self._report(generation.result(), shapes)
+                    report = self._builder.build(generation.result(), shapes)
                 except Exception as error:
                     logger.warning("a report could not be put together: %s", type(error).__name__)
                     answer.set_exception(GenerationError("the report could not be put together"))
                 else:
                     answer.set_result(report)
 
-    @torch.inference_mode()
-    def _report(self, generation: Generation, shapes: Shapes) -> Report:
-        """The report of a study, with heatmaps over its images if their `shapes` are given."""
-        hypotheses = tuple(self._hypothesis(sequence) for sequence in generation.sequences)
-        encoding = generation.encoding
-        findings = tuple(map(self._finding, self.manifest["findings"], encoding.finding_logits))
-        sentences = sentences_of(hypotheses[0].token_texts, self.section_names)
-        warnings = self._acceptance.warnings(encoding)
-        if not hypotheses[0].text:
-            warnings.append("The model wrote an empty report.")
-        if hypotheses[0].finish_reason == "length":
-            warnings.append("The report was cut at max_new_tokens.")
-        warnings += doubts(findings, self.manifest.get("abstain"))
-        warnings += contradictions(sentences, findings)
-        ids = generation.sequences[0].ids
-        return Report(
-            hypotheses=hypotheses,
-            findings=findings,
-            views=tuple(map(self._view, encoding.view_logits)),
-            warnings=tuple(warnings),
-            timing=Timing(
-                queue_ms=generation.queue_seconds * 1e3,
-                encode_ms=generation.encode_seconds * 1e3,
-                generate_ms=generation.generate_seconds * 1e3,
-            ),
-            heatmaps=make_heatmaps(self._module, encoding, shapes, findings, ids, sentences) if shapes else None,
-        )
 
-    def _hypothesis(self, sequence: TokenSequence) -> Hypothesis:
-        sections = self._tokenizer.decode(sequence.ids)
-        return Hypothesis(
-            text="\n\n".join(sections.values()),
-            sections=sections,
-            score=sequence.score,
-            tokens=len(sequence.ids),
-            finish_reason="eos" if sequence.ids[-1:] == (EOS,) else "length",
-            token_texts=tuple(self._tokenizer.tokens[i] for i in sequence.ids),
-            token_log_probabilities=sequence.log_probabilities,
-        )
-
-    def _finding(self, described: Mapping[str, Any], logit: float) -> Finding:
-        probability = sigmoid(logit / described["temperature"])
-        return Finding(described["name"], probability, probability >= described["threshold"])
-
-    def _view(self, logits: list[float]) -> ViewGuess:
-        highest = max(logits)
-        weights = [math.exp(logit - highest) for logit in logits]
-        best = logits.index(highest)
-        return ViewGuess(self.manifest["view_names"][best], weights[best] / sum(weights))
-
-
-def to_unit_range(image: Image) -> Tensor:
-    """Pixels [H,W] as f32 in 0..1: uint8 and uint16 by their full range, float32 as it is."""
-    pixels = torch.from_numpy(np.ascontiguousarray(image))
-    if pixels.dtype == torch.float32:
-        return pixels
-    return pixels.float() / torch.iinfo(pixels.dtype).max
-
-
-def make_decoder(module: torch.jit.ScriptModule, precision: str) -> Decoder:
-    """The decoder that steps studies of all widths together, or the archive's own if it is not a Transformer.
-
-    Where all studies have one width, a narrow archive (192) steps 1.2 times as fast by itself; with 1 to 4 beams mixed
-    the packed decoder writes 1.4 (float32) to 1.9 times (bfloat16) as many reports.
-    """
-    if not PackedDecoder.supports(module):
-        return ArchiveDecoder(module)
-    return PackedDecoder(module, torch.bfloat16 if precision == "fast" else torch.float32)
-
-
-def deadline_in(seconds: float | None) -> float | None:
-    """A deadline that many seconds from now, for `Generator.submit`."""
-    return None if seconds is None else time.monotonic() + seconds
+def describe(checkpoint: Checkpoint, device: torch.device, precision: str, limits: Limits) -> ServedModel:
+    """A checkpoint as it is served."""
+    manifest = checkpoint.manifest
+    return ServedModel(
+        name=manifest.name,
+        version=manifest.version,
+        sha256=checkpoint.sha256,
+        device=str(device),
+        precision=precision,
+        intended_use=manifest.intended_use,
+        training_data=manifest.training_data,
+        metrics=manifest.metrics,
+        image_size=manifest.image_size,
+        section_names=manifest.section_names,
+        finding_names=tuple(finding.name for finding in manifest.findings),
+        view_names=manifest.view_names,
+        default_options=manifest.default_options,
+        limits=limits,
+    )

@@ -57,12 +57,12 @@ def make_heatmaps(
 def _attention(module: torch.jit.ScriptModule, encoding: Encoding, ids: Sequence[int]) -> Tensor:
     """How each of the tokens `ids` [T] spread its attention over the positions of the images: f32[T,V,P]."""
     views, positions, _ = encoding.evidence.shape
-    constants = [constant[None] for constant in encoding.constants]
-    # The word at place t is chosen by the query at the place before it.
+    cross_kv = [table[None] for table in encoding.cross_kv]
+    # The word at position t is chosen by the query at the position before it.
     tokens = torch.tensor([[BOS, *ids[:-1]]], device=encoding.evidence.device)
-    attention: Tensor = module.attention(tokens, constants)[0].cpu()
-    told = attention.shape[1] % positions  # one place for what the decoder is told of the findings, or none
-    return attention[:, told : told + views * positions].view(-1, views, positions)
+    attention: Tensor = module.attention(tokens, cross_kv)[0].cpu()
+    skipped = attention.shape[1] % positions  # one for the findings the decoder is conditioned on, or none
+    return attention[:, skipped : skipped + views * positions].view(-1, views, positions)
 
 
 def _maps(shares: Tensor, boxes: Sequence[Box]) -> tuple[Heatmap, ...]:

@@ -1,76 +1,85 @@
-"""Whether what was sent is a chest radiograph, upright and not inverted, by what the archive's intake says of it."""
+"""Whether what was sent is a chest radiograph, upright and not inverted: out-of-distribution (ood) detection, by what a
+head of the network says of each image."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from app.inference.network.encoder import Encoding
-
-Mode = Literal["refuse", "warn", "off"]
+OodMode = Literal["refuse", "warn", "off"]
 OUTPUTS = ("chest", "inverted", "turned 0", "turned 90", "turned 180", "turned 270")
-"""What an intake says of an image: logits that it is a chest radiograph, that dark and bright are exchanged, and
-of how many degrees it is turned anticlockwise."""
+"""What the head says of an image: logits that it is a chest radiograph, that dark and bright are exchanged, and of how
+many degrees it is turned anticlockwise."""
+OodLogits = Sequence[float]  # of one image, as `OUTPUTS` has them
 
 
 class NotAChestXrayError(ValueError):
     """An image of the study does not look like a chest radiograph; the message may be shown to the client."""
 
 
-class Acceptance:
-    """The rule by which images are refused or warned of; without a fitted intake none ever is."""
+@dataclass(frozen=True, slots=True)
+class OodThresholds:
+    """The logits from which on an image is accepted, and called inverted; the log odds from which on, turned."""
 
-    def __init__(self, manifest: Mapping[str, Any], mode: Mode) -> None:
-        """`manifest` is the checkpoint's: its `intake` holds the thresholds, or is null."""
-        fitted = manifest.get("intake")
-        self.mode: Mode = mode if fitted else "off"
-        self._thresholds: Mapping[str, float] = fitted["thresholds"] if fitted else {}
+    chest: float
+    inverted: float
+    turned: float
 
-    def refusal(self, encoding: Encoding) -> NotAChestXrayError | None:
-        """Why no report is to be written of a study, if so."""
-        if self.mode != "refuse":
+
+class OodPolicy:
+    """The rule by which images are refused or warned of; without fitted thresholds none ever is."""
+
+    def __init__(self, thresholds: OodThresholds | None, mode: OodMode) -> None:
+        self._thresholds = thresholds
+        self._mode = mode
+
+    def refusal(self, images: Sequence[OodLogits]) -> NotAChestXrayError | None:
+        """Why no report is to be written of a study of these images, if so."""
+        if self._thresholds is None or self._mode != "refuse":
             return None
-        reasons = [self._strange(i, said) for i, said in enumerate(encoding.intake, 1)]
+        reasons = [_strange(i, logits, self._thresholds) for i, logits in enumerate(images, 1)]
         return NotAChestXrayError(" ".join(filter(None, reasons))) if any(reasons) else None
 
-    def warnings(self, encoding: Encoding) -> list[str]:
+    def warnings(self, images: Sequence[OodLogits]) -> list[str]:
         """What its reader must know of the images, one sentence or two each."""
-        if self.mode == "off":
+        if self._thresholds is None or self._mode == "off":
             return []
         warnings = []
-        for i, said in enumerate(encoding.intake, 1):
-            if strange := self._strange(i, said):
+        for i, logits in enumerate(images, 1):
+            if strange := _strange(i, logits, self._thresholds):
                 warnings.append(strange)
             else:
-                warnings += self._misplaced(i, said)
+                warnings += _disoriented(i, logits, self._thresholds)
         return warnings
 
-    def _strange(self, number: int, said: Sequence[float]) -> str:
-        threshold = self._thresholds["chest"]
-        if said[0] >= threshold:
-            return ""
-        return (
-            f"Image {number} does not look like a chest X-ray: score {sigmoid(said[0]):.2g}, "
-            f"accepted from {sigmoid(threshold):.2g}."
+
+def _strange(number: int, logits: OodLogits, thresholds: OodThresholds) -> str:
+    if logits[0] >= thresholds.chest:
+        return ""
+    return (
+        f"Image {number} does not look like a chest X-ray: score {sigmoid(logits[0]):.2g}, "
+        f"accepted from {sigmoid(thresholds.chest):.2g}."
+    )
+
+
+def _disoriented(number: int, logits: OodLogits, thresholds: OodThresholds) -> list[str]:
+    warnings = []
+    if logits[1] >= thresholds.inverted:
+        warnings.append(
+            f"Image {number} looks inverted, dark and bright exchanged (probability {sigmoid(logits[1]):.2g}): "
+            "findings and text are unreliable; invert it (MONOCHROME1) and send it again."
         )
-
-    def _misplaced(self, number: int, said: Sequence[float]) -> list[str]:
-        warnings = []
-        if said[1] >= self._thresholds["inverted"]:
-            warnings.append(
-                f"Image {number} looks inverted, dark and bright exchanged (probability {sigmoid(said[1]):.2g}): "
-                "findings and text are unreliable; invert it (MONOCHROME1) and send it again."
-            )
-        upright, *turned = said[2:]
-        most = max(turned)
-        if most - upright >= self._thresholds["turned"]:
-            degrees = (90, 180, 270)[turned.index(most)]
-            warnings.append(
-                f"Image {number} looks turned, likely by {degrees} degrees anticlockwise (probability "
-                f"{sigmoid(most - upright):.2g}): findings and sides are unreliable; turn it upright and send it again."
-            )
-        return warnings
+    upright, *turned = logits[2:]
+    most = max(turned)
+    if most - upright >= thresholds.turned:
+        degrees = (90, 180, 270)[turned.index(most)]
+        warnings.append(
+            f"Image {number} looks turned, likely by {degrees} degrees anticlockwise (probability "
+            f"{sigmoid(most - upright):.2g}): findings and sides are unreliable; turn it upright and send it again."
+        )
+    return warnings
 
 
 def sigmoid(logit: float) -> float:

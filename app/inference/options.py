@@ -1,11 +1,24 @@
-"""Decoding options: Hugging Face `generate`'s names and meaning, checked in one place."""
+"""Decoding options: Hugging Face `generate`'s names and meaning, and every bound of them in one table."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 MAX_BEAMS = 8
+# By default: beams in flight over all studies, and studies waiting for them.
+MAX_ROWS, MAX_QUEUE = 64, 64
+# What each number may be, ends included. Tokens end where the model's do, or where another option says.
+RANGES: Mapping[str, tuple[float, float | None]] = {
+    "num_beams": (1, MAX_BEAMS),
+    "num_return_sequences": (1, MAX_BEAMS),
+    "length_penalty": (-10.0, 10.0),
+    "min_new_tokens": (0, None),
+    "max_new_tokens": (1, None),
+    "no_repeat_ngram_size": (0, None),
+    "repetition_penalty": (0.1, 10.0),
+}
 
 EarlyStopping = bool | Literal["never"]
 
@@ -33,23 +46,23 @@ class DecodingOptions:
 
     def __post_init__(self) -> None:
         """Raises `InvalidOptionError` for the first option out of range."""
-        checks = (
-            ("num_beams", 1 <= self.num_beams <= MAX_BEAMS, f"must be from 1 to {MAX_BEAMS}"),
-            ("num_return_sequences", 1 <= self.num_return_sequences <= self.num_beams, "must be from 1 to num_beams"),
-            ("length_penalty", -10.0 <= self.length_penalty <= 10.0, "must be from -10 to 10"),
-            ("early_stopping", self.early_stopping in (True, False, "never"), 'must be true, false or "never"'),
-            ("max_new_tokens", self.max_new_tokens >= 1, "must be at least 1"),
-            (
-                "min_new_tokens",
-                0 <= self.min_new_tokens <= self.max_new_tokens,
-                "must be from 0 to max_new_tokens",
-            ),
-            ("no_repeat_ngram_size", self.no_repeat_ngram_size >= 0, "must be 0 (off) or more"),
-            ("repetition_penalty", 0.1 <= self.repetition_penalty <= 10.0, "must be from 0.1 to 10"),
-        )
-        for option, holds, message in checks:
-            if not holds:
-                raise InvalidOptionError(option, f"{option} {message}")
+        self._check("num_beams")
+        self._check("num_return_sequences", at_most="num_beams")
+        self._check("length_penalty")
+        if self.early_stopping not in (True, False, "never"):
+            raise InvalidOptionError("early_stopping", 'early_stopping must be true, false or "never"')
+        self._check("max_new_tokens", otherwise="must be at least 1")
+        self._check("min_new_tokens", at_most="max_new_tokens")
+        self._check("no_repeat_ngram_size", otherwise="must be 0 (off) or more")
+        self._check("repetition_penalty")
+
+    def _check(self, option: str, *, at_most: str | None = None, otherwise: str | None = None) -> None:
+        value, (low, high) = getattr(self, option), RANGES[option]
+        if at_most is not None:
+            high = getattr(self, at_most)
+        if not (low <= value and (high is None or value <= high)):
+            wanted = otherwise or f"must be from {low:g} to {at_most or format(high, 'g')}"
+            raise InvalidOptionError(option, f"{option} {wanted}")
 
     def with_changes(self, **changes: Any) -> DecodingOptions:
         """These options with the given ones replaced; checked again."""

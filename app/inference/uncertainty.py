@@ -6,13 +6,22 @@ positives and FN false negatives gains 2·TP - F*·(2·TP + FP + FN) (Dinkelbach
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from app.report import Finding
 from app.text.contradictions import plain
 
 RULE = "expected-f1"
 NAMED = 3  # findings that a warning names
+
+
+@dataclass(frozen=True, slots=True)
+class AbstainRule:
+    """A report is uncertain when its expected gain against `balance`, which is F*, is `below` that."""
+
+    balance: float
+    below: float
 
 
 def expected_gain(probabilities: Sequence[float], present: Sequence[bool], balance: float) -> float:
@@ -25,12 +34,12 @@ def expected_gain(probabilities: Sequence[float], present: Sequence[bool], balan
     return 2 * right - balance * (2 * right + invented + missed)
 
 
-def doubts(findings: Sequence[Finding], rule: Mapping[str, float] | None) -> list[str]:
-    """A line saying that the report is uncertain, and of which findings, if the manifest's rule `abstain` says so."""
+def doubts(findings: Sequence[Finding], rule: AbstainRule | None) -> list[str]:
+    """A line saying that the report is uncertain, and of which findings, if the rule says so."""
     if rule is None:
         return []
-    gain = expected_gain([f.probability for f in findings], [f.present for f in findings], rule["balance"])
-    if gain >= rule["below"]:
+    gain = expected_gain([f.probability for f in findings], [f.present for f in findings], rule.balance)
+    if gain >= rule.below:
         return []
     closest = sorted(findings, key=lambda finding: abs(finding.probability - 0.5))[:NAMED]
     named = ", ".join(f"{plain(finding.name)} {finding.probability:.0%}" for finding in closest)

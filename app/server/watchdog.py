@@ -1,8 +1,9 @@
 """Ends the process when only a restart helps: a step that hangs, a dead engine, an engine that fails at everything.
 
-/readyz and /livez tell by themselves (`Service.stalled`, `Service.broken`); this acts on it. A native call that hangs
-cannot be interrupted from Python, so the end is `os._exit`, after those who wait have got their 503. Behind it stands
-the timer of `faulthandler`, a C thread that works when the event loop or the interpreter lock is stuck: exit code 1.
+/readyz and /livez tell by themselves (`Service.stalled`, `Service.unrecoverable`); this acts on it. A native call that
+hangs cannot be interrupted from Python, so the end is `os._exit`, after those who wait have got their 503. Behind it
+stands the timer of `faulthandler`, a C thread that works when the event loop or the interpreter lock is stuck: exit
+code 1.
 It cannot tell these from a process that was stopped from outside for as long, which ends, too, once it goes on.
 """
 
@@ -59,7 +60,7 @@ async def _watch(service: Service) -> None:
             await _give_up(service, "a step hangs")
         if clock() - succeeded_at > limit:
             await _give_up(service, "every study fails")
-        if service.broken:
+        if service.unrecoverable:
             await _give_up(service, "the engine has stopped")
 
 

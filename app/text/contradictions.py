@@ -14,7 +14,7 @@ from app.text.sentences import Sentence
 
 _OWN_WORDS = {label: re.compile(words) for label, words in LABEL_WORDS.items()}
 
-# A finding by the labeller's name, and the places of those of the head that it is about.
+# A finding by the labeller's name, and the indices of those of the head that it is about.
 Named = tuple[Mention, tuple[int, ...]]
 
 

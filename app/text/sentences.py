@@ -1,4 +1,4 @@
-"""The sentences of a report, word by word, with the places the words have among the generated tokens."""
+"""The sentences of a report, word by word, with the positions the words have among the generated tokens."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _ENDS = frozenset(".!?")
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One sentence of a section; `places` are those of its words among the tokens."""
+    """One sentence of a section; `positions` are those of its words among the tokens."""
 
     section: str
     words: tuple[str, ...]
-    places: tuple[int, ...]
+    positions: tuple[int, ...]
 
     @property
     def text(self) -> str:
@@ -25,9 +25,9 @@ class Sentence:
 
     @property
     def spoken(self) -> tuple[int, ...]:
-        """The places of words proper; of punctuation where there is nothing else."""
-        proper = tuple(p for p, word in zip(self.places, self.words, strict=True) if word[0].isalnum())
-        return proper or self.places
+        """The positions of words proper; of punctuation where there is nothing else."""
+        proper = tuple(p for p, word in zip(self.positions, self.words, strict=True) if word[0].isalnum())
+        return proper or self.positions
 
 
 def sentences_of(tokens: Iterable[str], section_names: Sequence[str]) -> list[Sentence]:
@@ -35,21 +35,21 @@ def sentences_of(tokens: Iterable[str], section_names: Sequence[str]) -> list[Se
     markers = {f"<{name}>": name for name in section_names}
     parts: dict[str, list[tuple[int, str]]] = {name: [] for name in section_names}
     current = section_names[0]
-    for place, token in enumerate(tokens):
+    for position, token in enumerate(tokens):
         if token in markers:
             current = markers[token]
         elif token not in SPECIAL_TOKENS:
-            parts[current].append((place, token))
-    return [sentence for section, placed in parts.items() for sentence in split(section, placed)]
+            parts[current].append((position, token))
+    return [sentence for section, part in parts.items() for sentence in split(section, part)]
 
 
-def split(section: str, placed: Iterable[tuple[int, str]]) -> list[Sentence]:
-    """Sentences of words with their places; the number of an enumeration belongs to what it counts."""
+def split(section: str, numbered: Iterable[tuple[int, str]]) -> list[Sentence]:
+    """Sentences of words with their positions; the number of an enumeration belongs to what it counts."""
     sentences: list[list[tuple[int, str]]] = []
     open_ = False
-    for place, word in placed:
+    for position, word in numbered:
         if not open_:
             sentences.append([])
-        sentences[-1].append((place, word))
+        sentences[-1].append((position, word))
         open_ = word not in _ENDS or all(w.isdigit() for _, w in sentences[-1][:-1])
     return [Sentence(section, tuple(w for _, w in one), tuple(p for p, _ in one)) for one in sentences]

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from app.images.decode import decode_image
 from app.inference.checkpoint import load_checkpoint
-from app.inference.generator import to_unit_range
-from app.inference.network.decoder import ArchiveDecoder, LaneStep
+from app.inference.network.decoder import ArchiveDecoder
 from app.inference.options import DecodingOptions
-from app.inference.search.beam_search import BeamLane, move
+from app.inference.preprocessing import to_unit_range
+from app.inference.search.beam_batch import search
 
 MAX_BATCH = 16
 BATCH_WAIT_SECONDS = 0.01
@@ -69,31 +69,12 @@ class Reporter:
     def write(self, images: list[Tensor], options: list[DecodingOptions]) -> list[str]:
         """Encodes together; decodes those of one beam width together."""
         parts = [part[:, None] for part in self.module.encode(torch.stack(images))[:3]]
-        _, constants = self.module.begin(*parts, torch.ones(len(images), 1, dtype=torch.bool))
-        groups = defaultdict(list)
+        _, cross_kv = self.module.begin(*parts, torch.ones(len(images), 1, dtype=torch.bool))
+        groups: defaultdict[int, list[int]] = defaultdict(list)
         for i, one in enumerate(options):
             groups[one.num_beams].append(i)
-        found = {}
+        found: dict[int, dict[str, str]] = {}
         for members in groups.values():
-            chosen = [options[i] for i in members]
-            found |= dict(zip(members, self._search([c[members] for c in constants], chosen), strict=True))
-        return [found[i] for i in range(len(images))]
-
-    def _search(self, constants: list[Tensor], options: list[DecodingOptions]) -> list[str]:
-        beams, longest = options[0].num_beams, max(one.max_new_tokens for one in options)
-        lane = BeamLane(beams, len(options), longest, torch.device("cpu"))
-        running = list(lane.admit(options))
-        state = self.decoder.allocate(len(options), beams, longest)
-        tables = [table.clone() for table in constants] + state
-        found: dict[int, str] = {}
-        while lane.size:
-            n = lane.size
-            step = LaneStep(*lane.inputs(), [t[:n] for t in tables[: len(constants)]], [s[:n] for s in state])
-            (logits,) = self.decoder.step([step])
-            over = lane.advance(logits)
-            for slot, sequences in zip(over, lane.sequences(over), strict=True):
-                found[running[slot]] = "\n\n".join(self.tokenizer.decode(sequences[0].ids).values())
-            kept = lane.release(over)
-            move(tables, kept)
-            running = [running[slot] for slot in kept]
-        return [found[i] for i in range(len(options))]
+            chosen = search(self.decoder, [table[members] for table in cross_kv], [options[i] for i in members])
+            found |= {i: self.tokenizer.decode(best.ids) for i, (best, *_) in zip(members, chosen, strict=True)}
+        return ["\n\n".join(found[i].values()) for i in range(len(images))]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from app.inference.manifest import FindingDecision
 from model_training.data.labels import labels_of
 from model_training.evaluation.generation import GeneratedReport
 from model_training.metrics.agreement import FloatArray, f1, ratio
@@ -31,13 +32,13 @@ class HeadOutput:
     targets: FloatArray
 
     @classmethod
-    def of(cls, reports: Sequence[GeneratedReport], findings: Sequence[Mapping[str, Any]]) -> HeadOutput:
+    def of(cls, reports: Sequence[GeneratedReport], findings: Sequence[FindingDecision]) -> HeadOutput:
         """Undoes the temperatures of the checkpoint's `findings`, so that calibration starts from the network."""
-        names = tuple(str(finding["name"]) for finding in findings)
+        names = tuple(finding.name for finding in findings)
         shape = (len(reports), len(names))
         given = [[finding.probability for finding in one.report.findings] for one in reports]
         probabilities = np.array(given, dtype=np.float64).reshape(shape).clip(_EDGE, 1 - _EDGE)
-        temperatures = np.array([finding["temperature"] for finding in findings], dtype=np.float64)
+        temperatures = np.array([finding.temperature for finding in findings], dtype=np.float64)
         targets = np.array([labels_of(one.study, names) for one in reports], dtype=np.float64).reshape(shape)
         return cls(names, np.log(probabilities / (1 - probabilities)) * temperatures, targets)
 
@@ -58,9 +59,10 @@ class Calibration:
     thresholds: FloatArray
 
     @classmethod
-    def of(cls, findings: Sequence[Mapping[str, Any]]) -> Calibration:
+    def of(cls, findings: Sequence[FindingDecision]) -> Calibration:
         """Those of a manifest's `findings`."""
-        return cls(*(np.array([f[key] for f in findings], dtype=np.float64) for key in ("temperature", "threshold")))
+        pairs = ([f.temperature for f in findings], [f.threshold for f in findings])
+        return cls(*(np.array(values, dtype=np.float64) for values in pairs))
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def generate(
             generated.leave_out(str(error), study)
 
     for study in tqdm(list(studies), desc=title, unit="study"):
-        images = choose_images(study, max_views or generator.limits.max_views, view)
+        images = choose_images(study, max_views or generator.model.limits.max_views, view)
         if not images:
             generated.leave_out("no image" if view is None else f"no {view} image", study)
             continue
@@ -113,7 +113,7 @@ def blank_control(
     generator: Generator, reports: Sequence[GeneratedReport], options: DecodingOptions
 ) -> list[GeneratedReport]:
     """What the model writes of black images, as many a study as before; generated once for each number of views."""
-    size = int(generator.manifest["image_size"])
+    size = generator.model.image_size
     black = np.zeros((size, size), np.uint8)
     counts = {len(one.images) for one in reports}
     answers = {n: generator.submit([black] * n, options) for n in sorted(counts)}
@@ -159,7 +159,7 @@ def decoding_options(args: argparse.Namespace, generator: Generator) -> Decoding
     names = [option.name for option in fields(DecodingOptions)]
     given = {name: getattr(args, name, None) for name in names}
     changes = {name: value for name, value in given.items() if value is not None}
-    return generator.default_options.with_changes(**changes, num_return_sequences=1)
+    return generator.model.default_options.with_changes(**changes, num_return_sequences=1)
 
 
 def _early_stopping(text: str) -> Any:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from app.inference.uncertainty import AbstainRule
 from app.text.findings import IMAGE_LABELS, POSITIVE
 from app.text.labeller import label_report
 from model_training.data.labels import ImageLabels
@@ -87,7 +87,7 @@ def score_texts(
 
 
 def score_abstaining(
-    studies: Sequence[Study], texts: Sequence[str], confidences: FloatArray, rule: Mapping[str, Any] | None
+    studies: Sequence[Study], texts: Sequence[str], confidences: FloatArray, rule: AbstainRule | None
 ) -> dict[str, Abstaining]:
     """By a manifest's rule at the shipped bar, and for the surest 80% of these studies; empty where nothing is
     labelled."""
@@ -104,7 +104,7 @@ def score_abstaining(
 
     rows: dict[str, Abstaining] = {}
     surest = float(np.quantile(confidences, 1 - COVERAGE))
-    shipped = [("at the shipped bar", rule["below"])] if rule else []
+    shipped = [("at the shipped bar", rule.below)] if rule else []
     for name, least in (*shipped, (f"the surest {COVERAGE:.0%}", surest)):
         kept = (confidences >= least).astype(np.float64)
         if kept.any():

@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from app.images.decode import DecodeError, decode_image
 from app.inference.checkpoint import Checkpoint, frozen_encode
-from app.inference.generator import to_unit_range
+from app.inference.encoder_output import EncoderOutput
+from app.inference.preprocessing import to_unit_range
 from model_training.metrics.agreement import FloatArray
 from model_training.metrics.ranking import auroc
 
@@ -39,9 +40,9 @@ class OodScores:
 
 def score_ood(checkpoint: Checkpoint, films: Groups, others: Groups) -> OodScores | None:
     """None for a checkpoint that cannot tell. An image that cannot be read is not accepted."""
-    if not checkpoint.manifest.get("intake"):
+    if not checkpoint.manifest.ood:
         return None
-    threshold = checkpoint.manifest["intake"]["thresholds"]["chest"]
+    threshold = checkpoint.manifest.ood.thresholds.chest
     logits = {name: chest_logits(checkpoint, paths) for name, paths in {**films, **others}.items() if paths}
     rows = {
         name: OodGroup(len(said), float((said >= threshold).mean()), name in films) for name, said in logits.items()
@@ -54,7 +55,7 @@ def score_ood(checkpoint: Checkpoint, films: Groups, others: Groups) -> OodScore
 @torch.inference_mode()
 def chest_logits(checkpoint: Checkpoint, paths: Sequence[Path]) -> FloatArray:
     """The logit [images] that an image is a chest radiograph; -inf where a file cannot be read."""
-    encode, size = frozen_encode(checkpoint.module), int(checkpoint.manifest["image_size"])
+    encode, size = frozen_encode(checkpoint.module), checkpoint.manifest.image_size
     device = next(checkpoint.module.parameters()).device  # where the generator that serves it has put it
     found: list[float] = []
     for start in tqdm(range(0, len(paths), BATCH), desc="ood", unit="batch"):
@@ -68,7 +69,8 @@ def chest_logits(checkpoint: Checkpoint, paths: Sequence[Path]) -> FloatArray:
                 continue
             views[i] = checkpoint.module.preprocess(to_unit_range(pixels).to(device))
             readable.append(True)
-        said = encode(views.contiguous(memory_format=torch.channels_last))[-1][:, 0].tolist()
+        encoded = EncoderOutput(*encode(views.contiguous(memory_format=torch.channels_last)))
+        said = encoded.ood_logits[:, 0].tolist()
         found += [logit if seen else -np.inf for logit, seen in zip(said, readable, strict=False)]
     return np.array(found, dtype=np.float64)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from app.inference.uncertainty import expected_gain
+from app.inference.uncertainty import AbstainRule, expected_gain
 from model_training.evaluation.finding_scores import Calibration, HeadOutput
 from model_training.evaluation.generation import GeneratedReport
 from model_training.metrics.agreement import FloatArray, f1
@@ -30,10 +29,10 @@ def expected_gains(probabilities: FloatArray, stated: npt.NDArray[np.bool_], bal
     return np.array([expected_gain(row, said, balance) for row, said in rows], dtype=np.float64)
 
 
-def confidence(output: HeadOutput, calibration: Calibration, rule: Mapping[str, Any] | None) -> FloatArray:
+def confidence(output: HeadOutput, calibration: Calibration, rule: AbstainRule | None) -> FloatArray:
     """The expected gain [studies] of what the calibrated head states, with the balance of a manifest's rule."""
     probabilities = output.probabilities(calibration.temperatures)
-    return expected_gains(probabilities, probabilities >= calibration.thresholds, rule["balance"] if rule else BALANCE)
+    return expected_gains(probabilities, probabilities >= calibration.thresholds, rule.balance if rule else BALANCE)
 
 
 def curves(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from app.inference.uncertainty import AbstainRule
 from model_training.data.study import Study
 from model_training.evaluation import label_scores, selective_prediction
 from model_training.evaluation.finding_scores import (
@@ -62,7 +62,7 @@ def score_sources(
     train: Sequence[Study],
     output: HeadOutput,
     calibration: Calibration,
-    rule: Mapping[str, Any] | None,
+    rule: AbstainRule | None,
 ) -> dict[str, SourceScores]:
     """The scores by source, for each that studies name; abstaining goes by the manifest's rule.
 

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from app.images.decode import decode_image
 from app.inference.checkpoint import frozen_encode, script
-from app.inference.generator import to_unit_range
+from app.inference.encoder_output import EncoderOutput
+from app.inference.preprocessing import to_unit_range
 from model_training.data.study import Study, View
 from model_training.model.report_model import ReportModel
 from model_training.progress import Progress
@@ -113,7 +114,8 @@ class _Encoder:
         while part := list(islice(coming, _BATCH)):
             views = torch.stack([self._preprocess(torch.tensor(np.ascontiguousarray(picture))) for picture in part])
             filled = F.pad(views, [0, 0, 0, 0, 0, 0, 0, _BATCH - len(part)])  # another size is compiled anew
-            found.append(self._encode(filled.contiguous(memory_format=torch.channels_last))[4][: len(part)])
+            encoded = EncoderOutput(*self._encode(filled.contiguous(memory_format=torch.channels_last)))
+            found.append(encoded.ood_logits[: len(part)])
             for _ in part:
                 self._progress.advance()
         return torch.cat(found).clone()

@@ -9,10 +9,13 @@ from __future__ import annotations
 import argparse
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from app.inference.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from app.inference.checkpoint import Checkpoint, load_checkpoint
+from app.inference.errors import CheckpointError
+from app.inference.manifest import Manifest
 from model_training.config import Config, ConfigError, config_from, load_config
 from model_training.reporting.columns import ABSTAINING, AREAS, HEAD, TEXT_OF_LABELS, headline
 from model_training.reporting.summary import estimates, ood, pointing
@@ -58,19 +61,19 @@ def card(checkpoint: Checkpoint, words: Config, path: Path) -> str:
     """The card as Markdown."""
     manifest = checkpoint.manifest
     parts = [
-        f"# {manifest['name']} {manifest['version']}",
+        f"# {manifest.name} {manifest.version}",
         f"**{words.card.intended_use}**",
         _facts(checkpoint, words, path),
         "## Training data",
         _items(words.card.training_data),
         *([_PAIRED] if _trained_with(manifest).data.reports else []),
         "## Measured",
-        *_measured(manifest["metrics"]),
+        *_measured(manifest.metrics),
         *words.card.notes,
         "## Decisions of the finding head",
         "A finding is called present from the threshold on; its probability is the sigmoid of the logit over the "
         "temperature. Both were fitted on validation.",
-        table({f["name"]: f for f in manifest["findings"]}, ("temperature", "threshold", "denied_below")),
+        table({f.name: asdict(f) for f in manifest.findings}, ("temperature", "threshold", "denied_below")),
         *(["## Failures", _items(words.card.failures)] if words.card.failures else []),
         *(["## Not to be used for", _items(words.card.excluded_use)] if words.card.excluded_use else []),
         "## Limits",
@@ -80,9 +83,9 @@ def card(checkpoint: Checkpoint, words: Config, path: Path) -> str:
     return "\n\n".join(part if part.startswith(("|", "- ")) else _wrapped(part) for part in parts if part) + "\n"
 
 
-def _trained_with(manifest: Mapping[str, Any]) -> Config:
+def _trained_with(manifest: Manifest) -> Config:
     """What a card tells of the checkpoint's configuration. The rest is not read: its keys may be of another version."""
-    config = manifest["config"]
+    config = manifest.config
     reports, start = config["data"].get("reports", ""), config["training"].get("start_from", "")
     told = {"data": {"reports": reports}, "training": {"start_from": start}}
     return config_from({"model": config["model"], "card": config["card"], **told})
@@ -113,9 +116,9 @@ def _facts(checkpoint: Checkpoint, words: Config, path: Path) -> str:
         "encoder": f"{model.encoder}, {start}, {model.image_size} × {model.image_size} pixels, one channel",
         "decoder": f"{model.decoder}, {shape}{hint}",
         "parameters": f"{parameters / 1e6:.1f} million, float32",
-        "views": f"1 to {manifest['max_views']} a study, order irrelevant",
-        "sections": ", ".join(manifest["section_names"]),
-        "made at": f"commit {manifest['git_commit'][:12]}, torch {manifest['torch_version']}",
+        "views": f"1 to {manifest.max_views} a study, order irrelevant",
+        "sections": ", ".join(manifest.section_names),
+        "made at": f"commit {manifest.git_commit[:12]}, torch {manifest.torch_version}",
     }
     return table({name: {"": value} for name, value in facts.items() if value}, [""], cell=str, align="---")
 

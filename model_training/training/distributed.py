@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from app.inference.network.devices import choose_device
+from app.inference.network.devices import choose_device, fast_bfloat16
 
 # While the first process decodes a whole collection, the others wait this long.
 PATIENCE = timedelta(hours=3)
@@ -44,7 +44,7 @@ class Processes:
 
     def bfloat16(self, precision: str) -> bool:
         """Whether to compute in bfloat16 with `training.precision` "bf16", "f32", or "auto": where hardware does it."""
-        return precision == "bf16" or (precision == "auto" and _fast_bfloat16(self.device))
+        return precision == "bf16" or (precision == "auto" and fast_bfloat16(self.device))
 
     def wait(self) -> None:
         """Goes on when all processes are here."""
@@ -102,13 +102,6 @@ def joined_processes() -> Iterator[Processes]:
         yield Processes(dist.get_rank(), dist.get_world_size(), device)
     finally:
         dist.destroy_process_group()
-
-
-def _fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 arithmetic is done in hardware, so that autocast pays."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 class _Sum(torch.autograd.Function):

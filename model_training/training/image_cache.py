@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from app.images.decode import decode_image
-from app.inference.generator import to_unit_range
+from app.inference.preprocessing import to_unit_range
 from model_training.data.study import Study
 from model_training.model.report_model import ReportModel
 from model_training.progress import Progress

@@ -48,6 +48,6 @@ def finding_logits(model: ReportModel, examples: Examples, device: torch.device)
     rows = []
     for _, batch in examples.batches(BATCH):
         there = batch.on_device(device)
-        logits = encode(there.images)[1]
+        logits = encode(there.images).finding_logits
         rows.append(model.join_findings(model.spread(logits, there.view_mask), there.view_mask).cpu())
     return torch.cat(rows)

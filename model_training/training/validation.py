@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from app.inference.encoder_output import EncoderOutput
+from app.inference.network.decoder import ArchiveDecoder
 from app.inference.options import DecodingOptions
-from app.inference.search.beam_search import BeamLane, move
+from app.inference.search.beam_batch import search
 from app.text.tokenizer import Tokenizer
 from model_training.config import Config
 from model_training.metrics import r2gen
@@ -56,23 +58,10 @@ def validate(
 @torch.inference_mode()
 def generate_tokens(model: ReportModel, batch: Batch, options: DecodingOptions) -> list[tuple[int, ...]]:
     """The best sequence of each study of a batch, in order: generated ids, eos kept."""
-    studies = len(batch.view_mask)
-    spread = [model.spread(part, batch.view_mask) for part in model.encode(batch.images)[:3]]
-    _, constants = model.begin(spread[0], spread[1], spread[2], batch.view_mask)
-    state = model.allocate(studies, options.num_beams, options.max_new_tokens)
-    lane = BeamLane(options.num_beams, studies, options.max_new_tokens, batch.images.device)
-    study_of = list(lane.admit([options] * studies))
-    found: list[tuple[int, ...]] = [()] * studies
-    while lane.size:
-        active = slice(lane.size)
-        tokens, positions, ancestors = lane.inputs()
-        logits = model.decode_step(
-            tokens, positions, ancestors, [part[active] for part in constants], [part[active] for part in state]
-        )
-        over = lane.advance(logits)
-        for slot, sequences in zip(over, lane.sequences(over), strict=True):
-            found[study_of[slot]] = sequences[0].ids
-        kept = lane.release(over)
-        move([*constants, *state], kept)
-        study_of = [study_of[slot] for slot in kept]
-    return found
+    encoded = EncoderOutput(*model.encode(batch.images))
+    memory, finding_logits, view_logits = (
+        model.spread(part, batch.view_mask) for part in (encoded.memory, encoded.finding_logits, encoded.view_logits)
+    )
+    _, cross_kv = model.begin(memory, finding_logits, view_logits, batch.view_mask)
+    found = search(ArchiveDecoder(model), cross_kv, [options] * len(batch.view_mask))
+    return [sequences[0].ids for sequences in found]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from app import cli
 from app.inference import generator
-from app.inference.network.decoder import Decoder, LaneStep
+from app.inference.network.decoder import Decoder, DecoderInput
 
 FAULT_FILE = "FAULT_FILE"  # the environment variable that names it
 
@@ -26,13 +26,13 @@ class FaultyDecoder:
         self._decoder = decoder
         self._fault = fault
 
-    def prepare(self, constants: list[Tensor]) -> list[Tensor]:
-        return self._decoder.prepare(constants)
+    def prepare(self, cross_kv: list[Tensor]) -> list[Tensor]:
+        return self._decoder.prepare(cross_kv)
 
     def allocate(self, studies: int, beams: int, length: int) -> list[Tensor]:
         return self._decoder.allocate(studies, beams, length)
 
-    def step(self, lanes: Sequence[LaneStep]) -> list[Tensor]:
+    def step(self, batches: Sequence[DecoderInput]) -> list[Tensor]:
         match self._fault.read_text() if self._fault.exists() else "":
             case "hang":
                 time.sleep(60)
@@ -40,7 +40,7 @@ class FaultyDecoder:
                 ctypes.PyDLL(None).sleep(60)
             case "out of memory":
                 raise torch.OutOfMemoryError
-        return self._decoder.step(lanes)
+        return self._decoder.step(batches)
 
 
 def main() -> int:

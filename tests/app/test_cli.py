@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 
 from app.cli import main
 from app.report import DISCLAIMER
@@ -55,6 +56,16 @@ def test_predict_as_text(tiny_checkpoint: Path, image_path: Path, capsys: pytest
     assert capsys.readouterr().out.strip().endswith(DISCLAIMER)
 
 
+def test_predict_takes_its_threads_from_the_settings(
+    tiny_checkpoint: Path, image_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XRAY_REPORT_THREADS counts for `predict` as it does for `serve`."""
+    monkeypatch.setenv("XRAY_REPORT_THREADS", "1")
+    torch.set_num_threads(2)
+    assert main(["predict", "--checkpoint", str(tiny_checkpoint), str(image_path)]) == 0
+    assert torch.get_num_threads() == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -91,7 +102,7 @@ def test_wrong_checkpoint(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A checkpoint that does not match stops either command with one line saying what did not, and exit code 1."""
-    monkeypatch.setattr("app.cli.configure_logging", lambda level: None)
+    monkeypatch.setattr("app.server.serve.configure_logging", lambda level: None)
     assert main([*command, "--checkpoint", str(wrong_checkpoint)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "SHA-256 does not match: expected 000" in line
@@ -101,7 +112,7 @@ def test_no_decode_worker(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A machine that cannot start decode workers is one line and exit code 1, too."""
-    monkeypatch.setattr("app.cli.configure_logging", lambda level: None)
+    monkeypatch.setattr("app.server.serve.configure_logging", lambda level: None)
     monkeypatch.setattr("sys.executable", "/bin/false")
     assert main(["serve", "--port", "0", "--checkpoint", str(tiny_checkpoint)]) == 1
     (line,) = capsys.readouterr().err.splitlines()

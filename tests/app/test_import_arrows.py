@@ -13,27 +13,24 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OURS = ("app", "model_training")
 
+# main, cli ─▶ server ─▶ api ─▶ inference, images, interop ─▶ text, report, and what all of the service may use.
+_TEXT = ("app.text", "app.report")
+_BELOW_API = ("app.inference", "app.images", "app.interop", *_TEXT)
+_SERVICE = ("app.settings", "app.telemetry")
 # Module prefix to what it may import of ours; the longest prefix that fits decides.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "app": ("app",),  # main, cli and what else starts the service
     "app.report": (),
-    "app.settings": (),
+    "app.settings": ("app.inference.options",),  # whose limits they are
     "app.telemetry": (),
+    "app.tracing": ("app.api",),
     "app.images": ("app.images", "app.report"),
-    "app.text": ("app.text", "app.report"),
-    "app.inference": ("app.inference", "app.text", "app.report"),
-    "app.interop": ("app.interop", "app.text", "app.report"),
-    "app.api": (
-        "app.api",
-        "app.images",
-        "app.inference",
-        "app.interop",
-        "app.text",
-        "app.report",
-        "app.settings",
-        "app.telemetry",
-    ),
-    "model_training": ("model_training", "app.inference", "app.images", "app.text", "app.report"),
+    "app.text": _TEXT,
+    "app.inference": ("app.inference", *_TEXT),
+    "app.interop": ("app.interop", *_TEXT),
+    "app.api": ("app.api", *_BELOW_API, *_SERVICE),
+    "app.server": ("app.server", "app.api", *_BELOW_API, *_SERVICE),
+    "model_training": ("model_training", "app.inference", "app.images", *_TEXT),
 }
 # And what of others' it must not.
 FORBIDDEN: dict[str, tuple[str, ...]] = {
@@ -42,9 +39,13 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "app.images": ("torch", "fastapi", "starlette", "pydantic", "pydantic_settings"),
     "app.text": ("torch", "fastapi", "starlette", "pydantic", "pydantic_settings"),
     "app.inference": ("fastapi", "starlette", "pydantic", "pydantic_settings", "prometheus_client"),
+    "app.interop": ("torch", "fastapi", "starlette", "pydantic", "pydantic_settings"),
     "app.api": ("torch",),
+    "app.server": ("torch",),
     "model_training": ("fastapi", "starlette", "uvicorn"),
 }
+# What imports no torch, neither by itself nor through another module of ours.
+WITHOUT_TORCH = ("app.api", "app.server", "app.images", "app.interop", "app.text", "app.report", "app.settings")
 
 
 def within(module: str, prefix: str) -> bool:
@@ -69,8 +70,8 @@ def imports(path: Path) -> Iterator[str]:
             assert not node.level, f"{path}: imports are absolute"
             # `from app import report` imports app.report; a name that is no module adds nothing to forbid.
             assert node.module
-            for alias in node.names:
-                yield f"{node.module}.{alias.name}" if node.module in OURS else node.module
+            ours = node.module.partition(".")[0] in OURS
+            yield from (f"{node.module}.{alias.name}" if ours else node.module for alias in node.names)
 
 
 @pytest.mark.parametrize(("module", "path"), list(modules()), ids=lambda value: value if isinstance(value, str) else "")
@@ -83,8 +84,46 @@ def test_arrows(module: str, path: Path) -> None:
         assert not any(within(imported, prefix) for prefix in forbidden), f"{module} imports {imported}"
 
 
-def test_decode_workers_start_light() -> None:
-    """The images package loads neither torch nor the web framework: every decode process would pay for it."""
-    code = "import sys, app.images.sandbox; print([m for m in ('torch', 'fastapi', 'pydantic') if m in sys.modules])"
+def way_to_torch(module: str) -> list[str]:
+    """The imports from a module of ours to torch, a package's `__init__` being imported with what is in it."""
+    paths = dict(modules())
+    seen, waiting = {module}, [[module]]
+    while waiting:
+        way = waiting.pop()
+        for imported in imports(paths[way[-1]]):
+            if within(imported, "torch"):
+                return [*way, imported]
+            parts = imported.split(".")
+            for name in {".".join(parts[:i]) for i in range(1, len(parts) + 1)} & paths.keys() - seen:
+                seen.add(name)
+                waiting.append([*way, name])
+    return []
+
+
+@pytest.mark.parametrize("module", [name for name, _ in modules() if any(within(name, p) for p in WITHOUT_TORCH)])
+def test_no_way_leads_to_torch(module: str) -> None:
+    """The HTTP layer, the server around it, and texts, know of the network only what is said of it."""
+    assert way_to_torch(module) == []
+
+
+def test_the_walk_finds_torch() -> None:
+    """Through other modules of ours, too."""
+    assert way_to_torch("app.main")[-1] == "torch"
+    assert len(way_to_torch("app.inference.generator")) >= 2
+
+
+@pytest.mark.parametrize(
+    ("imported", "unwanted"),
+    [
+        ("app.images.sandbox", ("torch", "fastapi", "pydantic")),  # every decode process would pay for it
+        ("app.cli", ("torch", "fastapi", "uvicorn", "numpy")),  # --help answers at once
+        ("app.server.serve", ("torch",)),
+        ("app.text.labeller", ("torch", "numpy")),
+        ("app.inference.served_model", ("torch",)),
+    ],
+)
+def test_what_is_to_start_light_does(imported: str, unwanted: tuple[str, ...]) -> None:
+    """Once imported, none of these is in memory."""
+    code = f"import sys, {imported}; print([name for name in {unwanted} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603  # our own
     assert done.stdout.strip() == "[]"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from app.inference.checkpoint import load_checkpoint
+from app.inference.uncertainty import AbstainRule
 from model_training.__main__ import main
 from model_training.calibrate import DENIAL_ERROR, fit
 from model_training.config import Config
@@ -105,15 +106,11 @@ def test_the_checkpoint_decides_by_what_was_fitted(
     assert fitted["studies"] == 6
     assert main(["export", "--run", str(tmp_path), "--out", str(tmp_path / "small.pt")]) == 0
     checkpoint = load_checkpoint(tmp_path / "small.pt")
-    assert checkpoint.manifest["abstain"] == {
-        "rule": "expected-f1",
-        "balance": fitted["balance"],
-        "below": fitted["uncertain_below"],
-    }
+    assert checkpoint.manifest.abstain == AbstainRule(fitted["balance"], fitted["uncertain_below"])
     stated = checkpoint.module.state_dict()["stated_from"]
-    for logit, finding in zip(stated.tolist(), checkpoint.manifest["findings"], strict=True):
-        assert 1 / (1 + np.exp(-logit / finding["temperature"])) == pytest.approx(finding["threshold"])
-        assert finding["temperature"] == pytest.approx(fitted["temperatures"][finding["name"]], abs=1e-4)
+    for logit, finding in zip(stated.tolist(), checkpoint.manifest.findings, strict=True):
+        assert 1 / (1 + np.exp(-logit / finding.temperature)) == pytest.approx(finding.threshold)
+        assert finding.temperature == pytest.approx(fitted["temperatures"][finding.name], abs=1e-4)
 
 
 def test_without_validation_studies_nothing_is_fitted(

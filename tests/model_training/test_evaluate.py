@@ -111,7 +111,7 @@ def test_export_takes_metrics_as_they_are(
     """The manifest holds what `evaluate` wrote."""
     metrics = content(evaluation)["metrics"]
     export_model(tiny_model, tiny_tokenizer, tiny_config, tmp_path / "tiny.pt", metrics=metrics)
-    assert load_checkpoint(tmp_path / "tiny.pt").manifest["metrics"] == metrics
+    assert load_checkpoint(tmp_path / "tiny.pt").manifest.metrics == metrics
 
 
 def test_predictions_stand_in_a_table_one_row_a_study(evaluation: Path) -> None:

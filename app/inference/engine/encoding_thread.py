@@ -12,20 +12,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from app.inference.engine.beam_batch import Study
+from app.inference.engine.request import StudyRequest
 from app.inference.network.decoder import Decoder
 from app.inference.network.encoder import Encoding, StudyEncoder
 
-AHEAD = 2  # batches
+PREFETCH = 2  # batches
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedStudies:
     """Studies with what the network sees in them, what the decoder keeps of that (study first), and when."""
 
-    studies: list[Study]
+    studies: list[StudyRequest]
     encodings: list[Encoding]
-    constants: list[Tensor]
+    cross_kv: list[Tensor]
     seconds: float
     finished_at: float
 
@@ -37,11 +37,11 @@ class EncodingThread:
         """`notify` is called when a batch is done. On a GPU, which has one queue of work, all is done at once."""
         self._encoder, self._decoder, self._notify = encoder, decoder, notify
         self._thread = ThreadPoolExecutor(1, "encode", _same_threads) if encoder.device.type == "cpu" else None
-        self._batches: deque[tuple[list[Study], Future[EncodedStudies]]] = deque()
+        self._batches: deque[tuple[list[StudyRequest], Future[EncodedStudies]]] = deque()
         self.began = math.inf  # the batch at work
 
     @property
-    def studies(self) -> list[Study]:
+    def studies(self) -> list[StudyRequest]:
         """Those being encoded, or done and not yet taken."""
         return [study for batch, _ in self._batches for study in batch]
 
@@ -53,14 +53,14 @@ class EncodingThread:
     @property
     def full(self) -> bool:
         """Whether it has enough to do: a batch at work, and the next one at hand."""
-        return len(self._batches) >= AHEAD
+        return len(self._batches) >= PREFETCH
 
     @property
     def ready(self) -> bool:
         """Whether a batch is done and not yet taken."""
         return bool(self._batches) and self._batches[0][1].done()
 
-    def start(self, studies: list[Study]) -> None:
+    def start(self, studies: list[StudyRequest]) -> None:
         """Encodes studies together, after those it has."""
         done: Future[EncodedStudies] = Future()
         if self._thread:
@@ -73,7 +73,7 @@ class EncodingThread:
                 done.set_exception(error)
         self._batches.append((studies, done))
 
-    def take(self) -> EncodedStudies | Study | None:
+    def take(self) -> EncodedStudies | StudyRequest | None:
         """What is ready: encoded studies, or one that cannot be. None when a batch failed: its studies are encoded one
         by one then, so that a bad one fails alone."""
         batch, done = self._batches.popleft()
@@ -91,11 +91,11 @@ class EncodingThread:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
     @torch.inference_mode()
-    def _encode(self, studies: list[Study]) -> EncodedStudies:
+    def _encode(self, studies: list[StudyRequest]) -> EncodedStudies:
         started = self.began = time.monotonic()
         try:
-            encodings, constants = self._encoder([study.views.result() for study in studies])
-            kept = self._decoder.prepare(constants)
+            encodings, cross_kv = self._encoder([study.views.result() for study in studies])
+            kept = self._decoder.prepare(cross_kv)
         finally:
             self.began = math.inf
         now = time.monotonic()

@@ -2,12 +2,12 @@
 
 A turn (`_turn`): wait for work ▸ take waiting studies that fit the free rows ▸ drop who was cancelled or is late ▸ let
 the new ones be encoded, on a CPU beside what follows ▸ give encoded ones their slots, unless they are refused ▸ one
-beam step for every lane ▸ hand out what finished. Studies join and leave between two steps; nobody waits for a
+beam step for every beam batch ▸ hand out what finished. Studies join and leave between two steps; nobody waits for a
 batch-mate.
 
-A lane holds the studies of one beam width in slots 0 to N-1 of shared tensors. The decoder steps all lanes at once, the
-search chooses each lane's tokens; a freed slot is filled by the last study. Whatever raises fails the studies concerned
-and nobody else, and every future is answered whatever happens.
+A beam batch holds the studies of one beam width in slots 0 to N-1 of shared tensors. The decoder steps all batches at
+once, the search chooses each batch's tokens; a freed slot is filled by the last study. Whatever raises fails the
+studies concerned and nobody else, and every future is answered whatever happens.
 """
 
 from __future__ import annotations
@@ -23,16 +23,18 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from app.inference.engine.beam_batch import Generation, Lane, Lanes, Refuse, Study, refuse_none
+from app.inference.engine.beam_batches import BeamBatches
 from app.inference.engine.encoding_thread import EncodedStudies, EncodingThread
 from app.inference.engine.observer import Observer, Silent
-from app.inference.engine.step_graphs import STEPS, LaneGraphs
+from app.inference.engine.request import Generation, Refuse, StudyRequest, refuse_none
+from app.inference.engine.step_graphs import StepGraphs
 from app.inference.engine.study_queue import StudyQueue
 from app.inference.errors import EngineStoppedError, GenerationError
 from app.inference.network.decoder import Decoder
 from app.inference.network.encoder import StudyEncoder
 from app.inference.options import MAX_BEAMS, DecodingOptions
-from app.inference.search.beam_search import Sequence
+from app.inference.search.beam_batch import BeamBatch
+from app.inference.search.beam_search import TokenSequence
 
 logger = logging.getLogger(__name__)
 
@@ -46,13 +48,13 @@ class Engine:
         decoder: Decoder,
         *,
         max_new_tokens: int,
-        max_rows: int = 64,
-        max_queue: int = 64,
+        max_rows: int,
+        max_queue: int,
         observer: Observer | None = None,
-        graphs: LaneGraphs | None = None,
+        graphs: StepGraphs | None = None,
     ) -> None:
-        """`max_rows` beams in flight over all studies, `max_queue` studies waiting. With `graphs` lanes are stepped by
-        these, each by itself."""
+        """`max_rows` beams in flight over all studies, `max_queue` studies waiting. With `graphs` beam batches are
+        stepped by these, each by itself."""
         if max_rows < MAX_BEAMS:
             raise ValueError(f"max_rows must be at least {MAX_BEAMS}")
         self.max_rows = max_rows
@@ -60,7 +62,7 @@ class Engine:
         self._decoder = decoder
         self._graphs = graphs
         self._observer: Observer = observer or Silent()
-        self._lanes = Lanes(decoder, max_rows, max_new_tokens, fixed=graphs is not None)
+        self._batches = BeamBatches(decoder, max_rows, max_new_tokens, fixed=graphs is not None)
         self._queue = StudyQueue(max_queue)
         self._wake = threading.Condition()
         self._encoding_thread = EncodingThread(encoder, decoder, self._notify)
@@ -83,7 +85,7 @@ class Engine:
     @property
     def active_rows(self) -> int:
         """Beams in flight."""
-        return self._lanes.rows
+        return self._batches.rows
 
     @property
     def turn_seconds(self) -> float:
@@ -104,7 +106,7 @@ class Engine:
         Cancelling the returned future frees the study's rows at the next step. Raises `EngineFullError` at once when
         the queue is full and `EngineStoppedError` when the engine does not run.
         """
-        study = Study(views, options, deadline, tag, Future(), time.monotonic(), refuse)
+        study = StudyRequest(views, options, deadline, tag, Future(), time.monotonic(), refuse)
         with self._wake:
             if not self.alive:
                 raise EngineStoppedError("the engine does not take studies")
@@ -127,7 +129,7 @@ class Engine:
             self._wake.notify()
         self._thread.join()
 
-    def _prepared(self, study: Study, _: object) -> None:
+    def _prepared(self, study: StudyRequest, _: object) -> None:
         study.ready_at = time.monotonic()
         self._notify()
 
@@ -161,18 +163,18 @@ class Engine:
                 return False
             taken = self._take()
             self._turn_began = time.monotonic()
-        self._drop_gone()
+        self._drop_done()
         if taken:
             self._encoding_thread.start(taken)
         if self._encoding_thread.ready:
             self._admit(self._encoding_thread.take())
-        if lanes := list(self._lanes):
-            self._step(lanes)
+        if batches := list(self._batches):
+            self._step(batches)
         self._observer.active(self.active_rows)
         return True
 
     def _has_work(self) -> bool:
-        if self._encoding_thread.ready or any(self._lanes):
+        if self._encoding_thread.ready or any(self._batches):
             return True
         return self._queue.has_work(0 if self._encoding_thread.full else self._free_rows)
 
@@ -181,7 +183,7 @@ class Engine:
         deadlines = [*self._queue.deadlines(), *([self._drain_until] if self._stopping else [])]
         return max(0.0, min(deadlines) - time.monotonic()) + 1e-3 if deadlines else None
 
-    def _take(self) -> list[Study]:
+    def _take(self) -> list[StudyRequest]:
         """Studies that fit the free rows, of about as many images as are encoded together."""
         taken = self._queue.take(self._free_rows, 0 if self._encoding_thread.full else self._encoder.max_images)
         self._observer.queued(len(self._queue))
@@ -191,16 +193,17 @@ class Engine:
     def _free_rows(self) -> int:
         return self.max_rows - self.active_rows - self._encoding_thread.rows
 
-    def _drop_gone(self) -> None:
+    def _drop_done(self) -> None:
+        """Frees the rows of studies that were cancelled or are late."""
         now = time.monotonic()
-        for lane in self._lanes:
-            if gone := [slot for slot, study in enumerate(lane.studies) if study.gone(now)]:
-                lane.release(gone)
+        for batch in self._batches:
+            if done := [slot for slot, study in enumerate(batch.studies) if study.expire_if_due(now)]:
+                batch.release(done)
         self._observer.active(self.active_rows)
 
-    def _admit(self, found: EncodedStudies | Study | None) -> None:
+    def _admit(self, found: EncodedStudies | StudyRequest | None) -> None:
         """Gives encoded studies their slots, but for those of which no report is to be written."""
-        if isinstance(found, Study):
+        if isinstance(found, StudyRequest):
             found.fail(GenerationError("the study could not be encoded"))
         if not isinstance(found, EncodedStudies):
             logger.warning("%s could not be encoded", "a study" if found else "studies together")
@@ -209,7 +212,7 @@ class Engine:
         self._observer.encoded([study.tag for study in found.studies], found.seconds)
         accepted: dict[int, list[int]] = defaultdict(list)
         for i, study in enumerate(found.studies):
-            if study.gone(time.monotonic()):
+            if study.expire_if_due(time.monotonic()):
                 continue
             study.encoded_at = found.finished_at
             study.encoding = found.encodings[i]
@@ -221,59 +224,54 @@ class Engine:
             else:
                 accepted[study.options.num_beams].append(i)
         for rows in accepted.values():
-            self._lanes.admit([found.studies[i] for i in rows], found.constants, rows)
+            self._batches.admit([found.studies[i] for i in rows], found.cross_kv, rows)
 
-    def _step(self, lanes: list[Lane]) -> None:
-        """A step for all lanes; when that fails, lane by lane, so that a bad one fails alone."""
+    def _step(self, batches: list[BeamBatch[StudyRequest]]) -> None:
+        """A step for all batches; when that fails, batch by batch, so that a bad one fails alone."""
         started = time.monotonic()
         try:
             if self._graphs is None:
-                logits = self._decoder.step([lane.inputs() for lane in lanes])
-                advances = [partial(lane.advance, own) for lane, own in zip(lanes, logits, strict=True)]
+                logits = self._decoder.step([batch.inputs() for batch in batches])
+                advances = [partial(batch.search.advance, own) for batch, own in zip(batches, logits, strict=True)]
             else:
-                advances = [partial(self._replay, lane) for lane in lanes]
+                advances = [partial(self._graphs, batch) for batch in batches]
         except Exception as error:
-            if len(lanes) > 1:
-                for lane in lanes:
-                    self._step([lane])
+            if len(batches) > 1:
+                for batch in batches:
+                    self._step([batch])
             else:
-                self._fail_lane(lanes[0], error)
+                self._fail_batch(batches[0], error)
             return
-        self._observer.step(sum(lane.rows for lane in lanes))
-        for lane, advance in zip(lanes, advances, strict=True):
+        self._observer.step(sum(batch.rows for batch in batches))
+        for batch, advance in zip(batches, advances, strict=True):
             try:
                 advance()
-                self._harvest(lane)  # a GPU reports what failed only when it is asked
+                self._harvest(batch)  # a GPU reports what failed only when it is asked
             except Exception as error:
-                self._fail_lane(lane, error)
+                self._fail_batch(batch, error)
         self._observer.stage("step", time.monotonic() - started)
 
-    def _replay(self, lane: Lane) -> None:
-        assert self._graphs  # noqa: S101 (narrows the type)
-        for _ in range(STEPS):
-            self._graphs.step(lane)
+    def _harvest(self, batch: BeamBatch[StudyRequest]) -> None:
+        finished, non_finite = batch.search.outcome()
+        good = [slot for slot in finished if slot not in non_finite]
+        for slot, sequences in zip(good, batch.search.sequences(good), strict=True):
+            self._finish(batch.studies[slot], sequences)
+        for slot in non_finite:
+            batch.clean(slot)
+        self._end(batch, {*finished, *non_finite}, "the network gave no number")
 
-    def _harvest(self, lane: Lane) -> None:
-        over, broken = lane.search.outcome()
-        finished = [slot for slot in over if slot not in broken]
-        for slot, sequences in zip(finished, lane.search.sequences(finished), strict=True):
-            self._finish(lane.studies[slot], sequences)
-        for slot in broken:
-            lane.clean(slot)
-        self._end(lane, {*over, *broken}, "the network gave no number")
+    def _fail_batch(self, batch: BeamBatch[StudyRequest], error: Exception) -> None:
+        logger.warning("a step of %d studies failed: %s", len(batch.studies), type(error).__name__)
+        self._end(batch, set(range(len(batch.studies))), "the report could not be generated")
 
-    def _fail_lane(self, lane: Lane, error: Exception) -> None:
-        logger.warning("a step of %d studies failed: %s", len(lane.studies), type(error).__name__)
-        self._end(lane, set(range(len(lane.studies))), "the report could not be generated")
-
-    def _end(self, lane: Lane, slots: set[int], otherwise: str) -> None:
+    def _end(self, batch: BeamBatch[StudyRequest], slots: set[int], otherwise: str) -> None:
         """Frees slots; studies that were not answered fail with what `otherwise` says."""
         if slots:
             for slot in slots:
-                lane.studies[slot].fail(GenerationError(otherwise))
-            lane.release(slots)
+                batch.studies[slot].fail(GenerationError(otherwise))
+            batch.release(slots)
 
-    def _finish(self, study: Study, sequences: list[Sequence]) -> None:
+    def _finish(self, study: StudyRequest, sequences: list[TokenSequence]) -> None:
         now = time.monotonic()
         generation = study.answer(sequences, now)
         self._queue.finished(study, now)
@@ -282,6 +280,6 @@ class Engine:
 
     def _fail_all(self, error: Exception) -> None:
         with self._wake:
-            studies = [*self._queue.clear(), *self._encoding_thread.studies, *self._lanes.clear()]
+            studies = [*self._queue.clear(), *self._encoding_thread.studies, *self._batches.clear()]
         for study in studies:
             study.fail(error)

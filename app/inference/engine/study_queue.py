@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from app.inference.engine.beam_batch import Study
+from app.inference.engine.request import StudyRequest
 from app.inference.errors import EngineFullError
 
 
@@ -14,14 +14,14 @@ class StudyQueue:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._studies: deque[Study] = deque()
+        self._studies: deque[StudyRequest] = deque()
         self._seconds_per_study = 1.0
         self._last_finish = 0.0
 
     def __len__(self) -> int:
         return len(self._studies)
 
-    def add(self, study: Study) -> None:
+    def add(self, study: StudyRequest) -> None:
         """Raises `EngineFullError` at the limit."""
         if len(self) >= self.limit:
             raise EngineFullError(self.retry_after())
@@ -31,7 +31,7 @@ class StudyQueue:
         """Seconds until the queue of now is worked off, at the rate of late."""
         return (len(self) + 1) * self._seconds_per_study
 
-    def finished(self, study: Study, now: float) -> None:
+    def finished(self, study: StudyRequest, now: float) -> None:
         """Learns the rate from a study that was answered."""
         # The rate is of finishes while busy: a pause before this study was queued says nothing about it.
         since = max(self._last_finish, study.queued_at)
@@ -43,19 +43,19 @@ class StudyQueue:
         now = time.monotonic()
         ready = next((study for study in self._studies if study.views.done()), None)
         fits = ready is not None and ready.options.num_beams <= rows
-        return fits or any(study.gone(now) for study in self._studies)
+        return fits or any(study.expire_if_due(now) for study in self._studies)
 
     def deadlines(self) -> list[float]:
         """Those of the studies waiting."""
         return [study.deadline for study in self._studies if study.deadline is not None]
 
-    def take(self, rows: int, images: int) -> list[Study]:
-        """Takes out studies of at most `rows` beams together, until they have `images` images. Drops who is gone."""
+    def take(self, rows: int, images: int) -> list[StudyRequest]:
+        """Takes out studies of at most `rows` beams together, until they have `images` images. Drops the answered."""
         now = time.monotonic()
-        taken: list[Study] = []
-        waiting: deque[Study] = deque()
+        taken: list[StudyRequest] = []
+        waiting: deque[StudyRequest] = deque()
         for study in self._studies:
-            if study.gone(now):
+            if study.expire_if_due(now):
                 continue
             ready = study.views.done()
             if ready and images > 0 and study.options.num_beams <= rows:
@@ -71,7 +71,7 @@ class StudyQueue:
         self._studies = waiting
         return taken
 
-    def clear(self) -> list[Study]:
+    def clear(self) -> list[StudyRequest]:
         """Takes out all."""
         studies = list(self._studies)
         self._studies.clear()

@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 
 from app.inference.checkpoint import disable_fusers
-
-
-class UnsupportedDeviceError(ValueError):
-    """The device or precision asked for is not to be had here."""
+from app.inference.errors import UnsupportedDeviceError
 
 
 def choose_device(name: str) -> torch.device:
@@ -26,7 +23,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def settle(device: torch.device) -> None:
+def configure_backend(device: torch.device) -> None:
     """What a GPU needs of the whole process: float32 that is float32, and nothing compiled anew for every shape."""
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False

@@ -16,28 +16,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from app.inference.checkpoint import frozen_encode
+from app.inference.encoder_output import EncoderOutput
 from app.inference.network.cuda_graphs import CudaRecorder, Recorder
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)  # a batch is filled up to one of these: every new size costs a compilation
 
-# Images f32[B,1,S,S] to memory f32[B,P,D], finding logits f32[B,F], view logits f32[B,2], evidence f32[B,P,F] for the
-# findings by position, and what the intake says f32[B,K].
-Encode = Callable[[Tensor], tuple[Tensor, ...]]
+Encode = Callable[[Tensor], EncoderOutput]  # of images f32[B,1,S,S]
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
     """What the network sees in one study of V views, before a word is written.
 
-    `finding_logits` F of the study; `view_logits` V times 2 and `intake` V times K of its images; `evidence`
-    f32[V,P,F] for each finding by position, in reading order; `constants` of the decoder, as the archive gives them.
+    `finding_logits` F of the study; `view_logits` V times 2 and `ood_logits` V times K of its images; `evidence`
+    f32[V,P,F] for each finding by position, in reading order; `cross_kv` for the decoder, as the archive gives it.
     """
 
     finding_logits: list[float]
     view_logits: list[list[float]]
-    intake: list[list[float]]
+    ood_logits: list[list[float]]
     evidence: Tensor
-    constants: list[Tensor]
+    cross_kv: list[Tensor]
 
 
 class StudyEncoder:
@@ -53,29 +52,37 @@ class StudyEncoder:
             self.max_images = max(size for size in SIZES if size <= torch.get_num_threads())
 
     def __call__(self, studies: Sequence[Tensor]) -> tuple[list[Encoding], list[Tensor]]:
-        """Encodes f32[V,1,S,S] of each study, V from 1 to `max_views`; also the decoder's constants, study first."""
+        """Encodes f32[V,1,S,S] of each study, V from 1 to `max_views`; also `cross_kv` of all, study first."""
         images = torch.cat(list(studies)).to(self.device)
         mask = torch.zeros(len(studies), self.max_views, dtype=torch.bool)
         for row, views in zip(mask, studies, strict=True):
             row[: len(views)] = True
-        places = mask.flatten().nonzero()[:, 0].to(self.device, non_blocking=True)
+        given = mask.flatten().nonzero()[:, 0].to(self.device, non_blocking=True)
         mask = mask.to(self.device, non_blocking=True)
-        parts = [torch.cat(part) for part in zip(*map(self._filled, torch.split(images, self.max_images)), strict=True)]
+        outputs = map(self._filled, torch.split(images, self.max_images))
+        encoded = EncoderOutput(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
         spread = []
-        for part in parts[:3]:
+        for part in (encoded.memory, encoded.finding_logits, encoded.view_logits):
             room = part.new_zeros(mask.shape + part.shape[1:])
-            room.flatten(0, 1).index_copy_(0, places, part)
+            room.flatten(0, 1).index_copy_(0, given, part)
             spread.append(room)
-        findings, constants = self._module.begin(*spread, mask)
+        findings, cross_kv = self._module.begin(*spread, mask)
         counts = [len(views) for views in studies]
-        view_logits, evidence, intake = (
-            torch.split(part, counts) for part in (parts[2].cpu(), parts[3], parts[4].cpu())
+        view_logits, evidence, ood_logits = (
+            torch.split(part, counts)
+            for part in (encoded.view_logits.cpu(), encoded.evidence, encoded.ood_logits.cpu())
         )
         encodings = [
-            Encoding(logits, view_logits[i].tolist(), intake[i].tolist(), evidence[i], [c[i] for c in constants])
+            Encoding(
+                finding_logits=logits,
+                view_logits=view_logits[i].tolist(),
+                ood_logits=ood_logits[i].tolist(),
+                evidence=evidence[i],
+                cross_kv=[table[i] for table in cross_kv],
+            )
             for i, logits in enumerate(findings.tolist())
         ]
-        return encodings, constants
+        return encodings, cross_kv
 
     def warm_up(self, image_size: int) -> None:
         """Encodes a batch of every size there will be."""
@@ -83,11 +90,11 @@ class StudyEncoder:
             for _ in range(2):  # TorchScript compiles at the first calls of a shape
                 self._encode(torch.zeros(size, 1, image_size, image_size, device=self.device))
 
-    def _filled(self, images: Tensor) -> tuple[Tensor, ...]:
+    def _filled(self, images: Tensor) -> EncoderOutput:
         count = len(images)
         size = next(size for size in SIZES if size >= count)
         filled = F.pad(images, [0, 0, 0, 0, 0, 0, 0, size - count])
-        return tuple(part[:count] for part in self._encode(filled))
+        return EncoderOutput(*(part[:count] for part in self._encode(filled)))
 
 
 def make_encode(module: torch.jit.ScriptModule, precision: str, device: torch.device) -> Encode:
@@ -97,7 +104,7 @@ def make_encode(module: torch.jit.ScriptModule, precision: str, device: torch.de
     frozen = frozen_encode(module)
     if importlib.util.find_spec("openvino"):
         return OpenVinoEncode(frozen, bfloat16=precision == "fast")
-    return lambda images: frozen(images.contiguous(memory_format=torch.channels_last))
+    return lambda images: EncoderOutput(*frozen(images.contiguous(memory_format=torch.channels_last)))
 
 
 class RecordedEncode:
@@ -108,14 +115,14 @@ class RecordedEncode:
         self._frozen, self._dtype, self._record = frozen_encode(copy.deepcopy(module).to(dtype)), dtype, record
         self._recorded: dict[torch.Size, tuple[Tensor, list[Tensor], Callable[[], None]]] = {}
 
-    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
+    def __call__(self, images: Tensor) -> EncoderOutput:
         """Encodes f32[B,1,S,S]."""
         if images.shape not in self._recorded:
             self._recorded[images.shape] = self._prepared(images)
         given, found, replay = self._recorded[images.shape]
         given.copy_(images)
         replay()
-        return tuple(part.clone() for part in found)
+        return EncoderOutput(*(part.clone() for part in found))
 
     def _prepared(self, images: Tensor) -> tuple[Tensor, list[Tensor], Callable[[], None]]:
         given, found = images.clone(), list[Tensor]()
@@ -147,7 +154,7 @@ class OpenVinoEncode:
         model.reshape([-1, 1, -1, -1])
         self._request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
 
-    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
+    def __call__(self, images: Tensor) -> EncoderOutput:
         """Encodes f32[B,1,S,S]."""
         found = self._request.infer([images.numpy()], share_inputs=True).values()
-        return tuple(torch.from_numpy(part.copy()) for part in found)
+        return EncoderOutput(*(torch.from_numpy(part.copy()) for part in found))

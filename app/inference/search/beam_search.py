@@ -1,6 +1,6 @@
-"""Beam search as a tensor program: studies of one width advance together, each at its own place, by its own options.
+"""Beam search as a tensor program: studies of one width advance together, each at its own position, by its own options.
 
-Choosing tokens is kept apart from running the network: whoever holds a `BeamLane` asks it for the next decoder input
+Choosing tokens is kept apart from running the network: whoever holds a `BeamSearch` asks it for the next decoder input
 and hands it the logits. Semantics are those of Hugging Face `generate` (transformers 5, `_beam_search`; with one beam
 its greedy search), applied to each study as if it were alone.
 """
@@ -23,7 +23,7 @@ NEVER = -1.0e9
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class TokenSequence:
     """A finished hypothesis: generated ids (no bos, eos kept), their log-probabilities, length-normalised score."""
 
     ids: tuple[int, ...]
@@ -31,7 +31,7 @@ class Sequence:
     score: float
 
 
-class BeamLane:
+class BeamSearch:
     """Studies searched with the same number of beams K, in slots 0 to N-1 without holes.
 
     The last studies move into slots that are freed, so that the active part of every tensor is a prefix. On a GPU each
@@ -43,7 +43,7 @@ class BeamLane:
         self.beams = beams
         self.size = 0
         self.options: list[DecodingOptions] = []
-        self.steps = 0  # of the lane
+        self.steps = 0  # so far
         self._begun: list[int] = []  # at which of them each study came
         self._asks = device.type == "cpu"  # whether asking what may be left out costs less than doing it
         shape = (capacity, beams, max_tokens + 1)
@@ -51,10 +51,10 @@ class BeamLane:
         def table(shape: tuple[int, ...], value: float, dtype: torch.dtype) -> Tensor:
             return torch.full(shape, value, dtype=dtype, device=device)
 
-        # What each beam wrote at each place (bos first), with what probability, and which beam of the step before it
-        # continues: a log that is never rewritten. `ancestors` is which beam wrote each place of a running beam's past.
+        # What each beam wrote at each position (bos first), its log-probability, and which beam of the step before it
+        # continued: a log that is never rewritten. `ancestors` is who wrote each position of a running beam's past.
         self.tokens = table(shape, PAD, torch.long)
-        self.gains = table(shape, 0.0, torch.float32)
+        self.log_probs = table(shape, 0.0, torch.float32)
         self.parents = table(shape, 0, torch.long)
         self.ancestors = table(shape, 0, torch.long)
         self.scores = table(shape[:2], NEVER, torch.float32)
@@ -63,11 +63,11 @@ class BeamLane:
         self.done_scores = table(shape[:2], NEVER, torch.float32)
         self.done_lengths = table(shape[:2], 0, torch.long)
         self.done_tokens = table(shape[:2], PAD, torch.long)
-        self.done_gains = table(shape[:2], 0.0, torch.float32)
+        self.done_log_probs = table(shape[:2], 0.0, torch.float32)
         self.done_parents = table(shape[:2], 0, torch.long)
-        # One value a study; what is over may be stepped on and changes no more.
-        self.over = table(shape[:1], False, torch.bool)
-        self.broken = table(shape[:1], False, torch.bool)
+        # One value a study; what is finished may be stepped on and changes no more.
+        self.finished = table(shape[:1], False, torch.bool)
+        self.non_finite = table(shape[:1], False, torch.bool)
         self.positions = table(shape[:1], 0, torch.long)
         self.length_penalty = table(shape[:1], 1.0, torch.float64)
         self.max_new_tokens = table(shape[:1], 1, torch.long)
@@ -79,7 +79,7 @@ class BeamLane:
         self.tables = [value for value in vars(self).values() if isinstance(value, Tensor)]
         self._own = torch.arange(beams, device=device)
         self._first = torch.arange(2 * beams, device=device) < beams
-        self._places = torch.arange(max_tokens + 1, device=device)
+        self._every_position = torch.arange(max_tokens + 1, device=device)
 
     @property
     def longest(self) -> int:
@@ -98,7 +98,7 @@ class BeamLane:
         self.size = slots.stop
         self.options = self.options + options
         self._begun = self._begun + [self.steps] * len(options)
-        for cleared in (self.over, self.broken, self.done, self.positions):
+        for cleared in (self.finished, self.non_finite, self.done, self.positions):
             cleared[new] = 0
         for unlikely in (self.scores, self.done_scores):
             unlikely[new] = NEVER
@@ -116,13 +116,13 @@ class BeamLane:
             # Sizes the table does not hold never act.
             (self.no_repeat_ngram_size, [min(one.no_repeat_ngram_size, self.tokens.shape[2]) for one in options]),
         ]
-        values = torch.tensor([column for _, column in given], dtype=torch.float64).to(self.over.device)
+        values = torch.tensor([column for _, column in given], dtype=torch.float64).to(self.finished.device)
         for (filled, _), column in zip(given, values, strict=True):
             filled[new] = column
         return slots
 
-    def adopt(self, other: BeamLane) -> None:
-        """Takes over the studies of a smaller lane of the same width."""
+    def adopt(self, other: BeamSearch) -> None:
+        """Takes over the studies of a smaller search of the same width."""
         self.size, self.options, self.steps, self._begun = other.size, other.options, other.steps, other._begun
         for tensor, taken in zip(self.tables, other.tables, strict=True):
             tensor[: len(taken)] = taken
@@ -146,59 +146,57 @@ class BeamLane:
         """
         n = slots or self.size
         positions = self.positions[:n]
-        place = positions[:, None, None].expand(n, self.beams, 1)
+        latest = positions[:, None, None].expand(n, self.beams, 1)
         length = self.ancestors.shape[2] if slots else self.longest
-        return self.tokens[:n].gather(2, place)[..., 0], positions, self.ancestors[:n, :, :length]
+        return self.tokens[:n].gather(2, latest)[..., 0], positions, self.ancestors[:n, :, :length]
 
-    def advance(self, logits: Tensor) -> list[int]:
-        """One step with `logits` f32[N,K,V]. Returns the slots whose search is over, highest first."""
+    def advance(self, logits: Tensor) -> None:
+        """One step with `logits` f32[N,K,V]; what came of it is `outcome`."""
         self.choose(logits)
         self.steps += 1
-        over, _ = self.outcome()
-        return over
 
     def choose(self, logits: Tensor) -> None:
         """A step's tensor program: what to write given `logits` f32[N,K,V]. On a GPU it asks nothing of the device."""
         lengths = self.positions[: len(logits)] + 1
         if self.beams == 1:
-            over, best = self._advance_greedily(logits[:, 0], lengths)
+            finished, best = self._advance_greedily(logits[:, 0], lengths)
         else:
-            over, best = self._advance_beams(logits, lengths)
+            finished, best = self._advance_beams(logits, lengths)
         n = len(logits)
-        self.over[:n] |= over
-        self.broken[:n] |= best.isnan()
-        # What is over stays within its tables.
+        self.finished[:n] |= finished
+        self.non_finite[:n] |= best.isnan()
+        # What is finished stays within its tables.
         self.positions[:n] = lengths.clamp(max=self.tokens.shape[2] - 2)
 
     def outcome(self) -> tuple[list[int], list[int]]:
-        """Slots whose search is over, and slots for which the network gave no number; highest first."""
-        over, broken = torch.stack([self.over[: self.size], self.broken[: self.size]]).tolist()
+        """Slots whose search is finished, and slots for which the network gave no number; highest first."""
+        finished, non_finite = torch.stack([self.finished[: self.size], self.non_finite[: self.size]]).tolist()
         slots = range(self.size - 1, -1, -1)
-        return [slot for slot in slots if over[slot]], [slot for slot in slots if broken[slot]]
+        return [slot for slot in slots if finished[slot]], [slot for slot in slots if non_finite[slot]]
 
-    def sequences(self, slots: list[int]) -> list[list[Sequence]]:
+    def sequences(self, slots: list[int]) -> list[list[TokenSequence]]:
         """The finished sequences of studies, best first, as many as the options of each ask for."""
         if not slots:
             return []
-        rows = torch.tensor(slots).to(self.over.device)
+        rows = torch.tensor(slots).to(self.finished.device)
 
         def read(*tables: Tensor) -> list[list[Any]]:
             values: list[list[Any]] = torch.stack([table[rows] for table in tables]).tolist()
             return values
 
         lengths, last, before = read(self.done_lengths, self.done_tokens, self.done_parents)
-        scores, last_gains = read(self.done_scores, self.done_gains)
+        scores, last_log_probs = read(self.done_scores, self.done_log_probs)
         end = max(map(max, lengths))
         tokens, parents = read(self.tokens[..., :end], self.parents[..., :end])
-        (gains,) = read(self.gains[..., :end])
+        (log_probs,) = read(self.log_probs[..., :end])
 
-        def sequence(i: int, rank: int) -> Sequence:
-            ids, log_probabilities, beam = [last[i][rank]], [last_gains[i][rank]], before[i][rank]
-            for place in range(lengths[i][rank] - 1, 0, -1):
-                ids.append(tokens[i][beam][place])
-                log_probabilities.append(gains[i][beam][place])
-                beam = parents[i][beam][place]
-            return Sequence(tuple(reversed(ids)), tuple(reversed(log_probabilities)), scores[i][rank])
+        def sequence(i: int, rank: int) -> TokenSequence:
+            ids, log_probabilities, beam = [last[i][rank]], [last_log_probs[i][rank]], before[i][rank]
+            for position in range(lengths[i][rank] - 1, 0, -1):
+                ids.append(tokens[i][beam][position])
+                log_probabilities.append(log_probs[i][beam][position])
+                beam = parents[i][beam][position]
+            return TokenSequence(tuple(reversed(ids)), tuple(reversed(log_probabilities)), scores[i][rank])
 
         wanted = [self.options[slot].num_return_sequences for slot in slots]
         return [[sequence(i, rank) for rank in range(count)] for i, count in enumerate(wanted)]
@@ -206,51 +204,51 @@ class BeamLane:
     def _advance_greedily(self, logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Hugging Face's greedy search: processors see raw logits f32[N,V], the first of equal maxima wins.
 
-        Returns which studies end and what the best continuation gained, [N] both."""
+        Returns which studies end and the log-probability of the best continuation, [N] both."""
         n = len(lengths)
-        log_probabilities = logits.log_softmax(-1)
+        all_log_probs = logits.log_softmax(-1)
         chosen = self._processed(logits[:, None], lengths)[:, 0].argmax(-1, keepdim=True)
-        gains = log_probabilities.gather(1, chosen)
-        self.scores[:n] += gains
-        self._write(torch.zeros_like(chosen), chosen, gains, lengths)
-        over = (chosen[:, 0] == EOS) | (lengths >= self.max_new_tokens[:n])
-        if self._any(over):
-            ending = (over & ~self.over[:n])[:, None]
+        log_probs = all_log_probs.gather(1, chosen)
+        self.scores[:n] += log_probs
+        self._write(torch.zeros_like(chosen), chosen, log_probs, lengths)
+        finished = (chosen[:, 0] == EOS) | (lengths >= self.max_new_tokens[:n])
+        if self._any(finished):
+            ending = (finished & ~self.finished[:n])[:, None]
             for kept, new in (
                 (self.done_scores, self.scores[:n] / self._penalty(lengths)),
                 (self.done_lengths, lengths[:, None]),
                 (self.done_tokens, chosen),
-                (self.done_gains, gains),
+                (self.done_log_probs, log_probs),
             ):
                 kept[:n] = torch.where(ending, new, kept[:n])
-        return over, gains[:, 0]
+        return finished, log_probs[:, 0]
 
     def _advance_beams(self, logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Which studies end, and the best continuation's total, [N] both."""
         n, beams, vocabulary = logits.shape
-        log_probabilities = self._processed(logits.log_softmax(-1), lengths)
-        totals = (log_probabilities + self.scores[:n, :, None]).flatten(1)
+        all_log_probs = self._processed(logits.log_softmax(-1), lengths)
+        totals = (all_log_probs + self.scores[:n, :, None]).flatten(1)
         # Twice the beams: even when the best K all end, K remain to go on.
         totals, flat = totals.topk(2 * beams)
         parents, tokens = flat // vocabulary, flat % vocabulary
-        gains = log_probabilities.flatten(1).gather(1, flat)
+        log_probs = all_log_probs.flatten(1).gather(1, flat)
         ends = (tokens == EOS) | (lengths >= self.max_new_tokens[:n])[:, None]
         # Only the first K candidates may end a sequence.
-        just_done = ends & self._first & ~self.over[:n, None]
+        just_done = ends & self._first & ~self.finished[:n, None]
         if self._any(just_done):
-            self._merge_finished(totals, parents, tokens, gains, just_done, lengths)
+            self._merge_finished(totals, parents, tokens, log_probs, just_done, lengths)
         open_totals = totals + ends * NEVER
         kept = open_totals.topk(beams)[1]
         self.scores[:n] = open_totals.gather(1, kept)
-        self._write(parents.gather(1, kept), tokens.gather(1, kept), gains.gather(1, kept), lengths)
-        return self._over(ends, lengths), totals[:, 0]
+        self._write(parents.gather(1, kept), tokens.gather(1, kept), log_probs.gather(1, kept), lengths)
+        return self._finished(ends, lengths), totals[:, 0]
 
     def _any(self, mask: Tensor) -> bool:
         """Whether what `mask` selects must be looked at: if any, and always where asking would stop the device."""
         return not self._asks or bool(mask.any())
 
     def _merge_finished(
-        self, totals: Tensor, parents: Tensor, tokens: Tensor, gains: Tensor, just_done: Tensor, lengths: Tensor
+        self, totals: Tensor, parents: Tensor, tokens: Tensor, log_probs: Tensor, just_done: Tensor, lengths: Tensor
     ) -> None:
         """Merges candidates [N,2K] that end, those of `just_done`, with the best finished so far."""
         n = len(lengths)
@@ -262,21 +260,21 @@ class BeamLane:
             (self.done, just_done),
             (self.done_lengths, lengths[:, None].expand_as(tokens)),
             (self.done_tokens, tokens),
-            (self.done_gains, gains),
+            (self.done_log_probs, log_probs),
             (self.done_parents, parents),
         ):
             kept[:n] = torch.cat([kept[:n], new], 1).gather(1, best)
 
-    def _write(self, parents: Tensor, tokens: Tensor, gains: Tensor, lengths: Tensor) -> None:
+    def _write(self, parents: Tensor, tokens: Tensor, log_probs: Tensor, lengths: Tensor) -> None:
         """Writes the surviving continuations [N,K] into the log: a beam takes its parent's past and adds itself."""
         n = len(lengths)
-        place = lengths[:, None, None].expand(n, self.beams, 1)
-        for log, new in ((self.tokens, tokens), (self.gains, gains), (self.parents, parents)):
-            log[:n].scatter_(2, place, new[..., None])
+        latest = lengths[:, None, None].expand(n, self.beams, 1)
+        for log, new in ((self.tokens, tokens), (self.log_probs, log_probs), (self.parents, parents)):
+            log[:n].scatter_(2, latest, new[..., None])
         past = self.ancestors[:n].gather(1, parents[..., None].expand(-1, -1, self.ancestors.shape[2]))
-        self.ancestors[:n] = past.scatter_(2, place, self._own[None, :, None].expand(n, -1, 1))
+        self.ancestors[:n] = past.scatter_(2, latest, self._own[None, :, None].expand(n, -1, 1))
 
-    def _over(self, ends: Tensor, lengths: Tensor) -> Tensor:
+    def _finished(self, ends: Tensor, lengths: Tensor) -> Tensor:
         """Which studies are finished, bool[N]: nothing open can win any more, all beams are done, or none goes on."""
         n = len(lengths)
         hoped = torch.where(self.hope_to_the_end[:n], self.max_new_tokens[:n], lengths)
@@ -309,7 +307,7 @@ class BeamLane:
         """What each running beam has written, bos first: i64[N,K,T], T >= the longest; bos stands beyond its end."""
         reach = self.longest if self._asks else self.tokens.shape[2]  # what is recorded has one size
         past = self.tokens[: len(lengths)].gather(1, self.ancestors[: len(lengths), :, :reach])
-        return past.masked_fill_(self._places[:reach] >= lengths[:, None, None], BOS)
+        return past.masked_fill_(self._every_position[:reach] >= lengths[:, None, None], BOS)
 
 
 def move(tables: Iterable[Tensor], slots: list[int]) -> None:

@@ -15,12 +15,12 @@ def penalised(scores: Tensor, past: Tensor, penalty: Tensor) -> Tensor:
 
 def without_repeats(scores: Tensor, past: Tensor, lengths: Tensor, size: int, chosen: Tensor) -> Tensor:
     """Scores f32[N,K,V] after `no_repeat_ngram_size` = `size` of the studies chosen, bool[N], given their past
-    i64[N,K,T], of which the first `lengths` i64[N] places count."""
+    i64[N,K,T], of which the first `lengths` i64[N] positions count."""
     if size > past.shape[2]:
         return scores
     windows = past.unfold(2, size, 1)  # [N,K,T-size+1,size]
     starts = torch.arange(windows.shape[2], device=past.device)
-    recent = lengths[:, None] + torch.arange(1 - size, 0, device=past.device)  # places of the last size - 1 tokens
+    recent = lengths[:, None] + torch.arange(1 - size, 0, device=past.device)  # positions of the last size - 1 tokens
     latest = past.gather(2, recent.clamp(min=0)[:, None].expand(-1, past.shape[1], -1))
     within = (starts + size <= lengths[:, None]) & chosen[:, None]
     repeats = (windows[..., :-1] == latest[:, :, None]).all(-1) & within[:, None]

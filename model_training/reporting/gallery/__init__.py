@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from app.inference.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from app.inference.checkpoint import Checkpoint, load_checkpoint
+from app.inference.errors import CheckpointError
 from app.inference.generator import Generator
 from model_training.data import LAYOUTS, SPLITS, Collection, Study, read_collection
 from model_training.evaluation.generation import (
@@ -26,7 +27,7 @@ from model_training.reporting.gallery.page import render
 
 def make_cards(checkpoint: Checkpoint, reports: Sequence[GeneratedReport]) -> list[Card]:
     """A card for each study, the worst first (label F1, then BLEU-4). The reports have heatmaps."""
-    thresholds = [float(finding["threshold"]) for finding in checkpoint.manifest["findings"]]
+    thresholds = [float(finding.threshold) for finding in checkpoint.manifest.findings]
     names = checkpoint.tokenizer.section_names
     cards = [make_card(one, names, thresholds) for one in tqdm(reports, desc="cards")]
     return sorted(cards, key=lambda card: (card.label_f1, card.bleu, card.id))
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         collection = read_collection(args.data, args.layout)
         described = [study for study in studies_of(collection, args.split) if study.findings or study.impression]
         checkpoint = load_checkpoint(args.checkpoint)
-        generator = Generator(checkpoint, max_queue=2 * IN_FLIGHT, acceptance="warn")
+        generator = Generator(checkpoint, max_queue=2 * IN_FLIGHT, ood="warn")
     except (OSError, ValueError, CheckpointError) as error:
         print(f"error: {error}")
         return 2
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     if not cards:
         print(f"error: {args.data} has no studies with images and a report in the split {args.split}")
         return 2
-    title = f"{generator.name} {generator.version}"
+    title = f"{generator.model.name} {generator.model.version}"
     subtitle = f"{len(cards)} of {len(described)} studies of {collection.name}, split {args.split}"
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(render(cards, title, subtitle), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""POST /v1/report with a checkpoint whose intake takes nothing for a chest X-ray."""
+"""POST /v1/report with a checkpoint that takes nothing for a chest X-ray."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ STRANGE = "Image 1 does not look like a chest X-ray: score 0.018, accepted from 
 def strict_checkpoint(
     tmp_path_factory: pytest.TempPathFactory, tiny_model: ReportModel, tiny_tokenizer: Tokenizer, tiny_config: Config
 ) -> Path:
-    """The tiny model with an intake that answers every image alike."""
+    """The tiny model with a head that answers every image alike."""
     model = copy.deepcopy(tiny_model)
     head = OodHead(model.view_head.in_features)
     with torch.no_grad():
         head.read.weight.zero_()
         head.read.bias.copy_(torch.tensor([-4.0, 4.0, 0.0, 0.0, 0.0, 0.0]))
-    intake = {
+    fitted = {
         "head": head.state_dict(),
         "view_head": model.view_head.state_dict(),
         "laterals": True,
@@ -40,7 +40,7 @@ def strict_checkpoint(
         "thresholds": {"chest": 0.0, "inverted": 0.0, "turned": 1.0},
     }
     path = tmp_path_factory.mktemp("strict") / "strict.pt"
-    export_model(model, tiny_tokenizer, tiny_config, path, intake=intake)
+    export_model(model, tiny_tokenizer, tiny_config, path, intake=fitted)
     return path
 
 

@@ -70,7 +70,7 @@ async def test_answer(client: httpx.AsyncClient, picture: bytes, tiny_sha256: st
 async def test_same_as_the_generator(app: FastAPI, client: httpx.AsyncClient, picture: bytes) -> None:
     """What HTTP answers is what the generator says of the same pixels."""
     generator: Generator = app.state.service.generator
-    options = generator.default_options.with_changes(num_beams=4, num_return_sequences=2)
+    options = generator.model.default_options.with_changes(num_beams=4, num_return_sequences=2)
     decoded = app.state.service.decoder.decode(picture).result()
     expected = await asyncio.wrap_future(generator.submit([decoded.pixels], options))
     answer = (await post(client, picture, num_beams=4, num_return_sequences=2, include="alternatives")).json()
@@ -261,8 +261,8 @@ async def test_deadline(tiny_checkpoint: Path, picture: bytes) -> None:
     async with running(tiny_checkpoint, request_deadline_seconds=0.001) as app, client_of(app) as client:
         response = await post(client, picture)
         assert (response.status_code, response.json()["type"]) == (504, "deadline-exceeded")
-        service: Service = app.state.service
-        while service.generator and service.generator.active_rows:  # noqa: ASYNC110  # nothing tells
+        generator: Generator = app.state.service.generator
+        while generator._engine.active_rows:  # noqa: ASYNC110  # nothing tells
             await asyncio.sleep(0.01)
 
 
@@ -278,7 +278,7 @@ async def test_overload(tiny_checkpoint: Path) -> None:
                 assert response.json()["type"] == "overloaded"
                 assert int(response.headers["retry-after"]) >= 1
         service: Service = app.state.service
-        assert (service.visits, service.held_bytes) == (set(), 0)
+        assert (service.slots, service.held_bytes) == (set(), 0)
 
 
 async def test_full_house(tiny_checkpoint: Path, picture: bytes) -> None:
@@ -399,7 +399,7 @@ async def test_client_leaves(app: FastAPI, client: httpx.AsyncClient, picture: b
     await app(scope, receive, send)
     assert sent[0]["status"] == 499
     service: Service = app.state.service
-    assert (service.visits, service.held_bytes) == (set(), 0)
+    assert (service.slots, service.held_bytes) == (set(), 0)
     assert (await post(client, picture)).status_code == 200
     assert b'route="/v1/report",status="499"' in service.metrics.exposition()
 

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from app.api.problems import TABLE
 from app.api.service import Phase, Service
-from app.inference.checkpoint import CheckpointError
+from app.inference.errors import CheckpointError
 from app.main import create_app
 from app.settings import SettingsError, load_settings
 from tests.app.conftest import client_of, running

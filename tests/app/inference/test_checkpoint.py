@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from app.inference import checkpoint as checkpoint_module
-from app.inference.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, script, sha256_path
+from app.inference.checkpoint import load_checkpoint, save_checkpoint, script, sha256_path
+from app.inference.errors import CheckpointError
 from app.text.tokenizer import Tokenizer
 from model_training.model.report_model import ReportModel
 
@@ -49,7 +50,7 @@ def with_manifest(path: Path, **values: Any) -> str:
 def test_a_checkpoint_loads_with_the_hash_beside_it(tiny_checkpoint: Path, tiny_tokenizer: Tokenizer) -> None:
     """The plain case: manifest, tokenizer and hash come back as written."""
     checkpoint = load_checkpoint(tiny_checkpoint)
-    assert checkpoint.manifest["name"] == "tiny"
+    assert checkpoint.manifest.name == "tiny"
     assert checkpoint.tokenizer.tokens == tiny_tokenizer.tokens
     assert checkpoint.sha256 == hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest()
 
@@ -106,6 +107,8 @@ def test_a_file_that_is_no_archive_is_an_error(copy: Path) -> None:
         ({"name": 7}, "name is missing or of the wrong type"),
         ({"self_test": {}}, "self-test"),
         ({"abstain": {"rule": "expected-f1", "below": 0.1}}, "abstain is not made of"),
+        ({"intake": {"thresholds": {"chest": 0.0}}}, "intake lacks the thresholds"),
+        ({"findings": [7, 7, 7]}, "a finding lacks"),
         ({"abstain": {"rule": "by hunch", "balance": 0.5, "below": 0.1}}, "abstain: this program knows"),
     ],
 )
@@ -142,8 +145,8 @@ def test_saving_refuses_a_tokenizer_of_another_size(
     tiny_model: ReportModel, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     """Export leaves nothing behind that would not load."""
-    manifest = dict(load_checkpoint(tiny_checkpoint).manifest)
-    other = Tokenizer.build([{"findings": "one two"}], manifest["section_names"])
+    manifest = load_checkpoint(tiny_checkpoint).manifest
+    other = Tokenizer.build([{"findings": "one two"}], manifest.section_names)
     with pytest.raises(CheckpointError, match="vocabulary size"):
         save_checkpoint(script(tiny_model), manifest, other, tmp_path / "bad.pt")
     assert list(tmp_path.iterdir()) == []

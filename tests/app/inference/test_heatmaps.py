@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from app.inference.checkpoint import Checkpoint, load_checkpoint
-from app.inference.generator import Generator, to_unit_range
+from app.inference.generator import Generator
 from app.inference.heatmaps import make_heatmaps
 from app.inference.network.encoder import Encoding, StudyEncoder
 from app.inference.options import DecodingOptions
+from app.inference.preprocessing import to_unit_range
 from app.report import Finding, Heatmap, Heatmaps
 from app.text.sentences import sentences_of
 from app.text.tokenizer import BOS, EOS
@@ -117,14 +118,14 @@ def test_a_sentence_that_names_nothing_has_the_attention_of_its_words(
     """That of the query before each word, over the images alone: the findings told come first, views not given last."""
     ids = checkpoint.tokenizer.encode(REPORT)
     with torch.inference_mode():
-        constants = [constant[None] for constant in encoding.constants]
+        cross_kv = [table[None] for table in encoding.cross_kv]
         module: Any = checkpoint.module
-        attention = module.attention(torch.tensor([[BOS, *ids]]), constants)[0]
+        attention = module.attention(torch.tensor([[BOS, *ids]]), cross_kv)[0]
     lungs, disease = (s for s in heatmaps.sentences if s.source == "attention")
     assert (lungs.text, disease.text) == ("The lungs are clear.", "No acute disease.")
     assert lungs.findings == ()
-    for sentence, places in ((lungs, [1, 2, 3, 4]), (disease, list(range(len(ids) - 4, len(ids) - 1)))):
-        wanted = attention[places].mean(0)[1:13].view(3, 2, 2)
+    for sentence, positions in ((lungs, [1, 2, 3, 4]), (disease, list(range(len(ids) - 4, len(ids) - 1)))):
+        wanted = attention[positions].mean(0)[1:13].view(3, 2, 2)
         torch.testing.assert_close(shares(sentence.maps), wanted, atol=2e-3, rtol=0)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.inference.manifest import FindingDecision
 from model_training.data.study import Study, StudyImage
 from model_training.evaluation import selective_prediction
 from model_training.evaluation.finding_scores import (
@@ -39,7 +40,7 @@ def synthetic(studies: int = 4000, overconfidence: float = 3.0, seed: int = 0) -
 def test_raw_logits_are_found_again_behind_the_temperature() -> None:
     """Calibration starts from what the network said, whatever the checkpoint made of it."""
     made = report(probabilities=[1 / (1 + np.exp(-3.0 / 2.0)), 1.0])
-    findings = [{"name": "a", "temperature": 2.0}, {"name": "b", "temperature": 1.0}]
+    findings = [FindingDecision("a", 2.0, 0.5), FindingDecision("b", 1.0, 0.5)]
     study = Study("1", (), labels=(("a", True), ("b", None)))
     output = HeadOutput.of([generated(study, made)], findings)
     assert output.logits[0, 0] == pytest.approx(3.0)

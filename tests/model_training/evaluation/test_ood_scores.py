@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +11,8 @@ import torch
 from PIL import Image
 
 from app.inference.checkpoint import Checkpoint, load_checkpoint
+from app.inference.manifest import OodDetection
+from app.inference.ood import OodThresholds
 from model_training.evaluation import ood_scores
 from model_training.evaluation.ood_scores import OodGroup, OodScores, chest_logits, images_in, score_ood
 
@@ -20,8 +21,8 @@ from model_training.evaluation.ood_scores import OodGroup, OodScores, chest_logi
 def checkpoint(tiny_checkpoint: Path) -> Checkpoint:
     """The tiny checkpoint, as if it had been fitted to tell chest radiographs, from a logit of 0 on."""
     loaded = load_checkpoint(tiny_checkpoint)
-    manifest: dict[str, Any] = {**loaded.manifest, "intake": {"thresholds": {"chest": 0.0}}}
-    return replace(loaded, manifest=manifest)
+    ood = OodDetection(OodThresholds(chest=0.0, inverted=0.0, turned=0.0))
+    return replace(loaded, manifest=replace(loaded.manifest, ood=ood))
 
 
 def test_shares_and_area_are_those_of_the_logits(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ import copy
 import pytest
 import torch
 
-from app.inference.checkpoint import CheckpointError, script
+from app.inference.checkpoint import script
+from app.inference.errors import CheckpointError
 from app.text.tokenizer import BOS, PAD, UNK, Tokenizer
 from model_training.config import Config, config_from
 from model_training.export import check_agreement

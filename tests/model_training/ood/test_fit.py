@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from app.inference.checkpoint import load_checkpoint
+from app.inference.encoder_output import EncoderOutput
 from app.inference.ood import OUTPUTS
 from app.text.tokenizer import Tokenizer
 from model_training.__main__ import main
@@ -137,14 +139,14 @@ def test_command(
     assert (run / "training.pt").read_bytes() == before
     assert main(["export", "--run", str(run), "--out", str(archive)]) == 0
     checkpoint = load_checkpoint(archive)
-    manifest = checkpoint.manifest["intake"]
-    assert manifest["outputs"] == list(OUTPUTS)
-    assert set(manifest["thresholds"]) == {"chest", "inverted", "turned"}
-    assert manifest["fitted_on"]["frontal films of a"] == 3
-    views = torch.zeros(2, 1, 64, 64)
-    assert checkpoint.module.encode(views)[4].shape == (2, len(OUTPUTS))
     fitted = load_ood_head(run)
     assert fitted is not None
+    assert checkpoint.manifest.ood is not None
+    assert asdict(checkpoint.manifest.ood.thresholds) == fitted["thresholds"]
+    assert checkpoint.manifest.ood.outputs == list(OUTPUTS)
+    assert checkpoint.manifest.ood.fitted_on["frontal films of a"] == 3
+    encoded = EncoderOutput(*checkpoint.module.encode(torch.zeros(2, 1, 64, 64)))
+    assert encoded.ood_logits.shape == (2, len(OUTPUTS))
     assert torch.equal(checkpoint.module.view_head.weight, fitted["view_head"]["weight"])
 
 

@@ -19,7 +19,7 @@ def test_it_writes_of_what_was_drawn(tmp_path: Path) -> None:
     studies = read_collection(tmp_path).split("test")
     generator = Generator.load(ROOT / "tests" / "phantom" / "xray-report-phantom.pt", max_queue=128)
     try:
-        made = generate(generator, studies, generator.default_options)
+        made = generate(generator, studies, generator.model.default_options)
     finally:
         generator.close()
     assert not made.left_out

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from app.images.decode import decode_image
-from app.inference.generator import Generator, to_unit_range
+from app.inference.generator import Generator
+from app.inference.preprocessing import to_unit_range
 from app.text.tokenizer import Tokenizer
 from model_training.config import Config, ConfigError, config_from
 from model_training.data import read_collection
@@ -136,7 +137,7 @@ def test_validation_writes_what_the_service_writes(
     studies = read_collection(phantoms).studies[:5]
     pictures = [[decode_image(image.path.read_bytes()).pixels for image in study.images] for study in studies]
     generator = Generator.load(tiny_checkpoint, device="cpu")
-    options = generator.default_options
+    options = generator.model.default_options
     try:
         served = [generator.submit(views, options).result(60).hypotheses[0].token_texts for views in pictures]
     finally:

@@ -1,4 +1,4 @@
-"""The engine through its front door: answers do not depend on neighbours, and every future is answered."""
+"""The engine from outside: answers do not depend on neighbours, and every future is answered."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ import torch
 
 from app.inference.checkpoint import load_checkpoint
 from app.inference.engine.engine import Engine
-from app.inference.errors import DeadlineExceededError, EngineFullError, EngineStoppedError, GenerationError
+from app.inference.errors import (
+    DeadlineExceededError,
+    EngineFullError,
+    EngineStoppedError,
+    GenerationError,
+    UnsupportedDeviceError,
+)
 from app.inference.generator import Generator
 from app.inference.network.decoder import ArchiveDecoder
-from app.inference.network.devices import UnsupportedDeviceError
-from app.inference.network.encoder import Encoding, StudyEncoder
+from app.inference.network.encoder import StudyEncoder
 from app.inference.ood import NotAChestXrayError
 from app.inference.options import DecodingOptions, InvalidOptionError
-from app.inference.search.beam_search import BeamLane
+from app.inference.search.beam_search import BeamSearch
 from app.report import Report
 
 
@@ -212,9 +217,9 @@ def test_nobody_in_flight_waits_for_others_to_be_encoded(engine: Engine, slow: S
 
 def test_images_that_fail_to_prepare_fail_their_study_alone(engine: Engine) -> None:
     """An error in preprocessing answers one future."""
-    broken: Future[torch.Tensor] = Future()
-    broken.set_exception(ValueError("x"))
-    bad, good = engine.submit(broken, LONG), engine.submit(views(), LONG)
+    failed: Future[torch.Tensor] = Future()
+    failed.set_exception(ValueError("x"))
+    bad, good = engine.submit(failed, LONG), engine.submit(views(), LONG)
     with pytest.raises(GenerationError):
         bad.result(10)
     assert good.result(10).sequences
@@ -246,14 +251,16 @@ def test_a_failing_step_answers_its_studies_and_the_engine_goes_on(slow: Slow, e
 
 
 class NoMemory:
-    """Constants of which none can be copied."""
+    """Keys and values that cannot be copied."""
 
     def __getitem__(self, _: object) -> None:
         raise MemoryError
 
 
-def test_no_memory_for_a_copy_of_constants_fails_its_study_alone(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are copied on their way into a lane."""
+def test_no_memory_for_a_copy_of_keys_and_values_fails_its_study_alone(
+    slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are copied on their way into a batch."""
     engine = make_engine(slow)
     with monkeypatch.context() as patch:
         patch.setattr(ArchiveDecoder, "prepare", lambda *_: [NoMemory()])
@@ -265,7 +272,7 @@ def test_no_memory_for_a_copy_of_constants_fails_its_study_alone(slow: Slow, mon
 
 @pytest.mark.parametrize("where", ["prepare", "allocate"])
 def test_no_memory_beside_the_network_fails_its_study_alone(slow: Slow, where: str) -> None:
-    """Keeping a study's constants, or growing a lane for it, may fail as a step may."""
+    """Keeping a study's keys and values, or growing a batch for it, may fail as a step may."""
     engine = make_engine(slow)
     good = engine.submit(views(), LONG)
     time.sleep(0.03)
@@ -283,17 +290,17 @@ def test_no_memory_beside_the_network_fails_its_study_alone(slow: Slow, where: s
     engine.close()
 
 
-def test_a_search_that_raises_fails_its_lane_alone(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_that_raises_fails_its_batch_alone(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
     """Choosing tokens may run out of memory, too."""
     engine = make_engine(slow)
-    choose = BeamLane.choose
+    choose = BeamSearch.choose
 
-    def only_wide(lane: BeamLane, logits: torch.Tensor) -> None:
-        if lane.beams == 2:
+    def only_wide(search: BeamSearch, logits: torch.Tensor) -> None:
+        if search.beams == 2:
             raise MemoryError
-        choose(lane, logits)
+        choose(search, logits)
 
-    monkeypatch.setattr(BeamLane, "choose", only_wide)
+    monkeypatch.setattr(BeamSearch, "choose", only_wide)
     bad = engine.submit(views(), DecodingOptions(num_beams=2, max_new_tokens=30))
     good = engine.submit(views(), LONG)
     with pytest.raises(GenerationError):
@@ -376,13 +383,13 @@ def test_warming_up_again_leaves_the_encoder_to_the_engine(generator: Generator)
 def test_refusals_go_on_while_the_service_tries_itself(generator: Generator) -> None:
     """The watchdog's studies are no radiographs and are let through; a client's at the same time are refused."""
     generator.warm_up()
-    asked: list[Encoding] = []
+    asked: list[object] = []
 
-    def refuse(encoding: Encoding) -> Exception:
-        asked.append(encoding)
+    def refuse(images: object) -> NotAChestXrayError:
+        asked.append(images)
         return NotAChestXrayError("no")
 
-    generator._acceptance.refusal = refuse  # type: ignore[method-assign]
+    generator._ood.refusal = refuse  # type: ignore[method-assign]
     ours = threading.Thread(target=generator.warm_up)
     ours.start()
     with pytest.raises(NotAChestXrayError):

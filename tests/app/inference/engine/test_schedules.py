@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from app.inference.checkpoint import load_checkpoint
-from app.inference.engine.beam_batch import Generation
 from app.inference.engine.engine import Engine
+from app.inference.engine.request import Generation
 from app.inference.errors import DeadlineExceededError, EngineFullError
-from app.inference.network.decoder import ArchiveDecoder, Decoder, LaneStep, PackedDecoder
+from app.inference.network.decoder import ArchiveDecoder, Decoder, DecoderInput
 from app.inference.network.encoder import StudyEncoder, make_encode
+from app.inference.network.packed_decoder import PackedDecoder
 from app.inference.options import DecodingOptions
 
 CPU = torch.device("cpu")
@@ -54,10 +55,10 @@ class Gate:
         self.open = threading.Event()
         self.permits = threading.Semaphore(0)
 
-    def step(self, lanes: Sequence[LaneStep]) -> list[Tensor]:
+    def step(self, batches: Sequence[DecoderInput]) -> list[Tensor]:
         while not self.open.is_set() and not self.permits.acquire(timeout=0.01):
             pass
-        return self.decoder.step(lanes)
+        return self.decoder.step(batches)
 
 
 class Bench:
@@ -65,7 +66,7 @@ class Bench:
 
     def __init__(self, checkpoint_path: Path, packed: bool) -> None:
         checkpoint = load_checkpoint(checkpoint_path)
-        module, size = checkpoint.module, checkpoint.manifest["image_size"]
+        module, size = checkpoint.module, checkpoint.manifest.image_size
         encoders = [StudyEncoder(module, make_encode(module, "exact", CPU), max_views=4, device=CPU) for _ in "ab"]
         decoder = PackedDecoder(module, torch.float32) if packed else ArchiveDecoder(module)
         self.gate = Gate(decoder)

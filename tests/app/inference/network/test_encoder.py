@@ -22,7 +22,7 @@ def checkpoint(tiny_checkpoint: Path) -> Checkpoint:
 
 
 def pictures(count: int, checkpoint: Checkpoint, seed: int = 0) -> torch.Tensor:
-    size = checkpoint.manifest["image_size"]
+    size = checkpoint.manifest.image_size
     return torch.rand(count, 1, size, size, generator=torch.Generator().manual_seed(seed))
 
 
@@ -81,12 +81,12 @@ def test_studies_encoded_together_get_what_each_gets_alone(checkpoint: Checkpoin
     studies = [pictures(1 + i % 4, checkpoint, i) for i in range(11)]
     encoder.max_images = 16
     assert sum(map(len, studies)) > encoder.max_images
-    together, constants = encoder(studies)
+    together, cross_kv = encoder(studies)
     for i, study in enumerate(studies):
         [alone], own = encoder([study])
         for field in fields(alone):
             ours, theirs = getattr(together[i], field.name), getattr(alone, field.name)
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-        assert len(alone.view_logits) == len(alone.intake) == len(alone.evidence) == len(study)
-        for table, row in zip(constants, own, strict=True):
+        assert len(alone.view_logits) == len(alone.ood_logits) == len(alone.evidence) == len(study)
+        for table, row in zip(cross_kv, own, strict=True):
             torch.testing.assert_close(table[i], row[0], rtol=1e-4, atol=1e-4)

@@ -13,7 +13,7 @@ from transformers import BartConfig, BartForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from app.inference.options import DecodingOptions
-from app.inference.search.beam_search import BeamLane, Sequence
+from app.inference.search.beam_search import BeamSearch, TokenSequence
 from app.text.tokenizer import BOS, EOS, PAD
 
 WIDTH = 16
@@ -79,38 +79,39 @@ def oracle(model: BartForConditionalGeneration, memory: Tensor, options: Decodin
 
 def searched_together(
     model: BartForConditionalGeneration, memories: list[Tensor], options: list[DecodingOptions]
-) -> list[list[Sequence]]:
-    """All studies of one width in one lane, without a cache: whole prefixes through the network at every step.
+) -> list[list[TokenSequence]]:
+    """All studies of one width in one search, without a cache: whole prefixes through the network at every step.
 
-    One joins at each of the first steps, so that they are at different places.
+    One joins at each of the first steps, so that they are at different positions.
     """
-    lane = BeamLane(options[0].num_beams, len(options), MAX_TOKENS, torch.device("cpu"))
+    search = BeamSearch(options[0].num_beams, len(options), MAX_TOKENS, torch.device("cpu"))
     running: list[int] = []
-    found: dict[int, list[Sequence]] = {}
+    found: dict[int, list[TokenSequence]] = {}
     for step in itertools.count():
         if step < len(options):
-            lane.admit([options[step]])
+            search.admit([options[step]])
             running.append(step)
-        if not lane.size:
+        if not search.size:
             break
-        past = lane.tokens.gather(1, lane.ancestors)
+        past = search.tokens.gather(1, search.ancestors)
         logits = [
             model(
-                encoder_outputs=BaseModelOutput(last_hidden_state=memories[study].expand(lane.beams, -1, -1)),
+                encoder_outputs=BaseModelOutput(last_hidden_state=memories[study].expand(search.beams, -1, -1)),
                 decoder_input_ids=past[slot, :, : step + 1 - study],  # it joined at the step of its number
             ).logits[:, -1]
             for slot, study in enumerate(running)
         ]
-        over = lane.advance(torch.stack(logits))
-        for slot, sequences in zip(over, lane.sequences(over), strict=True):
+        search.advance(torch.stack(logits))
+        finished, _ = search.outcome()
+        for slot, sequences in zip(finished, search.sequences(finished), strict=True):
             found[running[slot]] = sequences
-        running = [running[slot] for slot in lane.release(over)]
+        running = [running[slot] for slot in search.release(finished)]
     return [found[i] for i in range(len(options))]
 
 
 @pytest.mark.parametrize("seed", range(300))
 def test_tokens_and_scores_are_those_of_generate(seed: int) -> None:
-    """Three studies with their own options in one lane get what `generate` gives each of them alone."""
+    """Three studies with their own options in one search get what `generate` gives each of them alone."""
     rng = random.Random(seed)
     torch.manual_seed(seed)
     model = random_model(rng)

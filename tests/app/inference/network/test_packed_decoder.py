@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,15 +11,16 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 from app.inference.checkpoint import load_checkpoint
-from app.inference.engine.beam_batch import Lane, Study
-from app.inference.engine.step_graphs import STEPS, LaneGraphs
-from app.inference.network.decoder import ArchiveDecoder, LaneStep, PackedDecoder, PackedLinear
+from app.inference.engine.step_graphs import StepGraphs
+from app.inference.network.decoder import ArchiveDecoder, DecoderInput
+from app.inference.network.packed_decoder import PackedDecoder, PackedLinear
 from app.inference.options import DecodingOptions
+from app.inference.search.beam_batch import BeamBatch, search
 
 LENGTH = 12
 
 
-def lane_inputs(beams: int, studies: int, vocabulary: int, seed: int) -> list[tuple[torch.Tensor, ...]]:
+def random_inputs(beams: int, studies: int, vocabulary: int, seed: int) -> list[tuple[torch.Tensor, ...]]:
     """Ragged positions, beams that take up each other's histories: tokens, positions, ancestors for every step."""
     generator = torch.Generator().manual_seed(seed)
     ancestors = torch.zeros(studies, beams, LENGTH, dtype=torch.long)
@@ -40,29 +40,29 @@ def lane_inputs(beams: int, studies: int, vocabulary: int, seed: int) -> list[tu
 
 @torch.inference_mode()
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.2)])
-def test_lanes_stepped_together_get_what_the_archive_gives_each(
+def test_batches_stepped_together_get_what_the_archive_gives_each(
     tiny_checkpoint: Path, dtype: torch.dtype, tolerance: float
 ) -> None:
-    """Three lanes of different widths, views and positions: the same logits, to the precision asked for beside their
+    """Three batches of different widths, views and positions: the same logits, to the precision asked for beside their
     spread."""
     checkpoint = load_checkpoint(tiny_checkpoint)
     module = checkpoint.module
     archive, packed = ArchiveDecoder(module), PackedDecoder(module, dtype)
-    size = checkpoint.manifest["image_size"]
+    size = checkpoint.manifest.image_size
     shapes = [(1, 3), (3, 2), (8, 1)]
-    lanes = []
+    batches = []
     for seed, (beams, studies) in enumerate(shapes):
         mask = torch.arange(4) < torch.arange(1, studies + 1)[:, None]
         views = torch.rand(studies * 4, 1, size, size, generator=torch.Generator().manual_seed(seed))
         parts = [part.unflatten(0, (studies, 4)) for part in module.encode(views)[:3]]
-        constants = module.begin(*parts, mask)[1]
-        steps = lane_inputs(beams, studies, len(checkpoint.tokenizer), seed)
-        states = archive.allocate(studies, beams, LENGTH), packed.allocate(studies, beams, LENGTH)
-        lanes.append((constants, packed.prepare(constants), states, steps))
+        cross_kv = module.begin(*parts, mask)[1]
+        steps = random_inputs(beams, studies, len(checkpoint.tokenizer), seed)
+        caches = archive.allocate(studies, beams, LENGTH), packed.allocate(studies, beams, LENGTH)
+        batches.append((cross_kv, packed.prepare(cross_kv), caches, steps))
     worst = 0.0
     for t in range(LENGTH - 2):
-        expected = archive.step([LaneStep(*steps[t], constants, s[0]) for constants, _, s, steps in lanes])
-        found = packed.step([LaneStep(*steps[t], prepared, s[1]) for _, prepared, s, steps in lanes])
+        expected = archive.step([DecoderInput(*steps[t], cross_kv, s[0]) for cross_kv, _, s, steps in batches])
+        found = packed.step([DecoderInput(*steps[t], prepared, s[1]) for _, prepared, s, steps in batches])
         for one, other in zip(expected, found, strict=True):
             assert torch.equal(one.isneginf(), other.isneginf())
             spoken = one.isfinite()
@@ -87,33 +87,20 @@ def test_recorded_steps_write_what_plain_ones_write(tiny_checkpoint: Path) -> No
         work()
         return work
 
-    graphs = LaneGraphs(decoder, record)
-    size = checkpoint.manifest["image_size"]
+    graphs = StepGraphs(decoder, record)
+    size = checkpoint.manifest.image_size
     views = torch.rand(12, 1, size, size, generator=torch.Generator().manual_seed(0))
     parts = [part.unflatten(0, (3, 4)) for part in checkpoint.module.encode(views)[:3]]
-    constants = decoder.prepare(checkpoint.module.begin(*parts, torch.ones(3, 4, dtype=torch.bool))[1])
+    cross_kv = decoder.prepare(checkpoint.module.begin(*parts, torch.ones(3, 4, dtype=torch.bool))[1])
     common = DecodingOptions(num_beams=3, num_return_sequences=3)
     options = [
         common.with_changes(max_new_tokens=tokens, length_penalty=exponent, repetition_penalty=penalty)
         for tokens, exponent, penalty in ((40, 0.0, 1.3), (33, 1.0, 1.0), (26, 2.0, 0.8))
     ]
     found = []
-    for recorded in (False, True):
-        lane = Lane(decoder, 3, 5, 40, [constant[0] for constant in constants])
-        lane.admit([Study(Future(), one, None, i, Future(), 0.0) for i, one in enumerate(options)], constants)
-        sequences = {}
-        while lane.studies:
-            if recorded:
-                for _ in range(STEPS):
-                    graphs.step(lane)
-            else:
-                lane.advance(decoder.step([lane.inputs()])[0])
-            over, broken = lane.search.outcome()
-            assert not broken
-            tags = [lane.studies[slot].tag for slot in over]
-            sequences |= dict(zip(tags, lane.search.sequences(over), strict=True))
-            lane.release(over)
-        found.append([sequences[i] for i in range(len(options))])
+    for step in (None, graphs):
+        batch = BeamBatch[int](decoder, 3, 5, 40, [table[0] for table in cross_kv])
+        found.append(search(decoder, cross_kv, options, batch=batch, step=step))
     assert [[s.ids for s in study] for study in found[0]] == [[s.ids for s in study] for study in found[1]]
     assert len({len(study[0].ids) for study in found[0]}) > 1
     assert 1 < recordings <= 6
@@ -123,20 +110,20 @@ def test_recorded_steps_write_what_plain_ones_write(tiny_checkpoint: Path) -> No
 def test_a_step_that_fails_on_its_way_can_be_taken_again(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The engine takes a failed step again, lane by lane: nothing of the first try is left in the cache."""
+    """The engine takes a failed step again, batch by batch: nothing of the first try is left in the cache."""
     checkpoint = load_checkpoint(tiny_checkpoint)
     decoder = PackedDecoder(checkpoint.module, torch.float32)
-    size = checkpoint.manifest["image_size"]
+    size = checkpoint.manifest.image_size
     parts = [part[None] for part in checkpoint.module.encode(torch.rand(4, 1, size, size))[:3]]
-    constants = decoder.prepare(checkpoint.module.begin(*parts, torch.ones(1, 4, dtype=torch.bool))[1])
-    states = [decoder.allocate(1, 3, LENGTH) for _ in "ab"]
-    for step in lane_inputs(3, 1, len(checkpoint.tokenizer), 0):
-        (expected,) = decoder.step([LaneStep(*step, constants, states[0])])
+    cross_kv = decoder.prepare(checkpoint.module.begin(*parts, torch.ones(1, 4, dtype=torch.bool))[1])
+    caches = [decoder.allocate(1, 3, LENGTH) for _ in "ab"]
+    for step in random_inputs(3, 1, len(checkpoint.tokenizer), 0):
+        (expected,) = decoder.step([DecoderInput(*step, cross_kv, caches[0])])
         with monkeypatch.context() as patch:
             patch.setattr(PackedLinear, "add", lambda *_: torch.ones(2) @ torch.ones(3))
             with pytest.raises(RuntimeError):
-                decoder.step([LaneStep(*step, constants, states[1])])
-        (found,) = decoder.step([LaneStep(*step, constants, states[1])])
+                decoder.step([DecoderInput(*step, cross_kv, caches[1])])
+        (found,) = decoder.step([DecoderInput(*step, cross_kv, caches[1])])
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
@@ -153,11 +140,11 @@ def test_what_is_recorded_asks_nothing_of_a_gpu(tiny_checkpoint: Path, dtype: to
         decoder = PackedDecoder(module, dtype)  # type: ignore[arg-type]  # stands in for a module
         layers, width = len(list(real.decoder.layers.children())), weights["embedding.weight"].shape[1]
         keys_values = torch.empty(3, layers, 2, 17, width, device="cuda")
-        constants = decoder.prepare([keys_values, torch.empty(3, 17, dtype=torch.bool, device="cuda")])
-        lane = Lane(decoder, beams, 8, 40, [constant[0] for constant in constants])
-        graphs = LaneGraphs(decoder, lambda work: (work(), work)[1])  # type: ignore[func-returns-value]
+        cross_kv = decoder.prepare([keys_values, torch.empty(3, 17, dtype=torch.bool, device="cuda")])
+        batch = BeamBatch[int](decoder, beams, 8, 40, [table[0] for table in cross_kv])
+        graphs = StepGraphs(decoder, lambda work: (work(), work)[1])  # type: ignore[func-returns-value]
         options = DecodingOptions(num_beams=beams, min_new_tokens=3, max_new_tokens=40)
-        lane.admit([Study(Future(), options, None, i, Future(), 0.0) for i in range(3)], constants)
-        graphs.step(lane)
-        lane.release([0])
-        graphs.step(lane)
+        batch.admit(range(3), [options] * 3, cross_kv)
+        graphs(batch)
+        batch.release([0])
+        graphs(batch)

@@ -1,0 +1,209 @@
+"""What a checkpoint says of itself: `manifest.json` in its archive, read and written here only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from app.inference.errors import CheckpointError
+from app.inference.ood import OodThresholds
+from app.inference.options import DecodingOptions
+from app.inference.uncertainty import RULE, AbstainRule
+
+SCHEMA_VERSION = 2
+MANIFEST = "manifest.json"
+
+_REQUIRED: Mapping[str, type | tuple[type, ...]] = {
+    "schema_version": int,
+    "name": str,
+    "version": str,
+    "image_size": int,
+    "vocabulary_size": int,
+    "max_new_tokens": int,
+    "max_views": int,
+    "section_names": list,
+    "view_names": list,
+    "findings": list,
+    "default_options": dict,
+    "intended_use": str,
+    "training_data": list,
+    "metrics": dict,
+    "git_commit": str,
+    "torch_version": str,
+    "self_test": dict,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FindingDecision:
+    """How a finding is decided on: the temperature of its logit, the probability from which on it is present, and the
+    one below which the decoder may deny it."""
+
+    name: str
+    temperature: float
+    threshold: float
+    denied_below: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OodDetection:
+    """What the out-of-distribution head says of an image: its `outputs` in order and the logits from which on they
+    count; whether real `laterals` were in its training, its `figures` on validation, and the examples by group.
+
+    In the manifest its key is `intake`.
+    """
+
+    thresholds: OodThresholds
+    laterals: bool = False
+    outputs: Sequence[str] = ()
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    fitted_on: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, fitted: Mapping[str, Any]) -> OodDetection:
+        """From the key's content, whatever else that holds. Raises KeyError and TypeError."""
+        bounds = fitted["thresholds"]
+        thresholds = OodThresholds(bounds["chest"], bounds["inverted"], bounds["turned"])
+        known = {name: fitted[name] for name in ("laterals", "outputs", "figures", "fitted_on") if name in fitted}
+        return cls(thresholds, **known)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """One checkpoint's. `self_test` is what its picture must give, logits by name, None for what is never said."""
+
+    name: str
+    version: str
+    intended_use: str
+    training_data: Sequence[str]
+    image_size: int
+    vocabulary_size: int
+    max_new_tokens: int
+    max_views: int
+    section_names: tuple[str, ...]
+    view_names: tuple[str, ...]
+    findings: tuple[FindingDecision, ...]
+    abstain: AbstainRule | None = None
+    ood: OodDetection | None = None
+    default_options: DecodingOptions
+    metrics: Mapping[str, Any]
+    git_commit: str
+    torch_version: str
+    config: Mapping[str, Any]
+    self_test: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        """The file, schema 2."""
+        abstain = self.abstain and {"rule": RULE, "balance": self.abstain.balance, "below": self.abstain.below}
+        content = {
+            "name": self.name,
+            "version": self.version,
+            "intended_use": self.intended_use,
+            "training_data": self.training_data,
+            "image_size": self.image_size,
+            "vocabulary_size": self.vocabulary_size,
+            "max_new_tokens": self.max_new_tokens,
+            "max_views": self.max_views,
+            "section_names": self.section_names,
+            "view_names": self.view_names,
+            "findings": [_without_none(asdict(finding)) for finding in self.findings],
+            "abstain": abstain,
+            "intake": self.ood and _ood_content(self.ood),
+            "default_options": self.default_options.as_dict(),
+            "metrics": self.metrics,
+            "git_commit": self.git_commit,
+            "torch_version": self.torch_version,
+            "config": self.config,
+            "schema_version": SCHEMA_VERSION,
+            "self_test": self.self_test,
+        }
+        return json.dumps(content, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, data: str | bytes) -> Manifest:
+        """Raises `CheckpointError` naming the key that is missing or cannot be."""
+        content = _content(data)
+        findings, abstain = tuple(map(_finding, content["findings"])), _abstain(content.get("abstain"))
+        try:
+            options = DecodingOptions(**content["default_options"])
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"{MANIFEST}: default_options: {error}") from error
+        return cls(
+            name=content["name"],
+            version=content["version"],
+            intended_use=content["intended_use"],
+            training_data=content["training_data"],
+            image_size=content["image_size"],
+            vocabulary_size=content["vocabulary_size"],
+            max_new_tokens=content["max_new_tokens"],
+            max_views=content["max_views"],
+            section_names=tuple(content["section_names"]),
+            view_names=tuple(content["view_names"]),
+            findings=findings,
+            abstain=abstain,
+            ood=_ood(content.get("intake")),
+            default_options=options,
+            metrics=content["metrics"],
+            git_commit=content["git_commit"],
+            torch_version=content["torch_version"],
+            config=content.get("config", {}),
+            self_test=content["self_test"],
+        )
+
+
+def _content(data: str | bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise CheckpointError(f"{MANIFEST} is not JSON") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{MANIFEST} is not an object")
+    for key, kind in _REQUIRED.items():
+        if not isinstance(content.get(key), kind):
+            raise CheckpointError(f"{MANIFEST}: {key} is missing or of the wrong type")
+    if content["schema_version"] != SCHEMA_VERSION:
+        raise CheckpointError(
+            f"{MANIFEST}: schema_version {content['schema_version']}, this program reads {SCHEMA_VERSION}"
+        )
+    return content
+
+
+def _finding(content: Any) -> FindingDecision:
+    if not (isinstance(content, dict) and {"name", "temperature", "threshold"} <= content.keys()):
+        raise CheckpointError(f"{MANIFEST}: a finding lacks name, temperature or threshold")
+    return FindingDecision(content["name"], content["temperature"], content["threshold"], content.get("denied_below"))
+
+
+def _abstain(content: Any) -> AbstainRule | None:
+    if content is None:
+        return None
+    if not (isinstance(content, dict) and content.keys() == {"rule", "balance", "below"}):
+        raise CheckpointError(f"{MANIFEST}: abstain is not made of rule, balance and below")
+    if content["rule"] != RULE:
+        raise CheckpointError(f"{MANIFEST}: abstain: this program knows the rule {RULE!r}")
+    return AbstainRule(content["balance"], content["below"])
+
+
+def _ood(content: Any) -> OodDetection | None:
+    if not content:
+        return None
+    try:
+        return OodDetection.of(content)
+    except (TypeError, KeyError) as error:
+        raise CheckpointError(f"{MANIFEST}: intake lacks the thresholds chest, inverted or turned") from error
+
+
+def _ood_content(ood: OodDetection) -> dict[str, Any]:
+    return {
+        "laterals": ood.laterals,
+        "outputs": ood.outputs,
+        "thresholds": asdict(ood.thresholds),
+        "figures": ood.figures,
+        "fitted_on": ood.fitted_on,
+    }
+
+
+def _without_none(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if value is not None}
