@@ -243,9 +243,9 @@ def alone(capacity: float, seconds: float) -> list[Row]:
         unloaded = asyncio.run(closed_loop(port, requests, 1, seconds)).percentile(0.5)
         busy = asyncio.run(open_loop(port, requests, 0.8 * capacity, 2 * seconds)).percentile(0.99)
         peak = asyncio.run(closed_loop(port, requests, 2 * CLIENTS, seconds)).rate
-        over = asyncio.run(open_loop(port, requests, 3 * peak, seconds))
-        refused = [one.seconds * 1e3 for one in over.answers if one.status == 503]
-        others = [one.status for one in over.answers if one.status not in (200, 503)]
+        crowded = asyncio.run(open_loop(port, requests, 3 * peak, seconds))
+        refused = [one.seconds * 1e3 for one in crowded.answers if one.status == 503]
+        others = [one.status for one in crowded.answers if one.status not in (200, 503)]
         time.sleep(1.0)
         before = _cpu_seconds(pid)
         time.sleep(10.0)
@@ -254,14 +254,14 @@ def alone(capacity: float, seconds: float) -> list[Row]:
     return [
         Row("unloaded p50", unloaded * 1e3, "ms"),
         Row("p99 at 80% of goodput / unloaded p50", busy / unloaded, "times", goal=3.0, at_most=True),
-        Row(f"reports at 3x overload / with {2 * CLIENTS} clients", over.rate / peak, "times", goal=0.95),
+        Row(f"reports at 3x overload / with {2 * CLIENTS} clients", crowded.rate / peak, "times", goal=0.95),
         Row(
             "rejection p99 at 3x overload",
             float(np.quantile(refused, 0.99)) if refused else 0.0,
             "ms",
             goal=20.0,
             at_most=True,
-            note=f"{len(refused)} of {len(over.answers)} refused, {len(others)} other answers",
+            note=f"{len(refused)} of {len(crowded.answers)} refused, {len(others)} other answers",
         ),
         Row("idle, share of a core", idle, "%", goal=1.0, at_most=True),
         Row("HTTP layer's own time, JPEG of 500 KB, p50", own, "ms", goal=3.0, at_most=True),

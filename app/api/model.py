@@ -2,14 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from fastapi import APIRouter, Depends
+from pydantic import BaseModel
 
 from app.api.auth import require_api_key
-from app.api.schemas import ModelResponse, problem_responses
+from app.api.options import ReportOptions
+from app.api.schemas import OptionValues, problem_responses
 from app.api.service import ServiceDep
 from app.inference.options import MAX_BEAMS
+from app.inference.served_model import ServedModel
+from app.report import DISCLAIMER
 
 router = APIRouter(prefix="/v1", tags=["model"], dependencies=[Depends(require_api_key)])
+
+
+class ModelResponse(BaseModel):
+    """What is served, how, and within which limits."""
+
+    name: str
+    version: str
+    sha256: str
+    device: str
+    precision: str
+    intended_use: str
+    training_data: list[Any]
+    metrics: dict[str, Any]
+    sections: list[str]
+    findings: list[str]
+    views: list[str]
+    default_options: OptionValues
+    limits: dict[str, int | float]
+    disclaimer: str = DISCLAIMER
+
+    @classmethod
+    def of(cls, model: ServedModel, limits: Mapping[str, int | float]) -> ModelResponse:
+        """A model's card, with the `limits` of the service around it."""
+        return cls(
+            name=model.name,
+            version=model.version,
+            sha256=model.sha256,
+            device=model.device,
+            precision=model.precision,
+            intended_use=model.intended_use,
+            training_data=list(model.training_data),
+            metrics=dict(model.metrics),
+            sections=list(model.section_names),
+            findings=list(model.finding_names),
+            views=list(model.view_names),
+            default_options=ReportOptions(model.default_options, model.section_names).as_dict(),
+            limits=dict(limits),
+        )
 
 
 @router.get("/model", responses=problem_responses("unauthorized", "model-not-ready"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -227,41 +227,3 @@ class ReportResponse(BaseModel):
 
 def _image_warnings(images: Collection[DecodedImage]) -> list[str]:
     return [f"Image {i}: {note}." for i, image in enumerate(images, 1) for note in image.warnings]
-
-
-class ModelResponse(BaseModel):
-    """What is served, how, and within which limits."""
-
-    name: str
-    version: str
-    sha256: str
-    device: str
-    precision: str
-    intended_use: str
-    training_data: list[Any]
-    metrics: dict[str, Any]
-    sections: list[str]
-    findings: list[str]
-    views: list[str]
-    default_options: OptionValues
-    limits: dict[str, int | float]
-    disclaimer: str = records.DISCLAIMER
-
-    @classmethod
-    def of(cls, model: ServedModel, limits: Mapping[str, int | float]) -> ModelResponse:
-        """A model's card, with the `limits` of the service around it."""
-        return cls(
-            name=model.name,
-            version=model.version,
-            sha256=model.sha256,
-            device=model.device,
-            precision=model.precision,
-            intended_use=model.intended_use,
-            training_data=list(model.training_data),
-            metrics=dict(model.metrics),
-            sections=list(model.section_names),
-            findings=list(model.finding_names),
-            views=list(model.view_names),
-            default_options=ReportOptions(model.default_options, model.section_names).as_dict(),
-            limits=dict(limits),
-        )

@@ -26,15 +26,13 @@ from app.inference.network.encoder import Encoding, OpenVinoEncode, StudyEncoder
 from app.inference.network.packed_decoder import PackedDecoder, make_decoder
 from app.inference.ood import NotAChestXrayError, OodMode, OodPolicy
 from app.inference.options import MAX_QUEUE, MAX_ROWS, DecodingOptions, InvalidOptionError
-from app.inference.preprocessing import to_unit_range
+from app.inference.preprocessing import Preprocessor
 from app.inference.report_builder import ReportBuilder, Shapes
 from app.inference.self_test import compare_self_test, run_self_test
 from app.inference.served_model import Image, Limits, ServedModel
 from app.report import Report
 
 logger = logging.getLogger(__name__)
-
-PREPROCESS_THREADS = 2
 
 
 class Generator:
@@ -66,7 +64,7 @@ class Generator:
         if self.device.type != "cpu":
             configure_backend(self.device)
             compare_self_test(run_self_test(self._module, self.device), self.manifest.self_test, tolerance=1e-2)
-        self._preprocessing = ThreadPoolExecutor(PREPROCESS_THREADS, thread_name_prefix="preprocess")
+        self._preprocessor = Preprocessor(self._module, self.device)
         self._answering = ThreadPoolExecutor(1, thread_name_prefix="answer")
         encode = make_encode(self._module, precision, self.device)
         decoder = make_decoder(self._module, precision)
@@ -194,7 +192,7 @@ class Generator:
         # The engine has better things to do than reading what it wrote.
         generation.add_done_callback(lambda done: self._answering.submit(self._answer, answer, shapes, done))
         answer.add_done_callback(lambda done: generation.cancel() if done.cancelled() else None)
-        self._preprocessing.submit(self._preprocess, images, views, generation)
+        self._preprocessor.start(images, views, generation)
         return answer
 
     def _refusal(self, encoding: Encoding) -> NotAChestXrayError | None:
@@ -203,19 +201,8 @@ class Generator:
     def close(self, drain_seconds: float = 0.0) -> None:
         """Takes no more studies, finishes what is in flight within `drain_seconds`, fails the rest."""
         self._engine.close(drain_seconds)
-        self._preprocessing.shutdown()
+        self._preprocessor.close()
         self._answering.shutdown()
-
-    def _preprocess(self, images: Sequence[Image], views: Future[Tensor], generation: Future[Generation]) -> None:
-        if generation.done():
-            return
-        try:
-            with torch.inference_mode():
-                views.set_result(
-                    torch.stack([self._module.preprocess(to_unit_range(image).to(self.device)) for image in images])
-                )
-        except Exception as error:
-            views.set_exception(error)
 
     def _answer(self, answer: Future[Report], shapes: Shapes, generation: Future[Generation]) -> None:
         with suppress(InvalidStateError):  # the client left meanwhile

@@ -12,7 +12,7 @@ from app.inference.engine.request import Generation
 from app.inference.heatmaps import make_heatmaps
 from app.inference.manifest import FindingDecision
 from app.inference.ood import OodPolicy, sigmoid
-from app.inference.search.beam_search import TokenSequence
+from app.inference.search.beam_tables import TokenSequence
 from app.inference.uncertainty import doubts
 from app.report import Finding, Hypothesis, Report, Timing, ViewGuess
 from app.text.contradictions import contradictions

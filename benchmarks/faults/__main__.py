@@ -66,10 +66,10 @@ async def _run(run: str, given: argparse.Namespace) -> list[Row]:
             print_phases([result.phase])
             return soak_rows(result)
         done, exit_code = await _faults(bench, folder if small else None)
-        gone = await _release(server_folder=folder, good=good)
+        released = await _release(server_folder=folder, good=good)
         print_phases(done)
         rows = [row for phase in done for row in phase_rows(phase)]
-        return [*rows, *gone, Row("exit code 0 after the drain", float(exit_code == 0), "yes", goal=1.0)]
+        return [*rows, *released, Row("exit code 0 after the drain", float(exit_code == 0), "yes", goal=1.0)]
 
 
 async def _faults(bench: Bench, disk: Path | None) -> tuple[list[Phase], int]:

@@ -35,14 +35,14 @@ async def trials(server: Server, request: Request, number: int) -> list[Trial]:
 
 async def _trial(server: Server, slow: Request) -> Trial:
     neighbour = asyncio.create_task(ask(server.port, slow))
-    gone = asyncio.Event()
-    leaving = [asyncio.create_task(leave(server.port, slow, gone.wait())) for _ in range(LEAVING)]
+    release = asyncio.Event()
+    leaving = [asyncio.create_task(leave(server.port, slow, release.wait())) for _ in range(LEAVING)]
     while await _rows(server) < (LEAVING + 1) * BEAMS:  # noqa: ASYNC110  # only polling tells
         await asyncio.sleep(0.01)
     before = await server.metrics()
     await asyncio.sleep(0.3)  # some steps with all of them, to know how long one takes
     with_all = await server.metrics()
-    gone.set()
+    release.set()
     await asyncio.gather(*leaving)
     left_at = time.perf_counter()
     while await _rows(server) > BEAMS:  # noqa: ASYNC110  # as above; without a pause asking is what would be measured

@@ -28,13 +28,12 @@ from app.inference.engine.encoding_thread import EncodedStudies, EncodingThread
 from app.inference.engine.observer import Observer, Silent
 from app.inference.engine.request import Generation, Refuse, StudyRequest, refuse_none
 from app.inference.engine.step_graphs import StepGraphs
+from app.inference.engine.stepper import Stepper
 from app.inference.engine.study_queue import StudyQueue
 from app.inference.errors import EngineStoppedError, GenerationError
 from app.inference.network.decoder import Decoder
 from app.inference.network.encoder import StudyEncoder
 from app.inference.options import MAX_BEAMS, DecodingOptions
-from app.inference.search.beam_batch import BeamBatch
-from app.inference.search.beam_search import TokenSequence
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +58,10 @@ class Engine:
             raise ValueError(f"max_rows must be at least {MAX_BEAMS}")
         self.max_rows = max_rows
         self._encoder = encoder
-        self._decoder = decoder
-        self._graphs = graphs
         self._observer: Observer = observer or Silent()
         self._batches = BeamBatches(decoder, max_rows, max_new_tokens, fixed=graphs is not None)
         self._queue = StudyQueue(max_queue)
+        self._stepper = Stepper(decoder, graphs, self._observer, self._queue.finished)
         self._wake = threading.Condition()
         self._encoding_thread = EncodingThread(encoder, decoder, self._notify)
         self._stopping = False
@@ -169,7 +167,7 @@ class Engine:
         if self._encoding_thread.ready:
             self._admit(self._encoding_thread.take())
         if batches := list(self._batches):
-            self._step(batches)
+            self._stepper.step(batches)
         self._observer.active(self.active_rows)
         return True
 
@@ -225,58 +223,6 @@ class Engine:
                 accepted[study.options.num_beams].append(i)
         for rows in accepted.values():
             self._batches.admit([found.studies[i] for i in rows], found.cross_kv, rows)
-
-    def _step(self, batches: list[BeamBatch[StudyRequest]]) -> None:
-        """A step for all batches; when that fails, batch by batch, so that a bad one fails alone."""
-        started = time.monotonic()
-        try:
-            if self._graphs is None:
-                logits = self._decoder.step([batch.inputs() for batch in batches])
-                advances = [partial(batch.search.advance, own) for batch, own in zip(batches, logits, strict=True)]
-            else:
-                advances = [partial(self._graphs, batch) for batch in batches]
-        except Exception as error:
-            if len(batches) > 1:
-                for batch in batches:
-                    self._step([batch])
-            else:
-                self._fail_batch(batches[0], error)
-            return
-        self._observer.step(sum(batch.rows for batch in batches))
-        for batch, advance in zip(batches, advances, strict=True):
-            try:
-                advance()
-                self._harvest(batch)  # a GPU reports what failed only when it is asked
-            except Exception as error:
-                self._fail_batch(batch, error)
-        self._observer.stage("step", time.monotonic() - started)
-
-    def _harvest(self, batch: BeamBatch[StudyRequest]) -> None:
-        finished, non_finite = batch.search.outcome()
-        good = [slot for slot in finished if slot not in non_finite]
-        for slot, sequences in zip(good, batch.search.sequences(good), strict=True):
-            self._finish(batch.studies[slot], sequences)
-        for slot in non_finite:
-            batch.clean(slot)
-        self._end(batch, {*finished, *non_finite}, "the network gave no number")
-
-    def _fail_batch(self, batch: BeamBatch[StudyRequest], error: Exception) -> None:
-        logger.warning("a step of %d studies failed: %s", len(batch.studies), type(error).__name__)
-        self._end(batch, set(range(len(batch.studies))), "the report could not be generated")
-
-    def _end(self, batch: BeamBatch[StudyRequest], slots: set[int], otherwise: str) -> None:
-        """Frees slots; studies that were not answered fail with what `otherwise` says."""
-        if slots:
-            for slot in slots:
-                batch.studies[slot].fail(GenerationError(otherwise))
-            batch.release(slots)
-
-    def _finish(self, study: StudyRequest, sequences: list[TokenSequence]) -> None:
-        now = time.monotonic()
-        generation = study.answer(sequences, now)
-        self._queue.finished(study, now)
-        self._observer.generated(len(sequences[0].ids))
-        self._observer.stage("generate", generation.generate_seconds)
 
     def _fail_all(self, error: Exception) -> None:
         with self._wake:

@@ -12,7 +12,7 @@ from torch import Tensor
 from app.inference.errors import DeadlineExceededError
 from app.inference.network.encoder import Encoding
 from app.inference.options import DecodingOptions
-from app.inference.search.beam_search import TokenSequence
+from app.inference.search.beam_tables import TokenSequence
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from app.inference.network.decoder import Decoder, DecoderInput
 from app.inference.options import DecodingOptions
-from app.inference.search.beam_search import BeamSearch, TokenSequence, move
+from app.inference.search.beam_search import BeamSearch
+from app.inference.search.beam_tables import TokenSequence, move
 
 T = TypeVar("T")
 

@@ -13,7 +13,8 @@ from transformers import BartConfig, BartForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from app.inference.options import DecodingOptions
-from app.inference.search.beam_search import BeamSearch, TokenSequence
+from app.inference.search.beam_search import BeamSearch
+from app.inference.search.beam_tables import TokenSequence
 from app.text.tokenizer import BOS, EOS, PAD
 
 WIDTH = 16
