@@ -110,8 +110,8 @@ def check_agreement(
         token_logits, findings, view_logits, _ = model(views_eager, mask, tokens)
         encoded = module.encode(torch.stack([module.preprocess(image) for image in images]))
         spread = [model.spread(part, mask) for part in encoded[:3]]
-        findings_scripted, constants = module.begin(spread[0], spread[1], spread[2], mask)
-        stepped = _step_plainly(module, tokens, constants)
+        findings_scripted, cross_kv = module.begin(spread[0], spread[1], spread[2], mask)
+        stepped = _step_plainly(module, tokens, cross_kv)
     spoken = stepped.isfinite()
     pairs: Sequence[tuple[str, Tensor, Tensor]] = (
         ("finding logits", findings, findings_scripted),
@@ -124,15 +124,15 @@ def check_agreement(
             raise CheckpointError(f"eager and scripted {name} disagree by {worst:.2e}")
 
 
-def _step_plainly(module: torch.jit.ScriptModule, tokens: Tensor, constants: list[Tensor]) -> Tensor:
+def _step_plainly(module: torch.jit.ScriptModule, tokens: Tensor, cross_kv: list[Tensor]) -> Tensor:
     """Logits f32[N,T,V] of stepping one beam through `tokens` i64[N,T]."""
     studies, length = tokens.shape
-    state = module.allocate(studies, 1, length)
+    kv_cache = module.allocate(studies, 1, length)
     steps = []
     for t in range(length):
         ancestors = torch.zeros(studies, 1, t + 1, dtype=torch.long)
-        place = torch.full((studies,), t)
-        steps.append(module.decode_step(tokens[:, t : t + 1], place, ancestors, constants, state)[:, 0])
+        position = torch.full((studies,), t)
+        steps.append(module.decode_step(tokens[:, t : t + 1], position, ancestors, cross_kv, kv_cache)[:, 0])
     return torch.stack(steps, 1)
 
 
