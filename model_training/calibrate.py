@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class Fitted:
     studies: int
 
 
-def fit(output: HeadOutput, sources: list[str | None]) -> Fitted:
+def fit(output: HeadOutput, sources: Sequence[str | None]) -> Fitted:
     """Fits everything to validation studies.
 
     Calibrated probabilities can be compared, so one threshold serves all findings: that of the highest micro-F1 over

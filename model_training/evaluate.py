@@ -27,7 +27,7 @@ from model_training.evaluation.generation import (
     frontal_control,
     shuffled_control,
 )
-from model_training.evaluation.ood_scores import OodScores, images_in, score_ood
+from model_training.evaluation.ood_scores import OodScores, named_images, score_ood
 from model_training.evaluation.pointing import score_pointing
 from model_training.evaluation.results import Evaluation, Prediction, TextResult
 from model_training.evaluation.source_scores import score_sources
@@ -212,18 +212,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     generation.add_decoding_arguments(parser)
 
 
-def _named_folder(text: str) -> tuple[str, list[Path]]:
-    """NAME=FOLDER as the name and the images of the folder. Raises ValueError and OSError."""
-    name, _, folder = text.partition("=")
-    return name, images_in(Path(folder))
-
-
 def run(args: argparse.Namespace) -> int:
     """Prints the summary and writes the files."""
     try:
         collection = read_collection(args.data, args.layout)
         home = read_collection(args.train_data) if args.train_data else collection
-        films, others = (dict(map(_named_folder, given)) for given in (args.films, args.others))
+        films, others = (dict(map(named_images, given)) for given in (args.films, args.others))
         checkpoint = load_checkpoint(args.checkpoint)
         # What the service would refuse is scored all the same, blank images among it.
         generator = Generator(checkpoint, precision=args.precision, max_queue=2 * IN_FLIGHT, ood="off")

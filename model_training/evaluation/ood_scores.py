@@ -75,6 +75,12 @@ def chest_logits(checkpoint: Checkpoint, paths: Sequence[Path]) -> FloatArray:
     return np.array(found, dtype=np.float64)
 
 
+def named_images(text: str) -> tuple[str, list[Path]]:
+    """NAME=FOLDER as the name and the images of the folder. Raises ValueError and OSError."""
+    name, _, folder = text.partition("=")
+    return name, images_in(Path(folder))
+
+
 def images_in(folder: Path) -> list[Path]:
     """The PNG and JPEG files of a folder. Raises ValueError when there is none."""
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg"))

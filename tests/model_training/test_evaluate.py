@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 
 from app.inference.checkpoint import load_checkpoint
+from app.inference.generator import Generator
 from app.text.tokenizer import Tokenizer
 from model_training.__main__ import main
 from model_training.config import Config
@@ -153,6 +157,28 @@ def test_a_checkpoint_that_is_none_is_an_error(collection: Path, capsys: pytest.
     """The same for the file."""
     assert main(["evaluate", str(collection / "none.pt"), "--data", str(collection)]) == 2
     assert "cannot be read" in capsys.readouterr().out
+
+
+def test_scorers_that_lack_are_missed_before_anything_is_generated(
+    collection: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not after hours of it; the extra that brings them is named."""
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    monkeypatch.setattr(Generator, "submit", lambda *_, **__: pytest.fail("generated"))
+    assert main(["evaluate", str(tiny_checkpoint), "--data", str(collection)]) == 2
+    assert "xray-report[evaluation]" in capsys.readouterr().out
+
+
+def test_the_checkpoint_is_loaded_once(
+    collection: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One archive read and verified serves the reports and the scores of images."""
+    load = Mock(wraps=torch.jit.load)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(torch.jit, "load", load)
+    options = ["--num-beams", "1", "--max-new-tokens", "2", "--views", "1"]
+    assert main(["evaluate", str(tiny_checkpoint), "--data", str(collection), *options]) == 0
+    load.assert_called_once()
 
 
 def test_images_without_reports_are_scored_on_their_labels_source_by_source(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -57,10 +57,10 @@ def test_a_blank_control_is_written_once_for_each_number_of_views(
     """Studies of as many views share one report on black images."""
     options = DecodingOptions(num_beams=1, max_new_tokens=4)
     reports = generate(generator, read_collection(phantoms).split("val"), options).reports
-    shown: list[list[Any]] = []
-    submit = generator.submit
-    monkeypatch.setattr(generator, "submit", lambda images, options: (shown.append(images), submit(images, options))[1])
+    submit = Mock(wraps=generator.submit)
+    monkeypatch.setattr(generator, "submit", submit)
     blank = blank_control(generator, reports, options)
+    shown = [call.args[0] for call in submit.call_args_list]
     assert sorted(map(len, shown)) == [1, 2]
     assert not any(image.any() for images in shown for image in images)
     shared = {(len(one.images), id(one.report)) for one in blank}

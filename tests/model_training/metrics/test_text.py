@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ HYPOTHESES = [
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="METEOR needs Java")
 
 
-def score(hypotheses: list[str], labels: list[Labels] | None = None) -> StudyScores:
+def score(hypotheses: list[str], labels: Sequence[Labels] | None = None) -> StudyScores:
     """Scores without METEOR, which takes seconds to start."""
     quick = [metric for metric in registry.METRICS if metric.name != "METEOR"]
     return score_systems([Texts.of(REFERENCES[: len(hypotheses)], hypotheses, labels)], quick)[0]

@@ -66,8 +66,8 @@ def test_objective(classes: int) -> None:
     x = torch.cat([g.features for g in groups]).double()
     y = torch.cat([torch.full((len(g.features),), min(i, max(classes, 2) - 1)) for i, g in enumerate(groups)])
     weights = torch.cat([torch.full((len(g.features),), g.weight / len(g.features)) for g in groups]).double()
-    for cls in y.unique():
-        weights[y == cls] /= weights[y == cls].sum() * len(y.unique())
+    for cls in range(max(classes, 2)):
+        weights[y == cls] /= weights[y == cls].sum() * max(classes, 2)
     deviation = ((weights @ (x - weights @ x) ** 2).sqrt() + 0.02).detach()
     weight, bias = (part.detach().double().requires_grad_() for part in (reading.weight, reading.bias))
     logits = x @ weight.T + bias
