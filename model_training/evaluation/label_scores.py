@@ -121,7 +121,7 @@ def best_constant(known: Bools, truth: Bools) -> Bools:
     for count in range(1, len(order) + 1):
         stated = order[:count]
         hits = positives[stated].sum()
-        scores.append(2 * hits / max(1, known[:, stated].sum() + positives.sum()))
+        scores.append(2 * hits / max(1, int(known[:, stated].sum() + positives.sum())))
     chosen = np.zeros(len(order), dtype=np.bool_)
     chosen[order[: int(np.argmax(scores)) + 1]] = True
     return chosen
