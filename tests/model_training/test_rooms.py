@@ -18,8 +18,8 @@ FLOORS = (
     ("evaluation", "ood", "reporting"),
     ("model", "training"),
     ("metrics",),
-    ("config", "progress"),
-    ("data", "synthetic"),
+    ("config",),
+    ("data", "progress", "synthetic"),
 )
 Graph = Mapping[str, set[str]]
 
