@@ -32,7 +32,7 @@ from PIL import Image
 from app.images.decode import decode_image
 from app.inference.generator import Generator
 from app.inference.options import DecodingOptions
-from benchmarks.faults.client import Answer, Request, ask, poisson
+from benchmarks.client import Answer, Request, ask, poisson
 from benchmarks.results import Row, rates, ratio
 
 CHECKPOINT = Path(__file__).parents[1] / "weights" / "xray-report-reference.pt"

@@ -14,15 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.client import Request
 from benchmarks.faults import phases, studies
-from benchmarks.faults.client import Request
 from benchmarks.faults.overload import capacity, overload
 from benchmarks.faults.phases import Bench, Phase
 from benchmarks.faults.release import trials
 from benchmarks.faults.rows import overload_rows, phase_rows, print_phases, release_rows, soak_rows
-from benchmarks.faults.server import RECEIVE_DEADLINE_SECONDS, serving
 from benchmarks.faults.soak import soak
 from benchmarks.results import Row, print_table, write
+from benchmarks.server import RECEIVE_DEADLINE_SECONDS, serving
 
 LOAD = 0.7  # of capacity
 RUNS = ("faults", "overload", "soak")

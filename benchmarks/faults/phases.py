@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.faults.client import Answer, Request, ask, drip, leave, poisson
-from benchmarks.faults.server import RECEIVE_DEADLINE_SECONDS, Server
+from benchmarks.client import Answer, Request, ask, drip, leave, poisson
+from benchmarks.server import RECEIVE_DEADLINE_SECONDS, Server
 
 SLOW_CLIENTS = 100
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.faults.client import Request, ask
+from benchmarks.client import Request, ask
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 START_SECONDS = 120.0
 RECEIVE_DEADLINE_SECONDS = 8.0
 
