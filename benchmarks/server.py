@@ -1,53 +1,101 @@
-"""The real server with the shipped checkpoint in a process of its own, and what can be seen of it from outside."""
+"""The real server in a process of its own, and what can be seen of it from outside."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.client import Request, ask
+from benchmarks.client import HOST, Request, ask
 
 ROOT = Path(__file__).parents[1]
-START_SECONDS = 120.0
-RECEIVE_DEADLINE_SECONDS = 8.0
+PATIENCE_SECONDS = 120.0
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def started(
+    command: Sequence[str], log: Path, environment: dict[str, str], *, session: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program run from the root of the project, what it says in `log`; killed in the end.
+
+    With `session` it has one of its own and all of that is killed. Linux then also gives it a processor share of its
+    own: against clients of several processes or threads it is faster.
+    """
+    with log.open("wb") as file:
+        process = subprocess.Popen(  # noqa: S603  # servers that benchmarks and tests name
+            command, cwd=ROOT, env=os.environ | environment, stdout=file, stderr=file, start_new_session=session
+        )
+    try:
+        yield process
+    finally:
+        if session:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        process.wait()
 
 
 class Server:
-    """A running server; `folder` takes its log and is its TMPDIR, so that filling one disk fills both."""
+    """A running `xray-report serve`, its log in a file."""
 
-    def __init__(self, folder: Path, **settings: object) -> None:
-        given = {"port": 0, "receive_deadline_seconds": RECEIVE_DEADLINE_SECONDS, "max_requests": 256, **settings}
-        environment = {f"XRAY_REPORT_{name.upper()}": str(value) for name, value in given.items()}
-        self.log = folder / "server.log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(  # our own program
-                [sys.executable, "-m", "app.cli", "serve"],
-                cwd=ROOT,
-                env=os.environ | environment | {"TMPDIR": str(folder)},
-                stderr=log,
-            )
-        self.port = int(str(self._line("listening")["port"]))
-        self._line("ready")
+    def __init__(self, process: subprocess.Popen[bytes], log_file: Path) -> None:
+        """Waits until it is ready."""
+        self.process = process
+        self.log_file = log_file
+        self.port = int(self.line("listening")["port"])
+        self.line("ready")
 
-    def _line(self, message: str) -> dict[str, object]:
-        until = time.monotonic() + START_SECONDS
-        while time.monotonic() < until and self.process.poll() is None:
-            for line in self.log.read_text().splitlines():
-                with suppress(ValueError):  # half a line, or an interpreter's last words
-                    entry: dict[str, object] = json.loads(line)
-                    if entry["message"] == message:
-                        return entry
-            time.sleep(0.05)
-        raise RuntimeError(f"the server did not start: {self.log.read_text()[-2000:]}")
+    @property
+    def written(self) -> str:
+        """All it has said so far."""
+        return self.log_file.read_text()
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of its log so far."""
+        return [entry for entry in map(_entry, self._lines()) if entry]
+
+    @property
+    def other(self) -> list[str]:
+        """Lines that are no JSON: of a log cut short, or an interpreter's last words."""
+        return [line for line in self._lines() if not _entry(line)]
+
+    def _lines(self) -> list[str]:
+        return self.written.rpartition("\n")[0].splitlines()  # the last may not be whole yet
+
+    def line(self, message: str, **fields: object) -> dict[str, Any]:
+        """The first log line with this message and these fields, as soon as it is there."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            last = time.monotonic() > until or self.process.poll() is not None
+            for entry in self.log:
+                if entry["message"] == message and fields.items() <= entry.items():
+                    return entry
+            if last:
+                raise RuntimeError(f"the server did not log {message!r} {fields}: {self.written[-2000:]}")
+            time.sleep(0.02)
+
+    def client(self) -> httpx.Client:
+        """A client that knows its address."""
+        return httpx.Client(base_url=f"http://{HOST}:{self.port}", timeout=PATIENCE_SECONDS, trust_env=False)
 
     @property
     def workers(self) -> list[int]:
@@ -72,8 +120,7 @@ class Server:
 
     def refusals(self) -> list[float]:
         """Seconds that each 503 so far took inside the server, by its log."""
-        lines = [line for line in self.log.read_text().splitlines() if '"status": 503' in line]
-        return [json.loads(line)["duration_ms"] / 1e3 for line in lines]
+        return [entry["duration_ms"] / 1e3 for entry in self.log if entry.get("status") == 503]
 
     async def metrics(self) -> dict[str, float]:
         """Its metrics by name and label values, as in `xray_report_queue_depth` or `…_sum step`."""
@@ -85,9 +132,12 @@ class Server:
             for sample in family.samples
         }
 
-    def terminate(self) -> None:
-        """Sends SIGTERM."""
-        self.process.send_signal(signal.SIGTERM)
+
+def _entry(line: str) -> dict[str, Any] | None:
+    with suppress(ValueError):
+        entry = json.loads(line)
+        return entry if isinstance(entry, dict) else None
+    return None
 
 
 def _resident(pid: int) -> float:
@@ -99,11 +149,10 @@ def _resident(pid: int) -> float:
 
 
 @contextmanager
-def serving(folder: Path, **settings: object) -> Iterator[Server]:
-    """A server that is ready; killed at the end if it still runs."""
-    server = Server(folder, **settings)
-    try:
-        yield server
-    finally:
-        server.process.kill()
-        server.process.wait()
+def serving(folder: Path, module: str = "app.cli", /, **settings: object) -> Iterator[Server]:
+    """`python -m <module> serve` on a free port, ready. `folder` takes its log and is its TMPDIR, so that filling one
+    disk fills both."""
+    environment = {f"XRAY_REPORT_{name.upper()}": str(value) for name, value in {"port": 0, **settings}.items()}
+    log = folder / "server.log"
+    with started([sys.executable, "-m", module, "serve"], log, environment | {"TMPDIR": str(folder)}) as process:
+        yield Server(process, log)
