@@ -3,7 +3,7 @@
 Shapes: that of the shipped model, and 6 layers of width 512. Four beams, 60 tokens forced, 49 memory positions.
 Hugging Face `generate` runs a BART decoder and CTranslate2 a Whisper decoder of the same layers, width, heads and
 vocabulary: the arithmetic is the same and the tokens are not. Token identity is held by
-`tests/app/inference/test_beam_search.py`.
+`tests/app/inference/search/test_beam_search.py`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
-from transformers import BartConfig, BartForConditionalGeneration, WhisperConfig, WhisperForConditionalGeneration
-from transformers.modeling_outputs import BaseModelOutput
+from torch import Tensor, nn
+from transformers import BartForConditionalGeneration, WhisperConfig, WhisperForConditionalGeneration
 from transformers.utils import logging
 
 from app.inference.checkpoint import script
@@ -34,9 +34,13 @@ from app.inference.network.packed_decoder import PackedDecoder, PackedLinear, ma
 from app.inference.options import DecodingOptions
 from app.inference.search.beam_batch import BeamBatch, search
 from app.text.tokenizer import BOS, EOS, PAD
+from benchmarks.peers.huggingface import bart, generate
 from benchmarks.results import Row, rates, ratio
 from model_training.config import config_from
 from model_training.model.build import build_model
+
+if TYPE_CHECKING:
+    from ctranslate2.models import Whisper
 
 TOKENS, BEAMS, POSITIONS = 60, 4, 49
 SHAPES = {
@@ -81,12 +85,12 @@ def contestants(shape: dict[str, int], device: torch.device) -> dict[str, Callab
         return make_decoder(module, "fast")
 
     found: dict[str, Callable[[], Contestant]] = {
-        HF: lambda: partial(generate, hugging_face(shape).to(device), shape["width"]),
+        HF: lambda: hugging_face(shape, device),
         "ours, archive stepped plainly": lambda: ours(ArchiveDecoder, graphs=False),
         EXACT: lambda: ours(exact),
     }
     if gpu:
-        found[HF_BF16] = lambda: partial(generate, hugging_face(shape).to(device, torch.bfloat16), shape["width"])
+        found[HF_BF16] = lambda: hugging_face(shape, device, torch.bfloat16)
         found[EXACT + PLAINLY] = lambda: ours(exact, graphs=False)
     if fast_bfloat16(device):
         found[FAST] = lambda: ours(fast)
@@ -125,7 +129,7 @@ def ctranslate2(shape: dict[str, int], compute_type: str, threads: int) -> Conte
         suppress_tokens=[],
         begin_suppress_tokens=[],
     )
-    spec = WhisperLoader().get_model_spec(WhisperForConditionalGeneration(config).eval())
+    spec = WhisperLoader().get_model_spec(WhisperForConditionalGeneration(config))
     special = ["<|pad|>", "<|startoftranscript|>", "<|endoftext|>", "<|notimestamps|>", "<|transcribe|>", "<|en|>"]
     spec.register_vocabulary([*special, *(f"w{i}" for i in range(shape["vocabulary"] - len(special)))])
     spec.config.suppress_ids = spec.config.suppress_ids_begin = []
@@ -137,48 +141,31 @@ def ctranslate2(shape: dict[str, int], compute_type: str, threads: int) -> Conte
     return partial(translate, model, shape["width"])
 
 
-def translate(model: object, width: int, batch: int) -> None:
+def translate(model: Whisper, width: int, batch: int) -> None:
     """`batch` reports by CTranslate2, the end token suppressed, so that it writes its half of `max_length`."""
-    import ctranslate2
+    from ctranslate2 import StorageView
 
-    features = ctranslate2.StorageView.from_array(np.random.randn(batch, POSITIONS, width).astype(np.float32))
+    features = StorageView.from_array(np.random.randn(batch, POSITIONS, width).astype(np.float32))
     prompts = [[BOS, 3]] * batch  # start, no timestamps
-    found = model.generate(  # type: ignore[attr-defined]  # CTranslate2 has no types
+    found = model.generate(
         features, prompts, beam_size=BEAMS, max_length=2 * TOKENS, suppress_tokens=[EOS], suppress_blank=False
     )
     if any(len(one.sequences_ids[0]) != TOKENS for one in found):
         raise RuntimeError(f"CTranslate2 wrote {len(found[0].sequences_ids[0])} tokens, not {TOKENS}")
 
 
-def hugging_face(shape: dict[str, int]) -> BartForConditionalGeneration:
+def hugging_face(shape: dict[str, int], device: torch.device, dtype: torch.dtype = torch.float32) -> Contestant:
     """A BART whose decoder has the shape."""
-    logging.set_verbosity_error()
-    config = BartConfig(
-        vocab_size=shape["vocabulary"],
-        d_model=shape["width"],
-        encoder_layers=1,
-        decoder_layers=shape["layers"],
-        decoder_attention_heads=shape["heads"],
-        encoder_attention_heads=shape["heads"],
-        decoder_ffn_dim=4 * shape["width"],
-        max_position_embeddings=TOKENS + 4,
-        pad_token_id=PAD,
-        bos_token_id=BOS,
-        eos_token_id=EOS,
-        decoder_start_token_id=BOS,
-        forced_eos_token_id=None,
-    )
-    return BartForConditionalGeneration(config).eval()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers leaves it unannotated
+    model = bart(**shape, inner=4 * shape["width"], positions=TOKENS + 4)
+    nn.Module.to(model, device, dtype)  # transformers' own is annotated wrongly
+    return partial(write, model, shape["width"])
 
 
-def generate(model: BartForConditionalGeneration, width: int, batch: int) -> None:
+def write(model: BartForConditionalGeneration, width: int, batch: int) -> None:
     """`batch` reports by Hugging Face."""
-    memory = BaseModelOutput(
-        last_hidden_state=torch.randn(batch, POSITIONS, width, device=model.device, dtype=model.dtype)
-    )
-    model.generate(
-        encoder_outputs=memory, num_beams=BEAMS, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False
-    )
+    memory = torch.randn(batch, POSITIONS, width, device=model.device, dtype=model.dtype)
+    generate(model, memory, num_beams=BEAMS, max_new_tokens=TOKENS, min_new_tokens=TOKENS)
 
 
 class Search:

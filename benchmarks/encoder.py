@@ -9,6 +9,10 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,6 +25,9 @@ from benchmarks.results import Row, rates, ratio
 from model_training.config import config_from
 from model_training.model.build import build_model
 from model_training.model.report_model import ReportModel
+
+if TYPE_CHECKING:
+    from openvino import InferRequest
 
 BATCHES = {"cpu": (8,), "cuda": (8, 64)}
 NETWORKS = {"resnet-small": 160, "mobilenet-v2": 224, "densenet-121": 224, "resnet-101": 224}
@@ -46,7 +53,7 @@ def contestants(model: ReportModel, images: Tensor) -> dict[str, Contestant]:
 
 
 def _torch_bfloat16(model: ReportModel) -> Contestant:
-    encoder = model.encoder.to(memory_format=torch.channels_last)
+    encoder = model.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it for tensors alone
 
     def encode(images: Tensor) -> object:
         with torch.autocast(images.device.type, torch.bfloat16):
@@ -64,22 +71,27 @@ def _from_onnx(model: ReportModel, images: Tensor) -> dict[str, Contestant]:
     except ImportError as error:
         print(f"{error.name} is not installed: ONNX Runtime and OpenVINO are left out")
         return {}
-    file = io.BytesIO()
-    with torch.no_grad():
-        torch.onnx.export(model.encoder, (images,), file, dynamo=False)
+    with TemporaryDirectory() as folder, torch.no_grad():
+        path = Path(folder) / "encoder.onnx"
+        torch.onnx.export(model.encoder, (images,), path, dynamo=False)
+        network = path.read_bytes()
     threads = torch.get_num_threads()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     found: dict[str, Contestant] = {"ONNX Runtime float32": lambda x: session.run(None, {name: x.numpy()})}
     core = openvino.Core()
-    graph = core.read_model(io.BytesIO(file.getvalue()))
+    graph = core.read_model(io.BytesIO(network))
     for precision in ("f32", "bf16"):
         settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         request = core.compile_model(graph, "CPU", settings).create_infer_request()
-        found[f"OpenVINO {precision}"] = lambda x, request=request: request.infer([x.numpy()], share_inputs=True)
+        found[f"OpenVINO {precision}"] = partial(_infer, request)
     return found
+
+
+def _infer(request: InferRequest, images: Tensor) -> object:
+    return request.infer([images.numpy()], share_inputs=True)
 
 
 def run(rounds: int, short: bool) -> list[Row]:
@@ -109,12 +121,12 @@ def measure(runners: dict[str, Contestant], images: Tensor, rounds: int) -> dict
     for turn in range(rounds + 1):
         for name, runner in runners.items():
             with torch.inference_mode():
-                seconds = _seconds(lambda runner=runner: runner(images))
+                seconds = _seconds(partial(runner, images))
             if turn:
                 measured[name].append(len(images) / seconds)
         for kind in ("float32", "bfloat16"):
             matrix = torch.rand(GEMM, GEMM, device=images.device, dtype=getattr(torch, kind))
-            seconds = _seconds(lambda matrix=matrix: matrix @ matrix)
+            seconds = _seconds(partial(torch.matmul, matrix, matrix))
             if turn:
                 measured[kind].append(2 * GEMM**3 / seconds)
     return measured

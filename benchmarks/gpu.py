@@ -16,10 +16,12 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -131,7 +133,7 @@ def end_to_end(rounds: int, device: str = "cuda", count: int = 1000) -> list[Row
     return rows
 
 
-def _answer(connection: Connection) -> object:
+def _answer(connection: Connection) -> Any:
     try:
         return connection.recv()
     except EOFError:
@@ -177,7 +179,7 @@ def main() -> int:
         return 0
     warnings.filterwarnings("ignore")  # those of the contestants
     started = time.monotonic()
-    parts = {
+    parts: dict[str, Callable[[], list[Row]]] = {
         "gpu-generator": lambda: end_to_end(args.rounds),
         "gpu-encoder": lambda: encoding(args.rounds),
         "gpu-decode": lambda: decoding(args.rounds, started + args.seconds),

@@ -15,8 +15,6 @@ import itertools
 import json
 import os
 import random
-import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -32,8 +30,9 @@ from PIL import Image
 from app.images.decode import decode_image
 from app.inference.generator import Generator
 from app.inference.options import DecodingOptions
-from benchmarks.faults.client import Answer, Request, ask, poisson
+from benchmarks.client import Answer, Request, ask, poisson
 from benchmarks.results import Row, rates, ratio
+from benchmarks.server import PATIENCE_SECONDS, free_port, started
 
 CHECKPOINT = Path(__file__).parents[1] / "weights" / "xray-report-reference.pt"
 SAMPLE = CHECKPOINT.with_name("sample-frontal.png")
@@ -41,7 +40,6 @@ LIMIT_SECONDS = 1.5
 LENGTHS = (20, 100)  # tokens, the most being what the archive writes
 PENALTIES = (1.0, 1.3)  # none, and what the archive is served with by default
 CLIENTS = 16
-START_SECONDS = 120.0
 THREADS = max(1, (os.cpu_count() or 1) - 1)  # our default, for all of them: with all cores they are slower
 OURS, OURS_FAST = "xray-report exact", "xray-report fast"
 
@@ -111,34 +109,26 @@ def mixture(seed: int) -> Iterator[Job]:
 @contextmanager
 def serving(contestant: Contestant) -> Iterator[tuple[int, int]]:
     """The port and process id of a contestant that has answered; it and all it started are ended."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(  # noqa: S603 (the commands above)
-        [part.format(port=port) for part in contestant.command],
-        cwd=CHECKPOINT.parents[1],
-        env=os.environ
-        | {"XRAY_REPORT_LOG_LEVEL": "error", "XRAY_REPORT_PRECISION": contestant.precision}
-        | {"OMP_NUM_THREADS": str(THREADS)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        until = time.monotonic() + START_SECONDS
-        request = contestant.request(next(mixture(0)))
-        while asyncio.run(ask(port, request)).status != 200:
-            if time.monotonic() > until or process.poll() is not None:
-                raise RuntimeError(f"{contestant.name} did not start")
-            time.sleep(0.5)
-        yield port, process.pid
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(20)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    port = free_port()
+    command = [part.format(port=port) for part in contestant.command]
+    environment = {
+        "XRAY_REPORT_LOG_LEVEL": "error",
+        "XRAY_REPORT_PRECISION": contestant.precision,
+        "OMP_NUM_THREADS": str(THREADS),
+    }
+    with started(command, Path(os.devnull), environment, session=True) as process:
+        try:
+            until = time.monotonic() + PATIENCE_SECONDS
+            request = contestant.request(next(mixture(0)))
+            while asyncio.run(ask(port, request)).status != 200:
+                if time.monotonic() > until or process.poll() is not None:
+                    raise RuntimeError(f"{contestant.name} did not start")
+                time.sleep(0.5)
+            yield port, process.pid
+        finally:
+            process.terminate()  # Ray has more to end than what is killed then
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(20)
 
 
 @dataclass(slots=True)
@@ -293,7 +283,7 @@ async def _own_time(port: int) -> float:
     file = io.BytesIO()
     Image.fromarray((film + grain).clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=95)
     request = Request("POST", "/v1/report?num_beams=1&max_new_tokens=1", "image/jpeg", file.getvalue())
-    own = []
+    own: list[float] = []
     for _ in range(30):
         answer = await ask(port, request)
         timing = json.loads(answer.body)["timing"]

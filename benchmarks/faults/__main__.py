@@ -14,17 +14,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.client import Request
 from benchmarks.faults import phases, studies
-from benchmarks.faults.client import Request
 from benchmarks.faults.overload import capacity, overload
-from benchmarks.faults.phases import Bench, Phase
+from benchmarks.faults.phases import RECEIVE_DEADLINE_SECONDS, Bench, Phase
 from benchmarks.faults.release import trials
 from benchmarks.faults.rows import overload_rows, phase_rows, print_phases, release_rows, soak_rows
-from benchmarks.faults.server import RECEIVE_DEADLINE_SECONDS, serving
 from benchmarks.faults.soak import soak
 from benchmarks.results import Row, print_table, write
+from benchmarks.server import serving
 
 LOAD = 0.7  # of capacity
+SETTINGS: dict[str, object] = {"receive_deadline_seconds": RECEIVE_DEADLINE_SECONDS, "max_requests": 256}
 RUNS = ("faults", "overload", "soak")
 DISK_BYTES = 4 * 2**20
 
@@ -52,7 +53,7 @@ def main() -> int:
 
 
 async def _run(run: str, given: argparse.Namespace) -> list[Row]:
-    with _folder(small=run == "faults") as (folder, small), serving(folder) as server:
+    with _folder(small=run == "faults") as (folder, small), serving(folder, **SETTINGS) as server:
         good = await studies.with_expected(server.port, studies.good())
         round_seconds = min(10.0, given.seconds)
         if run == "overload":
@@ -97,7 +98,7 @@ async def _faults(bench: Bench, disk: Path | None) -> tuple[list[Phase], int]:
 
 
 async def _release(server_folder: Path, good: list[Request]) -> list[Row]:
-    with serving(server_folder) as server:
+    with serving(server_folder, **SETTINGS) as server:
         return release_rows(await trials(server, good[0], 10))
 
 

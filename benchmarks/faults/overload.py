@@ -12,8 +12,8 @@ import statistics
 import time
 from dataclasses import dataclass, field
 
-from benchmarks.faults.client import Answer, Request, ask, new_id, poisson
-from benchmarks.faults.server import Server
+from benchmarks.client import Answer, Request, ask, new_id, poisson
+from benchmarks.server import Server
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -13,10 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.faults.client import Answer, Request, ask, drip, leave, poisson
-from benchmarks.faults.server import RECEIVE_DEADLINE_SECONDS, Server
+from benchmarks.client import Answer, Request, ask, drip, leave, poisson
+from benchmarks.server import Server
 
 SLOW_CLIENTS = 100
+RECEIVE_DEADLINE_SECONDS = 8.0
 
 
 @dataclass(slots=True)
@@ -166,7 +167,7 @@ async def terminated(bench: Bench) -> tuple[Phase, int]:
             await asyncio.sleep(random.expovariate(bench.rate))
             if time.monotonic() - started > 3.0 and not phase.seconds:
                 phase.memory_after = server.memory()
-                server.terminate()
+                server.process.terminate()
                 phase.seconds = time.monotonic() - started
             ready = (await ask(server.port, Request("GET", "/readyz"))).status == 200
     return phase, await asyncio.to_thread(server.process.wait, 60.0)

@@ -7,8 +7,8 @@ import json
 import time
 from dataclasses import dataclass, replace
 
-from benchmarks.faults.client import Request, ask, leave
-from benchmarks.faults.server import Server
+from benchmarks.client import Request, ask, leave
+from benchmarks.server import Server
 
 LEAVING, BEAMS = 4, 8
 _ROWS = "xray_report_active_rows"

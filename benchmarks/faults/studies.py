@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.faults.client import Request, ask
+from benchmarks.client import Request, ask
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
 OPTIONS = ("num_beams=1", "num_beams=3", "num_beams=4&length_penalty=0.8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray import serve
@@ -20,7 +21,7 @@ class ReportDeployment:
     def __init__(self, checkpoint: str) -> None:
         self.reporter = Reporter(Path(checkpoint))
 
-    @serve.batch(max_batch_size=MAX_BATCH, batch_wait_timeout_s=BATCH_WAIT_SECONDS)
+    @serve.batch(max_batch_size=MAX_BATCH, batch_wait_timeout_s=BATCH_WAIT_SECONDS)  # type: ignore[untyped-decorator]  # Ray has no types
     async def report(self, jobs: list[Job]) -> list[str]:
         """Reports on a batch."""
         import asyncio
@@ -35,7 +36,8 @@ class ReportDeployment:
 if __name__ == "__main__":
     ray.init(include_dashboard=False, configure_logging=True, logging_level="ERROR", log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[2])})
-    serve.run(ReportDeployment.bind(sys.argv[1]), route_prefix="/report")
+    deployment: Any = ReportDeployment  # what the decorator made of it
+    serve.run(deployment.bind(sys.argv[1]), route_prefix="/report")
     signal.sigwait([signal.SIGTERM, signal.SIGINT])
     serve.shutdown()
     ray.shutdown()

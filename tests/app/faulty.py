@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
 from app import cli
-from app.inference import generator
 from app.inference.network.decoder import Decoder, DecoderInput
+from app.inference.network.packed_decoder import make_decoder
 
 FAULT_FILE = "FAULT_FILE"  # the environment variable that names it
 
@@ -45,10 +46,9 @@ class FaultyDecoder:
 
 def main() -> int:
     """Serves with the fault built in."""
-    make_decoder = generator.make_decoder
     fault = Path(os.environ[FAULT_FILE])
-    generator.make_decoder = lambda *given: FaultyDecoder(make_decoder(*given), fault)
-    return cli.main()
+    with patch("app.inference.generator.make_decoder", lambda *given: FaultyDecoder(make_decoder(*given), fault)):
+        return cli.main()
 
 
 if __name__ == "__main__":

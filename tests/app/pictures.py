@@ -21,7 +21,8 @@ def phantom(height: int = 80, width: int = 64, shift: int = 0) -> Image.Image:
 def phantom16(height: int = 80, width: int = 64) -> npt.NDArray[np.uint16]:
     """16 bits of grey, most of them above 255."""
     y, x = np.mgrid[:height, :width]
-    return (600 * y + 200 * x).astype(np.uint16)
+    picture: npt.NDArray[np.uint16] = (600 * y + 200 * x).astype(np.uint16)
+    return picture
 
 
 def png(image: Image.Image, **parameters: Any) -> bytes:

@@ -31,7 +31,7 @@ def test_frozen() -> None:
     """Nobody changes a setting later."""
     settings = load_settings(checkpoint="model.pt")
     with pytest.raises(ValidationError):
-        settings.port = 1  # type: ignore[misc]
+        settings.port = 1
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from benchmarks.faults.client import Answer, Request, ask, drip, poisson
+from benchmarks.client import Answer, Request, ask, drip, poisson
 from benchmarks.faults.overload import Overload, Pace
 from benchmarks.faults.phases import Phase
 from benchmarks.faults.rows import overload_rows

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.running_server import Server, serving
+from benchmarks.server import Server
+from tests.app.running_server import serving
 
 DECODE_WORKERS = 2
 
@@ -25,6 +26,6 @@ def long(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(scope="session")
 def server(tiny_checkpoint: Path, long: bool) -> Iterator[Server]:
     """A real server; with little time, one that takes small images only."""
-    settings = {} if long else {"max_pixels": 2_000_000}
+    settings: dict[str, object] = {} if long else {"max_pixels": 2_000_000}
     with serving(tiny_checkpoint, decode_workers=DECODE_WORKERS, **settings) as server:
         yield server

@@ -6,21 +6,21 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import pytest
 
+from benchmarks.server import Server
 from tests.app.fuzz.conftest import DECODE_WORKERS
 from tests.app.fuzz.corpus import Specimen, corpus
 from tests.app.pictures import phantom, png
-from tests.app.running_server import Server
 
 URL = "/v1/report"
 QUICK = {"num_beams": 1, "max_new_tokens": 4}
 COUNTS = {False: 200, True: 2400}
 SLOWEST_SECONDS = 5.0
-MORE_BYTES = 300 * 2**20
+MORE_MEBIBYTES = 300
+SETTLE_SECONDS = 0.5  # for workers that are being replaced
 
 
 def test_hostile_files(server: Server, long: bool, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,7 +29,7 @@ def test_hostile_files(server: Server, long: bool, capsys: pytest.CaptureFixture
         documented = client.get("/openapi.json").json()["paths"][URL]["post"]["responses"]
         pictures = [png(phantom(shift=i)) for i in range(8)]
         expected = [report_on(client, picture) for picture in pictures]
-        before, workers = memory_of(server), len(children_of(server.process.pid))
+        before, workers = settled(server)
         answers: Counter[int] = Counter()
         slowest = (0.0, "")
         for i, (specimen, response) in enumerate(send(client, threads, corpus(COUNTS[long]))):
@@ -41,13 +41,13 @@ def test_hostile_files(server: Server, long: bool, capsys: pytest.CaptureFixture
             slowest = max(slowest, (response.elapsed.total_seconds(), label))
             if i % 8 == 0:
                 assert report_on(client, pictures[i // 8 % 8]) == expected[i // 8 % 8], f"after {label}"
-        after = memory_of(server)
+        after, workers_after = settled(server)
     if long:
         with capsys.disabled():
-            megabytes = f"{before >> 20} -> {after >> 20} MiB"
+            megabytes = f"{before:.0f} -> {after:.0f} MiB"
             print(f"\n{dict(answers)}, slowest {slowest[0]:.2f} s ({slowest[1]}), server and workers {megabytes}")
-    assert after < before + MORE_BYTES
-    assert len(children_of(server.process.pid)) == workers == DECODE_WORKERS
+    assert after < before + MORE_MEBIBYTES
+    assert workers_after == workers == DECODE_WORKERS
     assert "error" not in {entry["level"] for entry in server.log}
     assert "DOE" not in server.written
     if long:  # where the limits are the settings' defaults, and no other test runs beside it
@@ -76,19 +76,7 @@ def report_on(client: httpx.Client, picture: bytes) -> str:
     return str(response.json()["report"]["text"])
 
 
-def children_of(pid: int) -> list[int]:
-    """The processes a process has started, after a moment for those that are being replaced."""
-    time.sleep(0.5)
-    return [
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-    ]
-
-
-def memory_of(server: Server) -> int:
-    """Bytes resident in the server and its workers."""
-    pids = [server.process.pid, *children_of(server.process.pid)]
-    return sum(1024 * int(line.split()[1]) for pid in pids for line in _status(pid) if line.startswith("VmRSS"))
-
-
-def _status(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/status").read_text().splitlines()
+def settled(server: Server) -> tuple[float, int]:
+    """Mebibytes of the server and its workers, and how many workers there are, after a moment."""
+    time.sleep(SETTLE_SECONDS)
+    return server.memory(), len(server.workers)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.running_server import ROOT, Server
+from benchmarks.server import Server
+from tests.conftest import ROOT
 
 HERE = Path(__file__).parent
 

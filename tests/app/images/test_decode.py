@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -92,7 +95,7 @@ def test_colour_is_said() -> None:
     assert decode_image(jpeg(phantom().convert("RGB"), quality=30)).warnings == ()
 
 
-UPRIGHT = {
+UPRIGHT: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
     1: lambda a: a,
     2: np.fliplr,
     3: lambda a: np.rot90(a, 2),
@@ -187,10 +190,10 @@ def test_empty() -> None:
 
 
 @pytest.mark.parametrize("make", [png, jpeg])
-def test_too_large(make: object) -> None:
+def test_too_large(make: Callable[[Image.Image], bytes]) -> None:
     """More pixels than allowed are refused."""
     with pytest.raises(ImageTooLargeError):
-        decode_image(make(phantom()), max_pixels=80 * 64 - 1)  # type: ignore[operator]
+        decode_image(make(phantom()), max_pixels=80 * 64 - 1)
 
 
 @pytest.mark.parametrize("side", [8_000, 12_000, 2**31 - 1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,12 +20,12 @@ def test_in_flight(tiny_checkpoint: Path, picture: bytes) -> None:
     """Studies in the queue, on the device and still being uploaded get their reports; the exit code is 0."""
     with serving(tiny_checkpoint, max_rows=8) as server, ThreadPoolExecutor(IN_FLIGHT + 1) as threads:
 
-        def post(content: object) -> int:
+        def post(content: bytes | Iterator[bytes]) -> int:
             with server.client() as client:
                 path = "/v1/report?num_beams=8&min_new_tokens=40"
-                return client.post(path, content=content, headers={"content-type": "image/png"}).status_code  # type: ignore[arg-type]
+                return client.post(path, content=content, headers={"content-type": "image/png"}).status_code
 
-        def upload() -> object:
+        def upload() -> Iterator[bytes]:
             yield picture[:100]
             time.sleep(1.0)
             yield picture[100:]

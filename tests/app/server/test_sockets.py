@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 from app.server.connection import LINGER_SECONDS
+from benchmarks.server import Server
 from tests.app.pictures import phantom, png
-from tests.app.running_server import Server, serving
+from tests.app.running_server import serving
 
 URL = "/v1/report"
 

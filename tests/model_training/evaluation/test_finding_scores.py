@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.inference.manifest import FindingDecision
-from model_training.data.study import Study, StudyImage
+from model_training.data.study import Study, StudyImage, View
 from model_training.evaluation import selective_prediction
 from model_training.evaluation.finding_scores import (
     Calibration,
@@ -73,9 +73,9 @@ def test_the_interval_of_the_mean_auroc_holds_the_truth() -> None:
 
 def test_views_count_where_the_source_names_them() -> None:
     """One of two is right; the third is not known."""
-    guesses = [("frontal", "frontal"), ("frontal", "lateral"), ("frontal", None)]
+    guesses: list[tuple[View, View | None]] = [("frontal", "frontal"), ("frontal", "lateral"), ("frontal", None)]
     made = [
-        generated(Study(str(i), ()), report("x", view=said), [StudyImage(Path("x"), true)])  # type: ignore[arg-type]
+        generated(Study(str(i), ()), report("x", view=said), [StudyImage(Path("x"), true)])
         for i, (said, true) in enumerate(guesses)
     ]
     assert view_accuracy(made) == 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from app.inference.uncertainty import AbstainRule
 from app.text.findings import IMAGE_LABELS
 from model_training.data.study import Study
 from model_training.evaluation.label_scores import best_constant, score_abstaining, score_texts, signs
@@ -64,7 +65,8 @@ def test_withholding_unsure_texts_gains_what_they_lost() -> None:
     """Of five texts the least sure is wrong."""
     studies = [study(str(i), effusion=True) for i in range(5)]
     texts = ["Pleural effusion."] * 4 + ["Cardiomegaly."]
-    rows = score_abstaining(studies, texts, np.array([-1.0, -2.0, -3.0, -4.0, -5.0]), {"below": -2.5})
+    confidences = np.array([-1.0, -2.0, -3.0, -4.0, -5.0])
+    rows = score_abstaining(studies, texts, confidences, AbstainRule(balance=0.5, below=-2.5))
     assert rows["at the shipped bar"].answered == pytest.approx(0.4)
     assert rows["the surest 80%"].answered == pytest.approx(0.8)
     assert rows["the surest 80%"].micro_f1.value == 1

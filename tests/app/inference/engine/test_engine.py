@@ -27,7 +27,7 @@ from app.inference.generator import Generator
 from app.inference.network.decoder import ArchiveDecoder
 from app.inference.network.encoder import StudyEncoder
 from app.inference.ood import NotAChestXrayError
-from app.inference.options import DecodingOptions, InvalidOptionError
+from app.inference.options import DecodingOptions, EarlyStopping, InvalidOptionError
 from app.inference.search.beam_search import BeamSearch
 from app.report import Report
 
@@ -53,6 +53,7 @@ def test_answers_do_not_depend_on_neighbours(generator: Generator) -> None:
     """Studies of all widths, lengths and view counts sent together get what each gets alone."""
     rng = np.random.default_rng(0)
     studies = []
+    endings: list[EarlyStopping] = [True, False, "never"]
     for i in range(40):
         beams = int(rng.integers(1, 9))
         options = DecodingOptions(
@@ -60,7 +61,7 @@ def test_answers_do_not_depend_on_neighbours(generator: Generator) -> None:
             num_return_sequences=int(rng.integers(1, beams + 1)),
             max_new_tokens=int(rng.integers(1, 40)),
             length_penalty=float(rng.choice([0.0, 1.0, 2.0])),
-            early_stopping=[True, False, "never"][i % 3],
+            early_stopping=endings[i % 3],
             no_repeat_ngram_size=int(rng.choice([0, 2])),
             repetition_penalty=float(rng.choice([1.0, 1.4])),
         )
@@ -90,7 +91,9 @@ class Slow:
 
     def __init__(self, module: Any, seconds: float = 0.0) -> None:
         self.module, self.seconds = module, seconds
-        self.fail_encode = self.fail_step = self.nan = None
+        self.fail_encode: Exception | None = None
+        self.fail_step: Exception | None = None
+        self.nan: int | None = None  # the row whose logits are
         self.steps = 0
         self.encoding: threading.Event | None = None  # encoding waits for it
 
@@ -109,7 +112,7 @@ class Slow:
         time.sleep(self.seconds)
         if self.fail_step:
             raise self.fail_step
-        logits = self.module.decode_step(*args)
+        logits: torch.Tensor = self.module.decode_step(*args)
         if self.nan is not None and len(logits) > self.nan:
             logits[self.nan] = float("nan")
         return logits
@@ -375,7 +378,12 @@ def test_warming_up_again_leaves_the_encoder_to_the_engine(generator: Generator)
     generator.warm_up()
     threads = []
     encode = generator._encoder._encode
-    generator._encoder._encode = lambda images: (threads.append(threading.current_thread().name), encode(images))[1]
+
+    def noting(images: torch.Tensor) -> Any:
+        threads.append(threading.current_thread().name)
+        return encode(images)
+
+    generator._encoder._encode = noting
     generator.warm_up()
     assert {name.partition("_")[0] for name in threads} == {"encode"}
 
@@ -389,7 +397,7 @@ def test_refusals_go_on_while_the_service_tries_itself(generator: Generator) -> 
         asked.append(images)
         return NotAChestXrayError("no")
 
-    generator._ood.refusal = refuse  # type: ignore[method-assign]
+    generator._ood.refusal = refuse  # type: ignore[method-assign]  # a policy that refuses all
     ours = threading.Thread(target=generator.warm_up)
     ours.start()
     with pytest.raises(NotAChestXrayError):

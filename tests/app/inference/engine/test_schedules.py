@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -71,7 +72,7 @@ class Bench:
         decoder = PackedDecoder(module, torch.float32) if packed else ArchiveDecoder(module)
         self.gate = Gate(decoder)
         self.engine = Engine(encoders[0], self.gate, max_new_tokens=LONGEST, max_rows=16, max_queue=6)
-        self.quiet = Engine(encoders[1], decoder, max_new_tokens=LONGEST)
+        self.quiet = Engine(encoders[1], decoder, max_new_tokens=LONGEST, max_rows=8, max_queue=1)
         self.images = torch.rand(8, 1, size, size, generator=torch.Generator().manual_seed(0))
         self.known: dict[tuple[int, int, DecodingOptions], Generation] = {}
 
@@ -101,25 +102,25 @@ def bench(request: pytest.FixtureRequest, tiny_checkpoint: Path) -> Iterator[Ben
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(schedule=st.lists(events, min_size=2, max_size=24))
-def test_any_schedule_gives_every_survivor_what_it_gets_alone(bench: Bench, schedule: list[tuple[object, ...]]) -> None:
+def test_any_schedule_gives_every_survivor_what_it_gets_alone(bench: Bench, schedule: list[tuple[Any, ...]]) -> None:
     """The same tokens, scores to rounding; the others are cancelled or told that they are late; none is forgotten."""
     asked: list[tuple[Future[Generation], tuple[int, int, DecodingOptions], str]] = []
     bench.gate.open.clear()
     for what, *details in schedule:
         if what == "steps":
-            for _ in range(details[0]):  # type: ignore[call-overload]  # an int, as drawn
+            for _ in range(details[0]):
                 bench.gate.permits.release()
         elif what == "cancel":
-            if details[0] < len(asked):  # type: ignore[operator]  # the same
-                asked[details[0]][0].cancel()  # type: ignore[index]  # the same
+            if details[0] < len(asked):
+                asked[details[0]][0].cancel()
         else:
-            image, count, options = study = tuple(details)  # type: ignore[assignment]  # as drawn
+            image, count, options = details
             deadline = time.monotonic() + 0.004 if what == "late" else None
             try:
                 future = bench.engine.submit(bench.views(image, count), options, deadline)
             except EngineFullError:
                 continue
-            asked.append((future, study, what))  # type: ignore[arg-type]  # as drawn
+            asked.append((future, (image, count, options), what))
     bench.gate.open.set()
     for future, study, what in asked:
         try:

@@ -18,9 +18,10 @@ from app.inference.options import DecodingOptions
 from app.inference.search.beam_batch import BeamBatch, search
 
 LENGTH = 12
+Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def random_inputs(beams: int, studies: int, vocabulary: int, seed: int) -> list[tuple[torch.Tensor, ...]]:
+def random_inputs(beams: int, studies: int, vocabulary: int, seed: int) -> list[Inputs]:
     """Ragged positions, beams that take up each other's histories: tokens, positions, ancestors for every step."""
     generator = torch.Generator().manual_seed(seed)
     ancestors = torch.zeros(studies, beams, LENGTH, dtype=torch.long)
@@ -142,7 +143,7 @@ def test_what_is_recorded_asks_nothing_of_a_gpu(tiny_checkpoint: Path, dtype: to
         keys_values = torch.empty(3, layers, 2, 17, width, device="cuda")
         cross_kv = decoder.prepare([keys_values, torch.empty(3, 17, dtype=torch.bool, device="cuda")])
         batch = BeamBatch[int](decoder, beams, 8, 40, [table[0] for table in cross_kv])
-        graphs = StepGraphs(decoder, lambda work: (work(), work)[1])  # type: ignore[func-returns-value]
+        graphs = StepGraphs(decoder, lambda work: (work(), work)[1])  # type: ignore[func-returns-value]  # for its effect
         options = DecodingOptions(num_beams=beams, min_new_tokens=3, max_new_tokens=40)
         batch.admit(range(3), [options] * 3, cross_kv)
         graphs(batch)

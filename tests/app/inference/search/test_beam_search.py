@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import BartConfig, BartForConditionalGeneration
+from transformers import BartForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from app.inference.options import DecodingOptions
 from app.inference.search.beam_search import BeamSearch
 from app.inference.search.beam_tables import TokenSequence
-from app.text.tokenizer import BOS, EOS, PAD
+from app.text.tokenizer import EOS, PAD
+from benchmarks.peers.huggingface import bart, generate
 
 WIDTH = 16
 MAX_TOKENS = 24
@@ -37,24 +38,15 @@ def random_options(rng: random.Random) -> DecodingOptions:
 
 
 def random_model(rng: random.Random) -> BartForConditionalGeneration:
-    config = BartConfig(
-        vocab_size=rng.choice([12, 20, 50]),
-        d_model=WIDTH,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        decoder_ffn_dim=WIDTH,
-        encoder_ffn_dim=WIDTH,
-        max_position_embeddings=64,
-        pad_token_id=PAD,
-        bos_token_id=BOS,
-        eos_token_id=EOS,
-        decoder_start_token_id=BOS,
-        forced_eos_token_id=None,
-        init_std=rng.choice([0.02, 0.5, 1.0]),
+    model = bart(
+        vocabulary=rng.choice([12, 20, 50]),
+        width=WIDTH,
+        layers=1,
+        heads=2,
+        inner=WIDTH,
+        positions=64,
+        spread=rng.choice([0.02, 0.5, 1.0]),
     )
-    model = BartForConditionalGeneration(config).eval()
     with torch.no_grad():
         if rng.random() < 0.2:
             model.model.shared.weight.zero_()  # every continuation ties with every other
@@ -69,13 +61,7 @@ def oracle(model: BartForConditionalGeneration, memory: Tensor, options: Decodin
     unused += [name for name in ("no_repeat_ngram_size", "min_new_tokens") if not arguments[name]]
     for name in unused:
         del arguments[name]
-    return model.generate(
-        encoder_outputs=BaseModelOutput(last_hidden_state=memory),
-        do_sample=False,
-        return_dict_in_generate=True,
-        output_scores=True,
-        **arguments,
-    )
+    return generate(model, memory, return_dict_in_generate=True, output_scores=True, **arguments)
 
 
 def searched_together(
