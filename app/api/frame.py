@@ -28,7 +28,7 @@ class FrameMiddleware:
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == _METHOD_NOT_ALLOWED:
                 headers = MutableHeaders(scope=message)
-                if headers.get("allow") == "GET":
+                if "GET" in headers.get("allow", ""):
                     headers["allow"] = "GET, HEAD"
             elif head and message["type"] == "http.response.body":
                 message = {**message, "body": b""}
