@@ -18,8 +18,8 @@ from tests.app.conftest import client_of, running
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.anyio
-GET = ("/", "/v1/model", "/livez", "/readyz", "/metrics", "/docs", "/docs/start.js", "/docs/swagger-ui.css")
-GET += ("/openapi.json",)
+PAGES = ("/docs", "/docs/start.js", "/docs/swagger-ui.css")
+GET = ("/", "/v1/model", "/livez", "/readyz", "/metrics", "/openapi.json", *PAGES)
 POST = ("/v1/report",)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY")
 
@@ -138,7 +138,14 @@ async def call(scope: dict[str, object], app: FastAPI) -> list[Message]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    whole = {"type": "http", "http_version": "1.1", "method": "GET", "query_string": b"", "headers": [], "client": None}
+    whole: dict[str, object] = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "query_string": b"",
+        "headers": [],
+        "client": None,
+    }
     whole |= {"path": "/livez", "raw_path": b"/livez", "root_path": "", "scheme": "http", "server": ("test", 80)}
     await app({**whole, **scope}, receive, send)
     return sent

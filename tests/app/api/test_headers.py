@@ -18,8 +18,6 @@ URL = "/v1/report"
 PNG = ("content-type", "image/png")
 QUICK = {"num_beams": 1, "max_new_tokens": 2}
 
-Lines = list[tuple[str, str]]
-
 
 async def post(client: httpx.AsyncClient, picture: bytes, *lines: tuple[str, str]) -> httpx.Response:
     return await client.post(URL, content=picture, headers=list(lines), params=QUICK)
@@ -139,4 +137,4 @@ async def test_two_keys(tiny_checkpoint: Path) -> None:
             assert await status(*lines) == 401
         assert await status(right) == 200
         assert await status(("AUTHORIZATION", "BEARER  key ")) == 200
-        assert await status(("authorization", b"Bearer schl\xc3\xbcssel")) == 200  # type: ignore[arg-type]
+        assert await status(("authorization", b"Bearer schl\xc3\xbcssel")) == 200

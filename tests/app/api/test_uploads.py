@@ -144,7 +144,7 @@ async def test_bad_boundary(client: httpx.AsyncClient, kind: str) -> None:
     assert problem(await client.post(URL, content=b"x", headers={"content-type": kind})) == (400, "malformed-request")
 
 
-KINDS = [
+KINDS: list[str | None] = [
     "image/png",
     "image/jpeg",
     "IMAGE/PNG",
