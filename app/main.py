@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from app import report
-from app.api import docs, health, model, openapi, reports
-from app.api.middleware import CloseUnread, RequestMiddleware
+from app.api import docs, health, model, openapi, reports, root
+from app.api.cors import CorsMiddleware
+from app.api.frame import FrameMiddleware
+from app.api.middleware import CloseUnread, RequestMiddleware, UnforeseenMiddleware
 from app.api.overload import OverloadMiddleware
 from app.api.problems import install_problems
 from app.api.service import Phase, Service
@@ -49,12 +51,17 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         lifespan=_lifespan,
         docs_url=None,  # FastAPI's own loads Swagger UI from another host
         redoc_url=None,
+        redirect_slashes=False,  # to whatever host the client named, and by plain http behind a proxy
         # FastAPI's own traces hold paths and queries, its records what was sent.
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.service = service
     route = reports.router.routes[0]
     app.add_middleware(OverloadMiddleware, service=service, path=openapi.REPORT_PATH, route=route)
+    app.add_middleware(FrameMiddleware)
+    app.add_middleware(UnforeseenMiddleware)
+    if settings.cors_origins:
+        app.add_middleware(CorsMiddleware, origins=settings.cors_origins)
     app.add_middleware(RequestMiddleware, metrics=service.metrics)
     if tracing:
         from app.tracing import TracingMiddleware
@@ -62,7 +69,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         app.add_middleware(TracingMiddleware, tracing=tracing)
     app.add_middleware(CloseUnread)
     install_problems(app)
-    for part in (reports, model, health, docs):
+    for part in (root, reports, model, health, docs):
         app.include_router(part.router)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

@@ -34,6 +34,15 @@ def _default_checkpoint() -> Path:
     raise SettingsError(f"{PREFIX}CHECKPOINT: not set, and there is no checkpoint in {_WEIGHTS[0].absolute()}")
 
 
+def _origin(given: str) -> str:
+    """An origin as browsers write it: in lower case, without the port that its scheme has anyway."""
+    origin = given.lower()
+    found = re.fullmatch(r"([a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", origin)
+    if not found or int(found[2] or 1) not in range(1, 65536):
+        raise ValueError("must be * alone, or origins as https://viewer.example:8443, separated by commas")
+    return origin.removesuffix({"http": ":80", "https": ":443"}.get(found[1], ""))
+
+
 class Settings(BaseSettings):
     """Each field is the environment variable XRAY_REPORT_<NAME>."""
 
@@ -64,6 +73,10 @@ class Settings(BaseSettings):
     )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Addresses or networks of proxies whose X-Forwarded-For names the client, comma-separated."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Origins whose pages may call the service, as https://viewer.example, comma-separated; * is any.",
     )
     rate_limit_per_minute: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="Report requests of one API key, or address, a minute; 0: no limit."
@@ -126,6 +139,15 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         return tuple(str(ipaddress.ip_network(part.strip())) for part in value.split(",") if part.strip())
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value.strip() == "*":
+            return ("*",)
+        return tuple(_origin(part.strip()) for part in value.split(",") if part.strip())
 
     @field_validator("api_key_hashes")
     @classmethod

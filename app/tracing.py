@@ -20,6 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.headers import joined
 from app.api.middleware import POLLED
 
 
@@ -70,7 +71,8 @@ class TracingMiddleware:
         if scope["type"] != "http" or scope["path"] in POLLED:
             await self.app(scope, receive, send)
             return
-        given = propagate.extract(dict(Headers(scope=scope)))
+        headers = Headers(scope=scope)
+        given = propagate.extract({name: joined(headers, name) for name in headers})
         span = self._tracer.start_span(scope["method"], given, SpanKind.SERVER)
         inner = {**scope, "headers": list(scope["headers"])}
         TraceContextTextMapPropagator().inject(MutableHeaders(scope=inner), set_span_in_context(span))

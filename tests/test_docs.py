@@ -35,7 +35,7 @@ PAGES = [
 ]
 # What a path in backticks begins with; anything else is a user's own, or no path.
 FOLDERS = ("app", "model_training", "tests", "benchmarks", "deploy", "docs", "weights", ".github", ".ci")
-OUTSIDE_OPENAPI = {"GET /metrics", "GET /docs", "GET /openapi.json"}
+OUTSIDE_OPENAPI = {"GET /", "GET /metrics", "GET /docs", "GET /openapi.json"}
 
 
 def named(page: Path) -> str:

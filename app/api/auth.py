@@ -12,6 +12,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.api.headers import single
 from app.api.problems import Problem
 from app.api.rate_limit import client_of
 from app.api.service import ServiceDep
@@ -24,8 +25,8 @@ async def require_api_key(request: Request, service: ServiceDep) -> str:
     hashes = service.settings.api_key_hashes
     if not hashes:
         return client_of(request.client.host if request.client else None)
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    given = hashlib.sha256(key.strip().encode()).hexdigest()
+    scheme, _, key = single(request.headers, "authorization").partition(" ")
+    given = hashlib.sha256(key.strip().encode("latin-1")).hexdigest()
     # Compared with every one, each in constant time: neither a prefix nor a position leaks.
     known = [hmac.compare_digest(given, hash_) for hash_ in hashes]
     if scheme.lower() != "bearer" or not any(known):

@@ -12,7 +12,6 @@ from app.api.service import ServiceDep
 router = APIRouter(tags=["health"])
 
 
-@router.head("/livez", include_in_schema=False)
 @router.get("/livez", responses=problem_responses("model-not-ready"))
 async def livez(service: ServiceDep) -> Health:
     """Whether the process works, or must be restarted."""
@@ -21,7 +20,6 @@ async def livez(service: ServiceDep) -> Health:
     return Health(status="ok")
 
 
-@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses=problem_responses("model-not-ready", "draining"))
 async def readyz(service: ServiceDep) -> Health:
     """Whether requests may be sent: the model is warm, and the service is not shutting down."""
@@ -30,7 +28,6 @@ async def readyz(service: ServiceDep) -> Health:
     return Health(status="ok")
 
 
-@router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", include_in_schema=False)
 async def metrics(service: ServiceDep, request: Request) -> Response:
     """Prometheus text format; `name[]=` picks series, as with Prometheus' own client libraries."""

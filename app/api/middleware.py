@@ -13,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.headers import single
 from app.api.problems import problem_response
 from app.telemetry import Metrics, request_context
 
@@ -23,7 +24,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:=+/-]{1,128}")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 
 # A page that needs more than nothing says so itself.
-_SECURITY_HEADERS = (
+SECURITY_HEADERS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"referrer-policy", b"no-referrer"),
@@ -47,7 +48,7 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        context = _identify(Headers(scope=scope))
+        context = identify(Headers(scope=scope))
         token = request_context.set(context)
         status = 0
 
@@ -57,18 +58,13 @@ class RequestMiddleware:
                 status = message["status"]
                 headers = list(message.get("headers", ()))
                 given = {name for name, _ in headers}
-                headers += [(name, value) for name, value in _SECURITY_HEADERS if name not in given]
+                headers += [(name, value) for name, value in SECURITY_HEADERS if name not in given]
                 headers.append((b"x-request-id", context["request_id"].encode()))
                 message = {**message, "headers": headers}
             await send(message)
 
         try:
             await self.app(scope, receive, answer)
-        except Exception as error:
-            logger.exception("unforeseen error")
-            if status:  # half an answer is out: the server must cut the connection
-                raise
-            await problem_response(Request(scope), error)(scope, receive, answer)
         finally:
             self._record(scope, status or 500, time.perf_counter() - started)
             request_context.reset(token)
@@ -87,13 +83,37 @@ class RequestMiddleware:
         logger.log(logging.DEBUG if route in POLLED and status < 400 else logging.INFO, "request", extra=fields)
 
 
-def _identify(headers: Headers) -> dict[str, str]:
+def identify(headers: Headers) -> dict[str, str]:
     """The request's id, the client's own where it is harmless, and the trace it belongs to."""
-    given = headers.get("x-request-id", "")
+    given = single(headers, "x-request-id")
     context = {"request_id": given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex}
-    if trace := _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
+    if trace := _TRACEPARENT.fullmatch(single(headers, "traceparent")):
         context |= {"trace_id": trace[1], "parent_span_id": trace[2]}
     return context
+
+
+class UnforeseenMiddleware:
+    """Answers an error that nobody foresaw with a problem document."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        started = False
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, answer)
+        except Exception as error:
+            logger.exception("unforeseen error")
+            if started:  # half an answer is out: the server must cut the connection
+                raise
+            await problem_response(Request(scope), error)(scope, receive, send)
 
 
 class CloseUnread:

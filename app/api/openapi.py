@@ -9,9 +9,11 @@ from fastapi.openapi.utils import get_openapi
 
 from app.api.options import openapi_parameters
 from app.api.service import Service
-from app.api.uploads import MULTIPART, RAW_TYPES
+from app.api.uploads import IMAGE_TYPES, MULTIPART
 
 REPORT_PATH = "/v1/report"
+# Any other is taken as well: these are what clients declare.
+RAW_TYPES = (*IMAGE_TYPES, "application/octet-stream")
 
 
 def document(app: FastAPI) -> dict[str, Any]:
@@ -42,6 +44,10 @@ def _body(max_images: int, options: dict[str, Any]) -> dict[str, Any]:
             "required": ["image"],
             "additionalProperties": False,
         },
-        "encoding": {"image": {"contentType": ", ".join(RAW_TYPES)}},
+        "encoding": {"image": {"contentType": ", ".join(IMAGE_TYPES)}},
     }
-    return {"required": True, "content": {MULTIPART: form, **{kind: {"schema": image} for kind in RAW_TYPES}}}
+    return {
+        "description": "A form, or one PNG or JPEG image as it is, under any type: the content says what it is.",
+        "required": True,
+        "content": {MULTIPART: form, **{kind: {"schema": image} for kind in RAW_TYPES}},
+    }

@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.api.auth import limit_rate
+from app.api.headers import joined
 from app.api.negotiation import negotiate
 from app.api.options import ReportOptions, parse_options
 from app.api.problems import Problem
 from app.api.schemas import ReportResponse, problem_responses
 from app.api.service import RequestSlot, Service, ServiceDep
-from app.api.uploads import UploadLimits, receive_upload
+from app.api.uploads import ACCEPT_POST, UploadLimits, receive_upload
 from app.images.decode import DecodedImage, DecodeError
 from app.images.pool import DecodePool
 from app.inference.errors import EngineFullError, EngineStoppedError
@@ -54,7 +55,7 @@ _PROBLEMS = problem_responses(
 )
 async def create_report(request: Request, service: ServiceDep) -> Response:
     """Drafts the report of one study of one to four images. Research use only. Not for clinical use."""
-    media_type = negotiate(request.headers.get("accept", ""), (JSON, TEXT))
+    media_type = negotiate(joined(request.headers, "accept"), (JSON, TEXT))
     if media_type is None:
         raise Problem("not-acceptable", f"A report comes as {JSON} or {TEXT}.")
     generator, decoder = service.working_parts()
@@ -129,7 +130,8 @@ async def _decode(slot: RequestSlot, decoder: DecodePool) -> list[DecodedImage]:
     images: list[DecodedImage] = []
     for i, result in enumerate(await asyncio.gather(*map(decode, slot.files), return_exceptions=True), 1):
         if isinstance(result, DecodeError):
-            raise Problem(result.type, f"Image {i}: {result}.") from result
+            headers = ACCEPT_POST if result.type == "unsupported-media-type" else None
+            raise Problem(result.type, f"Image {i}: {result}.", headers) from result
         if isinstance(result, BaseException):
             raise result
         images.append(result)

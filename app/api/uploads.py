@@ -15,10 +15,12 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect
 
+from app.api.headers import joined
 from app.api.problems import Problem
 
-RAW_TYPES = ("image/png", "image/jpeg")
+IMAGE_TYPES = ("image/png", "image/jpeg")
 MULTIPART = "multipart/form-data"
+ACCEPT_POST = {"Accept-Post": ", ".join((MULTIPART, *IMAGE_TYPES))}
 MAX_FIELDS = 32
 MAX_FIELD_BYTES = 1024
 
@@ -70,15 +72,14 @@ async def receive_upload(request: Request, limits: UploadLimits, hold: Callable[
 
 
 def _reader(request: Request, limits: UploadLimits) -> _RawReader | _MultipartReader:
-    if request.headers.get("content-encoding", "identity") != "identity":
+    encodings = {part.strip().lower() for part in joined(request.headers, "content-encoding").split(",")}
+    if not encodings <= {"identity", ""}:
         raise Problem("unsupported-media-type", "A compressed body is not supported.", {"Accept-Encoding": "identity"})
+    if len(request.headers.getlist("content-type")) > 1:
+        raise Problem("malformed-request", "Content-Type is given more than once.")
     media_type, parameters = parse_options_header(request.headers.get("content-type"))
-    declared = media_type.decode("latin-1").lower()
-    if declared in RAW_TYPES:
+    if media_type.decode("latin-1").lower() != MULTIPART:
         return _RawReader(limits)
-    if declared != MULTIPART:
-        accepted = ", ".join((MULTIPART, *RAW_TYPES))
-        raise Problem("unsupported-media-type", f"Send one of {accepted}.", {"Accept-Post": accepted})
     try:
         return _MultipartReader(parameters[b"boundary"], limits)
     except (KeyError, FormParserError) as error:
@@ -86,7 +87,7 @@ def _reader(request: Request, limits: UploadLimits) -> _RawReader | _MultipartRe
 
 
 class _RawReader:
-    """The body is the image."""
+    """The body is the image, whatever it is declared to be: what it is shows when it is decoded."""
 
     def __init__(self, limits: UploadLimits) -> None:
         self._limits = limits
@@ -152,6 +153,8 @@ class _MultipartReader:
 
     def _end_header(self) -> None:
         if self._header_name.lower() == b"content-disposition":
+            if self._disposition:
+                raise Problem("malformed-request", "A part has more than one Content-Disposition.")
             self._disposition = bytes(self._header_value)
         self._header_name.clear()
         self._header_value.clear()

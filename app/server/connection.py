@@ -8,13 +8,16 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, cast
 
 import h11
+from starlette.datastructures import Headers
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from app.api.middleware import SECURITY_HEADERS, identify
 from app.api.problems import MEDIA_TYPE, Problem, problem_document
-from app.telemetry import Metrics
+from app.telemetry import Metrics, request_context
 
 logger = logging.getLogger(__name__)
 
@@ -88,19 +91,36 @@ class Connection(H11Protocol):
 
     def _refuse(self, problem: Problem) -> None:
         self._stop_waiting()
+        # A body that cannot be read belongs to a request whose head could.
+        under_way = self.conn.our_state is h11.SEND_RESPONSE
+        context = identify(Headers(raw=self.headers) if under_way else Headers())
+        token = request_context.set(context)
         logger.info("request", extra={"route": "unmatched", "status": problem.status, "problem": problem.type})
         self._metrics.requests.labels("other", "unmatched", problem.status).inc()
         # The answer to an earlier request of this connection may be under way: then there is no room for another.
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = json.dumps(problem_document(problem, "/")).encode()
-            headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), "connection": "close"}
-            for event in (
-                h11.Response(status_code=problem.status, headers=list(headers.items())),
-                h11.Data(data=body),
-                h11.EndOfMessage(),
-            ):
-                self.transport.write(self.conn.send(event) or b"")
+            headers = [
+                *self.server_state.default_headers,
+                (b"content-type", MEDIA_TYPE.encode()),
+                (b"content-length", str(len(body)).encode()),
+                (b"connection", b"close"),
+                *SECURITY_HEADERS,
+                (b"x-request-id", context["request_id"].encode()),
+            ]
+            reason = HTTPStatus(problem.status).phrase.encode()
+            self._send(h11.Response(status_code=problem.status, headers=headers, reason=reason))
+            if not (under_way and self.scope["method"] == "HEAD"):
+                self._send(h11.Data(data=body))
+            self._send(h11.EndOfMessage())
+        request_context.reset(token)
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # what the application still answers finds nobody
+            self.cycle.message_event.set()
         self.transport.close()
+
+    def _send(self, event: h11.Event) -> None:
+        self.transport.write(self.conn.send(event) or b"")
 
     def _close(self) -> None:
         """Closes the connection: our half at once, the other when the client has stopped sending (RFC 9112, 9.6).

@@ -74,6 +74,25 @@ async def test_request(client: httpx.AsyncClient, exporter: InMemorySpanExporter
     }
 
 
+async def test_two_parents(client: httpx.AsyncClient, exporter: InMemorySpanExporter) -> None:
+    """Two traceparents name no trace: the span begins one of its own (Trace Context, 3.2)."""
+    headers = [("traceparent", f"00-{TRACE}-{PARENT}-01"), ("traceparent", f"00-{TRACE[::-1]}-{PARENT}-01")]
+    assert (await client.get("/v1/model", headers=headers)).status_code == 200
+    (span,) = spans(exporter, "GET /v1/model")
+    assert span.context
+    assert span.parent is None
+    assert f"{span.context.trace_id:032x}" not in (TRACE, TRACE[::-1])
+
+
+async def test_tracestate_in_two_lines(client: httpx.AsyncClient, exporter: InMemorySpanExporter) -> None:
+    """Several tracestate lines are one list."""
+    headers = [("traceparent", f"00-{TRACE}-{PARENT}-01"), ("tracestate", "a=1"), ("tracestate", "b=2")]
+    await client.get("/v1/model", headers=headers)
+    (span,) = spans(exporter, "GET /v1/model")
+    assert span.parent
+    assert dict(span.parent.trace_state) == {"a": "1", "b": "2"}
+
+
 async def test_encodings(
     traced: FastAPI, client: httpx.AsyncClient, exporter: InMemorySpanExporter, picture: bytes
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from tests.app.conftest import client_of, running
+from tests.app.pictures import jpeg, phantom
 
 pytestmark = pytest.mark.anyio
 URL = "/v1/report"
@@ -143,14 +144,46 @@ async def test_bad_boundary(client: httpx.AsyncClient, kind: str) -> None:
     assert problem(await client.post(URL, content=b"x", headers={"content-type": kind})) == (400, "malformed-request")
 
 
-@pytest.mark.parametrize(
-    "kind", ["application/json", "image/gif", "text/plain", "application/x-www-form-urlencoded", ""]
-)
-async def test_unsupported_type(client: httpx.AsyncClient, kind: str) -> None:
-    """Any other kind of body is 415 and told what is taken."""
-    response = await client.post(URL, content=b"x", headers={"content-type": kind})
-    assert problem(response) == (415, "unsupported-media-type")
-    assert "multipart/form-data" in response.headers["accept-post"]
+KINDS: list[str | None] = [
+    "image/png",
+    "image/jpeg",
+    "IMAGE/PNG",
+    "image/*",
+    "image/png; q=1",
+    "application/octet-stream",
+    "application/dicom",
+]
+KINDS += ["text/csv", "text/plain; charset=utf-8", "application/json", "application/x-www-form-urlencoded", ""]
+KINDS += ["multipart/mixed; boundary=b", "multipart/related", "nonsense", ";;=", "image/png, image/jpeg", "\xff", None]
+
+
+def typed(kind: str | None) -> list[tuple[bytes, bytes]]:
+    return [] if kind is None else [(b"content-type", kind.encode("latin-1"))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_content_says_what_it_is(client: httpx.AsyncClient, picture: bytes, kind: str | None) -> None:
+    """A raw body is read if it is an image, whatever type is declared or none; whatever else it is, is 415."""
+    quick = {"num_beams": 1, "max_new_tokens": 2}
+    for image, format_ in ((picture, "PNG"), (jpeg(phantom()), "JPEG")):
+        response = await client.post(URL, content=image, headers=typed(kind), params=quick)
+        assert response.status_code == 200
+        assert response.json()["images"][0]["format"] == format_
+    for other in (
+        b"x",
+        b"GIF89a",
+        b"num_beams=2",
+        b'{"image": ""}',
+        picture[1:],
+        bytes(200) + b"DICM",
+        b"\r\n" + picture,
+    ):
+        response = await client.post(URL, content=other, headers=typed(kind))
+        assert problem(response) == (415, "unsupported-media-type")
+        assert "multipart/form-data" in response.headers["accept-post"]
+    for broken in (picture[:60], jpeg(phantom())[:300]):
+        assert problem(await client.post(URL, content=broken, headers=typed(kind))) == (422, "corrupt-image")
+    assert problem(await client.post(URL, content=b"", headers=typed(kind))) == (400, "malformed-request")
 
 
 async def test_compressed_body(client: httpx.AsyncClient, picture: bytes) -> None:

@@ -15,6 +15,7 @@ _SIDES = st.integers(1, 200)
 _PHANTOMS = st.builds(phantom, _SIDES, _SIDES, st.integers(0, 99))
 schemathesis.openapi.media_type("image/png", _PHANTOMS.map(png))
 schemathesis.openapi.media_type("image/jpeg", _PHANTOMS.map(jpeg))
+schemathesis.openapi.media_type("application/octet-stream", _PHANTOMS.map(png))
 
 
 @schemathesis.hook

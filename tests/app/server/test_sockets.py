@@ -92,6 +92,16 @@ def test_silent_client(server: Server) -> None:
         b"hello\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
         b"GET /livez HTTP/1.1\r\n\r\n",  # no Host
+        b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: test\r\nX Y: z\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: test\r\nX: \0\r\n\r\n",
+        b"GET /livez\r\n\r\n",
+        b"GET /livez HTTP/2.0\r\nHost: test\r\n\r\n",
+        b"GET /liv\xc3\xa4 HTTP/1.1\r\nHost: test\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /" + b"x" * 150_000 + b" HTTP/1.1\r\nHost: test\r\n\r\n",
+        b"POST /v1/report HTTP/1.1\r\nHost: test\r\nContent-Length: +5\r\n\r\nhello",
+        b"POST /v1/report HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"GET /livez HTTP/1.1\r\nHost: test\r\nX: " + b"x" * 70_000,
         b"POST /v1/report HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
@@ -99,15 +109,113 @@ def test_silent_client(server: Server) -> None:
     ],
 )
 def test_not_http(server: Server, request_: bytes) -> None:
-    """What is not HTTP gets a problem document all the same, and its connection is closed."""
+    """What is not HTTP is answered as anything else is, in form and headers, and its connection is closed."""
+    with server.client() as client:
+        usual = client.get("/nothing").headers
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         connection.sendall(request_)
         connection.shutdown(socket.SHUT_WR)
         head, _, body = everything(connection).partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 400 ")
-    assert b"application/problem+json" in head
-    assert json.loads(body)["type"] == "malformed-request"
+    status, *lines = head.decode().split("\r\n")
+    headers = httpx.Headers([(name, value) for name, _, value in (line.partition(": ") for line in lines)])
+    assert status == "HTTP/1.1 400 Bad Request"
+    assert headers["connection"] == "close"
+    own = {"x-request-id", "content-length", "date", "connection"}
+    assert {k: v for k, v in headers.items() if k not in own} == {k: v for k, v in usual.items() if k not in own}
+    problem = json.loads(body)
+    assert (problem["type"], problem["status"]) == ("malformed-request", 400)
+    assert len(problem["request_id"]) == 32
+    assert problem["request_id"] == headers["x-request-id"]
+    assert server.line("request", request_id=problem["request_id"])["status"] == 400
     assert not [entry for entry in server.log if entry["level"] == "error"]
+
+
+def exchange(server: Server, request: bytes) -> tuple[bytes, bytes]:
+    """Head and body of the answer to a raw request that ends its connection."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(request)
+        head, _, body = everything(connection).partition(b"\r\n\r\n")
+    return head, body
+
+
+@pytest.mark.parametrize(("method", "path"), [("HEAD", "/livez"), ("GET", "/livez"), ("POST", URL), ("POST", "/livez")])
+def test_body_that_cannot_be_read(server: Server, method: str, path: str) -> None:
+    """The answer to a body in broken chunks has the id of its request; nothing else is answered, no error is logged."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: test\r\nX-Request-ID: broken{method}{path}\r\n"
+    answer, body = exchange(server, head.encode() + b"Transfer-Encoding: chunked\r\n\r\nno\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert f"x-request-id: broken{method}{path}".encode() in answer
+    if method == "HEAD":
+        assert body == b""
+    else:
+        assert json.loads(body)["request_id"] == f"broken{method}{path}"
+    server.line("request", request_id=f"broken{method}{path}", status=400)
+    assert not [entry for entry in server.log if entry["level"] == "error"]
+
+
+def test_late_head(server: Server) -> None:
+    """A head that does not arrive gets a 408 with id, reason and headers."""
+    answer, body = exchange(server, b"GET /livez HTTP/1.1\r\nHost: te")
+    assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert json.loads(body)["request_id"].encode() in answer
+    assert b"x-content-type-options: nosniff" in answer
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"HEAD /livez HTTP/1.1", 200),
+        (b"GET /livez HTTP/1.0", 200),
+        (b"GET http://elsewhere.example/livez HTTP/1.1", 200),
+        (b"get /livez HTTP/1.1", 405),
+        (b"TRACE /livez HTTP/1.1", 405),
+        (b"OPTIONS /livez HTTP/1.1", 405),
+        (b"OPTIONS * HTTP/1.1", 404),
+        (b"CONNECT elsewhere.example:443 HTTP/1.1", 404),
+        (b"POST /v1/report/ HTTP/1.1\r\nContent-Length: 0", 404),
+        (b"GET /livez%0A HTTP/1.1", 404),
+        (b"GET /%FF%00 HTTP/1.1", 404),
+        (b"GET //elsewhere.example/..%2F HTTP/1.1", 404),
+        (b"GET /livez?%FF HTTP/1.1\r\nRange: bytes=0-1\r\nUpgrade: websocket", 200),
+    ],
+)
+def test_odd_requests(server: Server, request_: bytes, status: int) -> None:
+    """What is HTTP, however odd, is answered by its address and method, and sends nobody elsewhere."""
+    answer, body = exchange(server, request_ + b"\r\nHost: elsewhere.example\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"elsewhere" not in answer + body
+    assert b"location:" not in answer
+    assert (b"application/problem+json" in answer) is (status >= 400)
+    assert (b"allow: GET, HEAD" in answer) is (status == 405)
+    assert (body == b"") is request_.startswith(b"HEAD")
+    assert not [entry for entry in server.log if entry["level"] == "error"]
+
+
+@pytest.mark.parametrize("expect", ["100-continue", "100-Continue", "the-moon"])
+def test_trailers_and_expectations(server: Server, picture: bytes, expect: str) -> None:
+    """A body in chunks with trailers is read; whoever waits for a word to go on gets it, in any case of letters."""
+    head = f"Expect: {expect}\r\nTransfer-Encoding: Chunked\r\nConnection: close"
+    body = f"{len(picture):X};x=y\r\n".encode() + picture + b"\r\n0\r\nX-Trailer: x\r\nContent-Type: text/csv\r\n\r\n"
+    answer = everything(send(server, head, body))
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n") is (expect != "the-moon")
+    assert b"HTTP/1.1 200 OK\r\n" in answer
+
+
+def test_forwarded_lines(tiny_checkpoint: Path) -> None:
+    """Several X-Forwarded-For lines of a trusted proxy are one list: its last that is no proxy is the client."""
+    proxies = "127.0.0.1,10.0.0.0/8"
+    limited = serving(tiny_checkpoint, trusted_proxies=proxies, rate_limit_per_minute=1, rate_limit_burst=1)
+    with limited as server, server.client() as client:
+
+        def status(*lines: str) -> int:
+            headers = [("x-forwarded-for", line) for line in lines]
+            return client.post(URL, content=b"x", headers=headers).status_code
+
+        assert status("192.0.2.1", "192.0.2.2") == 415
+        assert status("192.0.2.2") == 429
+        assert status("192.0.2.3", "192.0.2.2", "10.0.0.1") == 429
+        assert status("192.0.2.2, 192.0.2.1") == 415
+        assert status("192.0.2.2", "192.0.2.1, 10.0.0.1") == 429
 
 
 def test_pipelined_requests(server: Server) -> None:
