@@ -23,6 +23,10 @@ class GenerationError(Exception):
     """This study could not be generated; others are not concerned."""
 
 
+class StudyError(GenerationError):
+    """It is this study's own fault, its options or its images: the engine is well."""
+
+
 class CheckpointError(Exception):
     """A checkpoint that must not be served; the message says what did not match."""
 

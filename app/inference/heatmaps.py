@@ -69,7 +69,7 @@ def _maps(shares: Tensor, boxes: Sequence[Box]) -> tuple[Heatmap, ...]:
     """Shares f32[V,P] as levels, the highest of all images being 255."""
     scale = float(shares.max())
     side = math.isqrt(shares.shape[1])
-    levels = (shares * (255 / scale)).round().int().view(-1, side, side).tolist()
+    levels = (shares * (255 / scale if scale > 0 else 0.0)).round().int().view(-1, side, side).tolist()
     return tuple(
         Heatmap(i, tuple(map(tuple, grid)), scale, box) for i, (grid, box) in enumerate(zip(levels, boxes, strict=True))
     )

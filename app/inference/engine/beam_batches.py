@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from app.inference.engine.request import StudyRequest
-from app.inference.errors import GenerationError
+from app.inference.errors import GenerationError, StudyError
 from app.inference.network.decoder import Decoder
 from app.inference.search.beam_batch import BeamBatch
 
@@ -33,17 +33,20 @@ class BeamBatches:
         return sum(batch.rows for batch in self)
 
     def admit(self, studies: list[StudyRequest], cross_kv: list[Tensor], rows: list[int]) -> None:
-        """Starts studies of one width, whose `cross_kv` is in `rows`. A batch that cannot grow fails who is left."""
+        """Starts studies of one width, whose `cross_kv` is in `rows`. Where that fails each is started by itself, so
+        that one whose options cannot be had fails alone."""
         while studies:
             try:
                 batch = self._with_room(studies[0].options.num_beams, [table[rows[0]] for table in cross_kv])
                 room = batch.capacity - len(batch.studies)
                 options = [study.options for study in studies[:room]]
                 batch.admit(studies[:room], options, [table[rows[:room]] for table in cross_kv])
-            except Exception as error:  # no memory
-                logger.warning("%d studies could not be admitted: %s", len(studies), type(error).__name__)
-                for study in studies:
-                    study.fail(GenerationError("the report could not be generated"))
+            except Exception as error:  # no memory, or what nobody thought of
+                if len(studies) > 1:
+                    for study, row in zip(studies, rows, strict=True):
+                        self.admit([study], cross_kv, [row])
+                else:
+                    self._refuse(studies[0], error)
                 return
             studies, rows = studies[room:], rows[room:]
 
@@ -52,6 +55,12 @@ class BeamBatches:
         studies = [study for batch in self for study in batch.studies]
         self._by_width.clear()
         return studies
+
+    def _refuse(self, study: StudyRequest, error: Exception) -> None:
+        logger.warning("a study could not be admitted: %s", type(error).__name__)
+        batch = self._by_width.get(study.options.num_beams)
+        own = batch is not None and batch.search.fails_at(study.options)
+        study.fail((StudyError if own else GenerationError)("the report could not be generated"))
 
     def _with_room(self, beams: int, cross_kv: list[Tensor]) -> BeamBatch[StudyRequest]:
         batch = self._by_width.get(beams)

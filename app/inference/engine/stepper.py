@@ -10,9 +10,10 @@ from functools import partial
 from app.inference.engine.observer import Observer
 from app.inference.engine.request import StudyRequest
 from app.inference.engine.step_graphs import StepGraphs
-from app.inference.errors import GenerationError
+from app.inference.errors import GenerationError, StudyError
 from app.inference.network.decoder import Decoder
 from app.inference.search.beam_batch import BeamBatch
+from app.inference.search.beam_search import OptionsFailedError
 from app.inference.search.beam_tables import TokenSequence
 
 logger = logging.getLogger(__name__)
@@ -51,8 +52,11 @@ class Stepper:
         self._observer.step(sum(batch.rows for batch in batches))
         for batch, advance in zip(batches, advances, strict=True):
             try:
-                advance()
-                self._harvest(batch)  # a GPU reports what failed only when it is asked
+                try:
+                    advance()
+                    self._harvest(batch)  # a GPU reports what failed only when it is asked
+                except OptionsFailedError as error:
+                    self._isolate(batch, error)
             except Exception as error:
                 self._fail_batch(batch, error)
         self._observer.stage("step", time.monotonic() - started)
@@ -65,6 +69,16 @@ class Stepper:
         for slot in non_finite:
             batch.clean(slot)
         self._end(batch, {*finished, *non_finite}, "the network gave no number")
+
+    def _isolate(self, batch: BeamBatch[StudyRequest], error: OptionsFailedError) -> None:
+        """Fails the studies whose own options are at fault, and takes the step for the others."""
+        logger.warning("%s: %s", error, type(error.__cause__).__name__)
+        for slot in error.slots:
+            batch.studies[slot].fail(StudyError("the report could not be generated"))
+        kept = batch.release(error.slots)
+        if kept:
+            batch.search.advance(error.logits[kept])
+            self._harvest(batch)
 
     def _fail_batch(self, batch: BeamBatch[StudyRequest], error: Exception) -> None:
         logger.warning("a step of %d studies failed: %s", len(batch.studies), type(error).__name__)

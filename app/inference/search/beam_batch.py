@@ -49,11 +49,13 @@ class BeamBatch(Generic[T]):
         self.search.admit(options)
         self.studies = [*self.studies, *studies]
 
-    def release(self, slots: Iterable[int]) -> None:
-        """Frees slots; the last studies move into them, in every tensor."""
+    def release(self, slots: Iterable[int]) -> list[int]:
+        """Frees slots; the last studies move into them, in every tensor. Returns who is where now, by the slots of
+        before."""
         kept = self.search.release(slots)
         move(self._cross_kv + self._kv_cache, kept)
         self.studies = [self.studies[slot] for slot in kept]
+        return kept
 
     def clean(self, slot: int) -> None:
         """Forgets a slot's keys and values: a cache that holds what is not a number would give it to the next study."""

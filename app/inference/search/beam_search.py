@@ -10,9 +10,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from app.inference.options import DecodingOptions
 from app.inference.search.beam_tables import NEVER, BeamTables
 from app.inference.search.logits_processors import penalised, without_repeats
-from app.text.tokenizer import BOS, EOS
+from app.text.tokenizer import BOS, EOS, PAD
+
+
+class OptionsFailedError(Exception):
+    """A step cannot be taken with the options of the studies in these `slots`; without them it can, with `logits`."""
+
+    def __init__(self, slots: set[int], logits: Tensor) -> None:
+        super().__init__(f"the options of {len(slots)} studies failed")
+        self.slots, self.logits = slots, logits
 
 
 class BeamSearch(BeamTables):
@@ -22,6 +31,7 @@ class BeamSearch(BeamTables):
         """`capacity` studies of at most `max_tokens` generated tokens each."""
         super().__init__(beams, capacity, max_tokens, device)
         self._asks = device.type == "cpu"  # whether asking what may be left out costs less than doing it
+        self._vocabulary = 1 + max(BOS, EOS, PAD)  # until the first step tells
         self._first = torch.arange(2 * beams, device=device) < beams
         self._every_position = torch.arange(max_tokens + 1, device=device)
 
@@ -42,7 +52,19 @@ class BeamSearch(BeamTables):
         self.steps += 1
 
     def choose(self, logits: Tensor) -> None:
-        """A step's tensor program: what to write given `logits` f32[N,K,V]. On a GPU it asks nothing of the device."""
+        """A step's tensor program: what to write given `logits` f32[N,K,V]. On a GPU it asks nothing of the device.
+
+        Raises `OptionsFailedError`, with nothing written, where it is the options of some that it fails at.
+        """
+        self._vocabulary = logits.shape[-1]
+        try:
+            self._choose(logits)
+        except Exception as error:
+            if slots := {slot for slot, options in enumerate(self.options) if self.fails_at(options, slot)}:
+                raise OptionsFailedError(slots, logits) from error
+            raise
+
+    def _choose(self, logits: Tensor) -> None:
         lengths = self.positions[: len(logits)] + 1
         if self.beams == 1:
             finished, best = self._advance_greedily(logits[:, 0], lengths)
@@ -53,6 +75,25 @@ class BeamSearch(BeamTables):
         self.non_finite[:n] |= best.isnan()
         # What is finished stays within its tables.
         self.positions[:n] = lengths.clamp(max=self.tokens.shape[2] - 2)
+
+    def fails_at(self, options: DecodingOptions, slot: int | None = None) -> bool:
+        """Whether these options are what the search fails at: a study alone raises with them, at the point where the
+        one in `slot` is, and does not with the defaults."""
+        fails = []
+        for tried in (options, DecodingOptions(self.beams)):
+            alone = BeamSearch(self.beams, 1, self.tokens.shape[2] - 1, self.tokens.device)
+            try:
+                alone.admit([tried])
+                if slot is not None:
+                    alone.tokens[0], alone.ancestors[0] = self.tokens[slot], self.ancestors[slot]
+                    alone.positions[0] = self.positions[slot]
+                    alone.steps = self.steps - self._begun[slot]
+                alone._choose(torch.zeros(1, self.beams, self._vocabulary, device=self.tokens.device))
+            except Exception:
+                fails.append(True)
+            else:
+                fails.append(False)
+        return fails == [True, False]
 
     def _advance_greedily(self, logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Hugging Face's greedy search: processors see raw logits f32[N,V], the first of equal maxima wins.
@@ -105,7 +146,7 @@ class BeamSearch(BeamTables):
     ) -> None:
         """Merges candidates [N,2K] that end, those of `just_done`, with the best finished so far."""
         n = len(lengths)
-        scores = totals / self._penalty(lengths) + ~just_done * NEVER
+        scores = totals / self._penalty(lengths) + ~just_done * self.never[:n, None]
         merged = torch.cat([self.done_scores[:n], scores], 1)
         best = merged.topk(self.beams)[1]
         self.done_scores[:n] = merged.gather(1, best)
@@ -133,7 +174,7 @@ class BeamSearch(BeamTables):
         hoped = torch.where(self.hope_to_the_end[:n], self.max_new_tokens[:n], lengths)
         best_possible = self.scores[:n, 0] / self._penalty(hoped)[:, 0]
         all_done = self.done[:n].all(1)
-        worst_done = self.done_scores[:n].amin(1).masked_fill(~all_done, NEVER)
+        worst_done = torch.where(all_done, self.done_scores[:n].amin(1), self.never[:n])
         return (best_possible <= worst_done) | (all_done & self.stop_when_full[:n]) | ends.all(1)
 
     def _penalty(self, lengths: Tensor) -> Tensor:
@@ -144,7 +185,7 @@ class BeamSearch(BeamTables):
         """Scores [N,K,V] after repetition_penalty, no_repeat_ngram_size and min_new_tokens, in Hugging Face's order."""
         n = len(lengths)
         penalising = not self._asks or any(one.repetition_penalty != 1.0 for one in self.options)
-        sizes = {one.no_repeat_ngram_size for one in self.options} - {0}
+        sizes = self.ngram_sizes
         if penalising or sizes:
             past = self._past(lengths)
             if penalising:

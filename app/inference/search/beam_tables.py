@@ -12,7 +12,8 @@ from torch import Tensor
 from app.inference.options import DecodingOptions
 from app.text.tokenizer import BOS, PAD
 
-# What Hugging Face adds to a score that must not win; finite, so that sums of it still order.
+# What Hugging Face adds to what must not win; finite, so that sums of it still order. Totals, which are sums of
+# log-probabilities, stay far above it, and so do scores as long as `length_penalty` is no less than -1 (`never`).
 NEVER = -1.0e9
 
 
@@ -63,6 +64,7 @@ class BeamTables:
         self.non_finite = table(shape[:1], False, torch.bool)
         self.positions = table(shape[:1], 0, torch.long)
         self.length_penalty = table(shape[:1], 1.0, torch.float64)
+        self.never = table(shape[:1], NEVER, torch.float32)
         self.max_new_tokens = table(shape[:1], 1, torch.long)
         self.min_new_tokens = table(shape[:1], 0, torch.long)
         self.stop_when_full = table(shape[:1], False, torch.bool)
@@ -80,36 +82,43 @@ class BeamTables:
     @property
     def plain(self) -> bool:
         """Whether every step is the same work, whatever the options: no study forbids repeats of some length."""
-        return not any(options.no_repeat_ngram_size for options in self.options)
+        return not self.ngram_sizes
+
+    @property
+    def ngram_sizes(self) -> set[int]:
+        """The `no_repeat_ngram_size`s that act: what the tables do not hold never repeats."""
+        return {one.no_repeat_ngram_size for one in self.options if 0 < one.no_repeat_ngram_size < self.tokens.shape[2]}
 
     def admit(self, options: list[DecodingOptions]) -> range:
-        """Starts studies in the next slots and returns the slots."""
+        """Starts studies in the next slots and returns the slots. Who raises has started nobody."""
         slots = range(self.size, self.size + len(options))
         new = slice(slots.start, slots.stop)
-        self.size = slots.stop
-        self.options = self.options + options
-        self._begun = self._begun + [self.steps] * len(options)
-        for cleared in (self.finished, self.non_finite, self.done, self.positions):
-            cleared[new] = 0
-        for unlikely in (self.scores, self.done_scores):
-            unlikely[new] = NEVER
-        self.scores[new, 0] = 0.0
-        self.tokens[new, :, 0] = BOS
-        self.ancestors[new, :, 0] = self._own
+        longest = self.tokens.shape[2] - 1
         given = [
             (self.length_penalty, [one.length_penalty for one in options]),
+            # Below -1 a score grows faster than the text: so must what no score reaches, or it would win.
+            (self.never, [NEVER * float(longest) ** max(0.0, -1.0 - one.length_penalty) for one in options]),
             (self.max_new_tokens, [one.max_new_tokens for one in options]),
             (self.min_new_tokens, [one.min_new_tokens for one in options]),
             (self.stop_when_full, [one.early_stopping is True for one in options]),
             # "never": assume until the last that longer could be better, where the penalty rewards length.
             (self.hope_to_the_end, [one.early_stopping == "never" and one.length_penalty > 0 for one in options]),
             (self.repetition_penalty, [one.repetition_penalty for one in options]),
-            # Sizes the table does not hold never act.
             (self.no_repeat_ngram_size, [min(one.no_repeat_ngram_size, self.tokens.shape[2]) for one in options]),
         ]
         values = torch.tensor([column for _, column in given], dtype=torch.float64).to(self.finished.device)
+        self.size = slots.stop
+        self.options = self.options + options
+        self._begun = self._begun + [self.steps] * len(options)
+        for cleared in (self.finished, self.non_finite, self.done, self.positions):
+            cleared[new] = 0
+        self.scores[new] = NEVER
+        self.scores[new, 0] = 0.0
+        self.tokens[new, :, 0] = BOS
+        self.ancestors[new, :, 0] = self._own
         for (filled, _), column in zip(given, values, strict=True):
             filled[new] = column
+        self.done_scores[new] = self.never[new, None]
         return slots
 
     def adopt(self, other: BeamTables) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import random
+import textwrap
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from transformers import BartForConditionalGeneration
+from transformers.generation import GenerationMixin
+from transformers.generation import utils as generation_utils
 from transformers.modeling_outputs import BaseModelOutput
 
 from app.inference.options import DecodingOptions
@@ -96,16 +102,49 @@ def searched_together(
     return [found[i] for i in range(len(options))]
 
 
+@pytest.fixture
+def oracle_of_any_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`generate` with its sentinel among scores lowered as ours: at strong penalties scores lie below -1e9, where its
+    own arithmetic takes them for sequences that are not there. Totals keep theirs."""
+    lowered = f"(-1.0e9 * {float(MAX_TOKENS)} ** max(0.0, -1.0 - length_penalty))"
+    for name, sentinel in (
+        ("_update_finished_beams", "-1.0e9"),
+        ("_check_early_stop_heuristic", "-1.0e9"),
+        ("_beam_search", "fill_value=-1e9"),
+    ):
+        source = textwrap.dedent(inspect.getsource(getattr(GenerationMixin, name)))
+        assert sentinel in source
+        made: dict[str, Any] = {}
+        source = source.replace(sentinel, sentinel.replace("-1.0e9", lowered).replace("-1e9", lowered))
+        exec(source, vars(generation_utils), made)  # noqa: S102  # the oracle's own words
+        monkeypatch.setattr(GenerationMixin, name, made[name])
+
+
+def at_an_end(rng: random.Random) -> DecodingOptions:
+    return replace(random_options(rng), length_penalty=rng.choice([-10.0, -9.5, -7.0, -5.0, -4.0, 4.0, 7.0, 10.0]))
+
+
+@pytest.mark.usefixtures("oracle_of_any_score")
+@pytest.mark.parametrize("seed", range(300))
+def test_the_ends_of_length_penalty_are_those_of_generate(seed: int) -> None:
+    """At the penalties where scores are largest and smallest, too, with every kind of early stopping."""
+    compare_with_oracle(seed, at_an_end)
+
+
 @pytest.mark.parametrize("seed", range(300))
 def test_tokens_and_scores_are_those_of_generate(seed: int) -> None:
     """Three studies with their own options in one search get what `generate` gives each of them alone."""
+    compare_with_oracle(seed, random_options)
+
+
+def compare_with_oracle(seed: int, draw: Callable[[random.Random], DecodingOptions]) -> None:
     rng = random.Random(seed)
     torch.manual_seed(seed)
     model = random_model(rng)
-    first = random_options(rng)
+    first = draw(rng)
     options = [first]
     while len(options) < 3:
-        other = random_options(rng)
+        other = draw(rng)
         if other.num_beams == first.num_beams:
             options.append(other)
     memories = [torch.randn(1, 5, WIDTH) for _ in options]
@@ -119,7 +158,8 @@ def test_tokens_and_scores_are_those_of_generate(seed: int) -> None:
                 rest = expected.sequences[i, len(sequence.ids) + 1 :].tolist()
                 assert (list(sequence.ids), set(rest) <= {PAD, EOS}) == (ids, True)
                 if chosen.num_beams > 1:
-                    assert sequence.score == pytest.approx(float(expected.sequences_scores[i]), rel=1e-4, abs=1e-4)
+                    near = 1e-4 if abs(chosen.length_penalty) <= 2 else 0.0
+                    assert sequence.score == pytest.approx(float(expected.sequences_scores[i]), rel=1e-4, abs=near)
 
 
 def test_score_is_the_sum_of_token_log_probabilities_over_length_to_the_penalty() -> None:
@@ -134,3 +174,19 @@ def test_score_is_the_sum_of_token_log_probabilities_over_length_to_the_penalty(
     assert scores == sorted(scores, reverse=True)
     for sequence in found:
         assert sequence.score == pytest.approx(sum(sequence.log_probabilities) / len(sequence.ids) ** 0.7, abs=1e-5)
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+@pytest.mark.parametrize("penalty", [-10.0, -4.0, 0.0, 10.0])
+def test_the_formula_holds_for_whole_reports(penalty: float, beams: int) -> None:
+    """Also of a hundred tokens, the length of a report, at the ends of the range."""
+    torch.manual_seed(1)
+    search = BeamSearch(beams, 1, 100, torch.device("cpu"))
+    options = DecodingOptions(beams, beams, length_penalty=penalty, min_new_tokens=90, max_new_tokens=100)
+    search.admit([options])
+    while not search.outcome()[0]:
+        search.advance(torch.randn(1, beams, 30))
+    (found,) = search.sequences([0])
+    for sequence in found:
+        assert 90 <= len(sequence.ids) <= 100
+        assert sequence.score == pytest.approx(sum(sequence.log_probabilities) / len(sequence.ids) ** penalty, rel=1e-4)
