@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from app.cli import main
+from app.inference.options import RANGES
 from app.report import DISCLAIMER
 
 pytestmark = pytest.mark.anyio
@@ -66,10 +67,24 @@ def test_predict_takes_its_threads_from_the_settings(
     assert torch.get_num_threads() == 1
 
 
+def test_help_states_ranges(capsys: pytest.CaptureFixture[str]) -> None:
+    """`predict --help` says of every option what it may be."""
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for name, one in RANGES.items():
+        assert f"--{name.replace('_', '-')} VALUE {one.meaning} {one}" in said
+    for values in ("true, false, never", "alternatives, tokens, heatmaps"):
+        assert values in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--num-beams", "9"], "num_beams must be from 1 to 8"),
+        (["--no-repeat-ngram-size", str(2**64)], "no_repeat_ngram_size must be at most 40"),
+        (["--num-beams", "1_0"], "num_beams must be a whole number"),
+        (["--length-penalty", "nan"], "length_penalty must be a number"),
         (["--sections", "history"], "sections takes"),
         (["missing.png"], "No such file"),
         ([__file__], "neither PNG nor JPEG"),
