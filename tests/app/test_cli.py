@@ -141,6 +141,30 @@ def test_bad_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err.startswith("xray-report: XRAY_REPORT_MAX_QUEUE: ")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("threads", "100000"), ("request_deadline_seconds", "1e11"), ("drain_seconds", "inf"), ("host", ""),
+     ("decode_workers", "10000"), ("port", "70000"), ("max_rows", "1000000000"), ("hang_seconds", "nan")],
+)  # fmt: skip
+@pytest.mark.parametrize("command", [["serve"], ["predict", "x.png"]])
+def test_hostile_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str], name: str, value: str
+) -> None:
+    """A setting outside its range ends the start in one line naming it, and exit code 1."""
+    monkeypatch.setenv(f"XRAY_REPORT_{name.upper()}", value)
+    assert main([*command, "--checkpoint", "x.pt"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"xray-report: XRAY_REPORT_{name.upper()}: ")
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--host", ""), ("--port", "70000"), ("--port", "9" * 5000)])
+def test_hostile_argument(capsys: pytest.CaptureFixture[str], flag: str, value: str) -> None:
+    """The same for what the command line sets."""
+    assert main(["serve", flag, value, "--checkpoint", "x.pt"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"xray-report: XRAY_REPORT_{flag[2:].upper()}: ")
+
+
 def test_port_is_taken(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A port that is taken is told before the model loads."""
     with socket.create_server(("127.0.0.1", 0)) as other:
