@@ -46,7 +46,7 @@ async def at_bounds(port: int) -> list[tuple[Request, int]]:
     image = _png(Image.open(WEIGHTS / "sample-frontal.png"))
     found = []
     for name, schema in options.items():
-        step = {"integer": 1, "number": 0.001}.get(schema.get("type"))
+        step = {"integer": 1, "number": 0.001}.get(schema.get("type", ""), 0)
         for bound, sign in (("minimum", -1), ("maximum", 1)) if step else ():
             at = schema[bound]
             given = {at: 200, at + sign * step: 422, sign * 2**64: 422}

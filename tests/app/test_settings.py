@@ -65,7 +65,7 @@ HOSTILE = (
     *("*", "::", "0", "00000", "0x0", "1.1", "127.1", "256.1.1.1", "[::1]", "a b", "a..b", "-a", "a" * 64, "a\nb"),
     *("cuda:", "cuda:1000", "cuda:٣", "cpu\n", "\udcff", "é", "loud", "a" * 300, "1.2.3.4/99", "," * 3),
 )
-VALUES = (
+VALUES: tuple[Any, ...] = (
     *HOSTILE,
     math.nan,
     math.inf,
