@@ -26,7 +26,7 @@ serve: setup
 test: setup
 	$(BIN)/python -m pytest -q
 
-# Thousands of generated requests and hostile files against the real server; `make test` sends hundreds.
+# Thousands of generated requests, hostile files and option sets against the real server; `make test` sends hundreds.
 fuzz: setup
 	$(BIN)/python -m pytest -q tests/app/fuzz --long
 

@@ -7,12 +7,11 @@ import asyncio
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.inference.memory import give_back_freed_memory
-from app.inference.options import DecodingOptions
+from app.inference.options import EARLY_STOPPING, INCLUDES, MEANINGS, RANGES
 from app.settings import Settings, SettingsError, load_settings
 
 # What is slow to import, torch above all, is imported by the command that runs it: `--help` and a wrong setting should
@@ -20,7 +19,13 @@ from app.settings import Settings, SettingsError, load_settings
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-OPTIONS = (*(field.name for field in fields(DecodingOptions)), "sections", "include")
+# The API's options and what `--help` says of them.
+OPTIONS = {
+    **{name: f"{one.meaning} {one}" for name, one in RANGES.items()},
+    "early_stopping": f"{MEANINGS['early_stopping']} {', '.join(EARLY_STOPPING)}",
+    "sections": f"{MEANINGS['sections']} The checkpoint's, comma-separated",
+    "include": f"{MEANINGS['include']} {', '.join(INCLUDES)}, comma-separated",
+}
 
 
 class CommandError(Exception):
@@ -53,12 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     serving = commands.add_parser("serve", help="run the HTTP service")
     serving.add_argument("--host", help="address to listen on")
-    serving.add_argument("--port", type=int, help="port to listen on; 0 takes a free one")
+    serving.add_argument("--port", help="port to listen on; 0 takes a free one")
     predicting = commands.add_parser("predict", help="report on one study, without a server")
     predicting.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a view of the study, PNG or JPEG")
     predicting.add_argument("--text", action="store_true", help="plain text instead of JSON")
-    for name in OPTIONS:
-        predicting.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE", help="as in the API")
+    for name, meaning in OPTIONS.items():
+        predicting.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE", help=meaning)
     for command in (serving, predicting):
         command.add_argument("--checkpoint", type=Path, help="the checkpoint file")
     return parser

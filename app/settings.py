@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.inference.options import MAX_BEAMS, MAX_QUEUE, MAX_ROWS
@@ -18,6 +18,13 @@ PREFIX = "XRAY_REPORT_"
 # Beside the working directory's weights/, those of the checkout this file stands in.
 _WEIGHTS = (Path("weights"), Path(__file__).parent.parent / "weights")
 _MEBIBYTE = 2**20
+_MAX_THREADS = 512
+# Labels of letters, digits and hyphens; what ends in a number would be read as an address in one of its old forms.
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*(?!([0-9]+|0x[0-9a-f]*)$)"
+    r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 class SettingsError(ValueError):
@@ -46,7 +53,7 @@ def _origin(given: str) -> str:
 class Settings(BaseSettings):
     """Each field is the environment variable XRAY_REPORT_<NAME>."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False)
 
     checkpoint: Path = Field(default_factory=_default_checkpoint, description="The TorchScript archive to serve.")
     checkpoint_sha256: str | None = Field(
@@ -54,7 +61,7 @@ class Settings(BaseSettings):
     )
     device: str = Field(
         "auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$",
         description="auto, cuda, cuda:1 or cpu; auto takes the GPU when there is one.",
     )
     precision: Literal["auto", "exact", "fast"] = Field(
@@ -62,61 +69,90 @@ class Settings(BaseSettings):
         description="exact is float32; fast runs in bfloat16 what is faster so, where the hardware can; auto is exact.",
     )
     threads: int = Field(
-        default_factory=lambda: max(1, (os.cpu_count() or 1) - 1),
+        default_factory=lambda: min(_MAX_THREADS, max(1, (os.cpu_count() or 1) - 1)),
         ge=1,
+        le=_MAX_THREADS,
         description="Processor threads for the network: one core is left to the rest of the service.",
     )
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: str = Field("127.0.0.1", min_length=1, max_length=253, description="Address or name to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     api_key_hashes: Annotated[frozenset[str], NoDecode] = Field(
-        frozenset(), description="SHA-256 of each API key, hexadecimal, comma-separated. None: no key is asked for."
+        frozenset(),
+        max_length=10_000,
+        description="SHA-256 of each API key, hexadecimal, comma-separated. None: no key is asked for.",
     )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Addresses or networks of proxies whose X-Forwarded-For names the client, comma-separated."
+        (),
+        max_length=1000,
+        description="Addresses or networks of proxies whose X-Forwarded-For names the client, comma-separated.",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
+        max_length=1000,
         description="Origins whose pages may call the service, as https://viewer.example, comma-separated; * is any.",
     )
     rate_limit_per_minute: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="Report requests of one API key, or address, a minute; 0: no limit."
+        0.0,
+        ge=0,
+        le=1_000_000,
+        description="Report requests of one API key, or address, a minute, 0.01 or more; 0: no limit.",
     )
-    rate_limit_burst: int = Field(10, ge=1, description="How many of them may come at once.")
+    rate_limit_burst: int = Field(10, ge=1, le=1_000_000, description="How many of them may come at once.")
 
     acceptance: Literal["refuse", "warn", "off"] = Field(
         "refuse",
         description="An image that is no chest X-ray: refuse the study, warn, or off; for checkpoints that can tell.",
     )
 
-    max_body_bytes: int = Field(64 * _MEBIBYTE, ge=1024, description="Bytes of one request.")
-    max_image_bytes: int = Field(32 * _MEBIBYTE, ge=1024, description="Bytes of one image file.")
-    max_images: int = Field(4, ge=1, description="Images of one study; the checkpoint may allow fewer.")
+    max_body_bytes: int = Field(64 * _MEBIBYTE, ge=1024, le=1024 * _MEBIBYTE, description="Bytes of one request.")
+    max_image_bytes: int = Field(
+        32 * _MEBIBYTE, ge=1024, le=1024 * _MEBIBYTE, description="Bytes of one image file; at most those of a request."
+    )
+    max_images: int = Field(4, ge=1, le=64, description="Images of one study; the checkpoint may allow fewer.")
     max_pixels: int = Field(
         40_000_000, ge=1, le=89_000_000, description="Pixels of one image; at most what Pillow takes for no bomb."
     )
-    max_requests: int = Field(128, ge=1, description="Report requests in the house at once, uploads included.")
-    max_buffered_bytes: int = Field(
-        1024 * _MEBIBYTE, ge=1024, description="Bytes of all uploads and decoded images held at once."
+    max_requests: int = Field(
+        128, ge=1, le=10_000, description="Report requests in the house at once, uploads included."
     )
-    max_queue: int = Field(MAX_QUEUE, ge=1, description="Studies waiting for the device.")
-    max_rows: int = Field(MAX_ROWS, ge=MAX_BEAMS, description="Beams on the device at once.")
+    max_buffered_bytes: int = Field(
+        1024 * _MEBIBYTE, ge=1024, le=2**40, description="Bytes of all uploads and decoded images held at once."
+    )
+    max_queue: int = Field(MAX_QUEUE, ge=1, le=10_000, description="Studies waiting for the device.")
+    max_rows: int = Field(MAX_ROWS, ge=MAX_BEAMS, le=1024, description="Beams on the device at once.")
 
     receive_deadline_seconds: float = Field(
-        30.0, gt=0, description="For a request's head to arrive, and then for its body."
+        30.0,
+        ge=0.001,
+        le=3600,
+        description="For a request's head to arrive, and then for its body.",
     )
-    request_deadline_seconds: float = Field(60.0, gt=0, description="From a request's last byte to its answer.")
-    decode_deadline_seconds: float = Field(4.0, gt=0, description="For decoding one image.")
+    request_deadline_seconds: float = Field(
+        60.0, ge=0.001, le=3600, description="From a request's last byte to its answer."
+    )
+    decode_deadline_seconds: float = Field(4.0, ge=0.001, le=600, description="For decoding one image.")
     decode_workers: int = Field(
-        default_factory=lambda: min(4, os.cpu_count() or 1), ge=1, description="Processes that decode images."
+        default_factory=lambda: min(4, os.cpu_count() or 1), ge=1, le=64, description="Processes that decode images."
     )
-    stall_seconds: float = Field(3.0, gt=0, description="A turn of the engine longer than this makes /readyz fail.")
+    stall_seconds: float = Field(
+        3.0,
+        ge=0.01,
+        le=3600,
+        description="A turn of the engine longer than this makes /readyz fail; less than HANG_SECONDS.",
+    )
     hang_seconds: float = Field(
-        20.0, gt=0, description="One longer than this, or nothing but failures so long, ends the process: exit code 70."
+        20.0,
+        ge=1,
+        le=3600,
+        description="One longer than this, or nothing but failures so long, ends the process: exit code 70.",
     )
     drain_delay_seconds: float = Field(
-        2.0, ge=0, description="After SIGTERM: time for balancers to see /readyz fail before connections are refused."
+        2.0,
+        ge=0,
+        le=600,
+        description="After SIGTERM: time for balancers to see /readyz fail before connections are refused.",
     )
-    drain_seconds: float = Field(30.0, ge=0, description="Then: time for what is in flight.")
+    drain_seconds: float = Field(30.0, ge=0, le=3600, description="Then: time for what is in flight.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="debug, info, warning or error."
     )
@@ -149,6 +185,41 @@ class Settings(BaseSettings):
             return ("*",)
         return tuple(_origin(part.strip()) for part in value.split(",") if part.strip())
 
+    @field_validator("checkpoint", mode="before")
+    @classmethod
+    def _check_path(cls, value: object) -> object:
+        if str(value).strip() == "" or "\0" in str(value):
+            raise ValueError("must name a file")
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _check_host(cls, value: str) -> str:
+        if not (_is_address(value) or _HOST_NAME.fullmatch(value)):
+            raise ValueError("must be an address or a name, not empty; 0.0.0.0 and :: are every address")
+        return value
+
+    @field_validator("rate_limit_per_minute")
+    @classmethod
+    def _check_rate(cls, value: float) -> float:
+        if 0 < value < 0.01:
+            raise ValueError("must be 0 or at least 0.01")
+        return value
+
+    @field_validator("max_image_bytes")
+    @classmethod
+    def _check_image_bytes(cls, value: int, info: ValidationInfo) -> int:
+        if value > info.data.get("max_body_bytes", value):
+            raise ValueError(f"must be at most {PREFIX}MAX_BODY_BYTES, for an image comes in a request")
+        return value
+
+    @field_validator("hang_seconds")
+    @classmethod
+    def _check_hang(cls, value: float, info: ValidationInfo) -> float:
+        if value <= info.data.get("stall_seconds", 0.0):
+            raise ValueError(f"must be more than {PREFIX}STALL_SECONDS")
+        return value
+
     @field_validator("api_key_hashes")
     @classmethod
     def _check_hashes(cls, value: frozenset[str]) -> frozenset[str]:
@@ -157,12 +228,23 @@ class Settings(BaseSettings):
         return value
 
 
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def load_settings(**given: object) -> Settings:
     """Settings from the environment, those in `given` before it. Raises `SettingsError` naming each bad variable."""
     try:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
-        problems = (f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        problems = (
+            f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        )
         raise SettingsError("; ".join(problems)) from error
 
 

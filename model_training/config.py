@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
-from app.inference.options import DecodingOptions
+from app.inference.options import MAX_TOKENS, DecodingOptions
 from model_training.data.selection import DataConfig
 from model_training.data.text.text_policy import TextPolicy
 
@@ -43,7 +43,7 @@ class ModelConfig:
     dropout: float = Field(default=0.1, ge=0, le=0.9)
     feature_dropout: float = Field(default=0.0, ge=0, le=0.9)
     conditioning: Literal["nothing", "probabilities", "decisions"] = "probabilities"
-    max_new_tokens: int = Field(default=128, ge=1)
+    max_new_tokens: int = Field(default=128, ge=1, le=MAX_TOKENS)
 
     def __post_init__(self) -> None:
         """Raises ValueError where the heads cannot share the width."""

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from app.inference.options import DecodingOptions
+from app.inference.checkpoint import load_checkpoint
+from app.inference.options import EARLY_STOPPING, INCLUDES, MEANINGS, RANGES, DecodingOptions
 from app.main import create_app
 from app.settings import load_settings
 from app.telemetry import Metrics
@@ -164,9 +165,25 @@ def test_routes(tiny_checkpoint: Path) -> None:
 
 
 def test_options() -> None:
-    """The API's page lists every option."""
-    fields = [field.name for field in dataclasses.fields(DecodingOptions)]
-    assert sorted(column(API.read_text(), "| option | meaning | default |")) == sorted([*fields, "sections", "include"])
+    """The API's page lists every option with its values and meaning as the code has them."""
+    rows = table_rows(API.read_text(), "| option | values | default | meaning |")
+    known = {name: (str(one), one.meaning) for name, one in RANGES.items()}
+    values = {"early_stopping": EARLY_STOPPING, "sections": shipped_sections(), "include": INCLUDES}
+    known |= {name: (", ".join(given), MEANINGS[name]) for name, given in values.items()}
+    assert {name: (values, meaning) for name, values, _, meaning in rows} == known
+    assert {field.name for field in dataclasses.fields(DecodingOptions)} | {"sections", "include"} == known.keys()
+
+
+def table_rows(text: str, head: str) -> list[list[str]]:
+    """The cells of the table that begins with `head`, without backticks."""
+    rows = text.partition(head)[2].partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in rows]
+
+
+def shipped_sections() -> tuple[str, ...]:
+    """The sections of the reports that the shipped checkpoint writes."""
+    (path,) = (ROOT / "weights").glob("*.pt")
+    return load_checkpoint(path).manifest.section_names
 
 
 def test_metrics() -> None:

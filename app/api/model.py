@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.api.auth import require_api_key
-from app.api.options import ReportOptions
+from app.api.options import ReportOptions, option_schemas
 from app.api.schemas import OptionValues, problem_responses
 from app.api.service import ServiceDep
 from app.inference.options import MAX_BEAMS
@@ -34,6 +34,7 @@ class ModelResponse(BaseModel):
     findings: list[str]
     views: list[str]
     default_options: OptionValues
+    options: dict[str, dict[str, Any]] = Field(description="What each option may be, as JSON Schema.")
     limits: dict[str, int | float]
     disclaimer: str = DISCLAIMER
 
@@ -53,13 +54,14 @@ class ModelResponse(BaseModel):
             findings=list(model.finding_names),
             views=list(model.view_names),
             default_options=ReportOptions(model.default_options, model.section_names).as_dict(),
+            options=option_schemas(model),
             limits=dict(limits),
         )
 
 
 @router.get("/model", responses=problem_responses("unauthorized", "model-not-ready"))
 async def describe_model(service: ServiceDep) -> ModelResponse:
-    """The checkpoint, where and how it runs, its default options and every limit."""
+    """The checkpoint, where and how it runs, its options with their defaults and ranges, and every limit."""
     if service.generator is None:
         raise service.unavailable()
     model, settings = service.generator.model, service.settings

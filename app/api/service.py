@@ -15,7 +15,7 @@ from app.api.problems import Problem
 from app.api.rate_limit import RateLimiter
 from app.images.decode import DecodedImage
 from app.images.pool import DecodePool
-from app.inference.errors import GenerationError
+from app.inference.errors import GenerationError, StudyError
 from app.inference.served_model import ReportGenerator
 from app.settings import Settings
 from app.telemetry import Metrics, request_context
@@ -188,6 +188,9 @@ class Service:
         try:
             yield slot
             self.failures = 0
+        except StudyError:  # which the engine got over
+            self.failures = 0
+            raise
         except GenerationError:
             self.failures += 1
             raise

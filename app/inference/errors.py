@@ -20,11 +20,11 @@ class DeadlineExceededError(Exception):
 
 
 class GenerationError(Exception):
-    """This study could not be generated; others are not concerned."""
+    """The engine failed at this study; others are not concerned."""
 
 
 class StudyError(GenerationError):
-    """It is this study's own fault, its options or its images: the engine is well."""
+    """This study's own options or data made it fail, in an engine that works."""
 
 
 class CheckpointError(Exception):

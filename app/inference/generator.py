@@ -18,14 +18,14 @@ from app.inference.engine.engine import Engine
 from app.inference.engine.observer import Observer
 from app.inference.engine.request import Generation, Refuse, refuse_none
 from app.inference.engine.step_graphs import StepGraphs
-from app.inference.errors import GenerationError
+from app.inference.errors import StudyError
 from app.inference.network.cuda_graphs import CudaRecorder
 from app.inference.network.decoder import ArchiveDecoder
 from app.inference.network.devices import choose_device, choose_precision, configure_backend
 from app.inference.network.encoder import Encoding, OpenVinoEncode, StudyEncoder, make_encode
 from app.inference.network.packed_decoder import PackedDecoder, make_decoder
 from app.inference.ood import NotAChestXrayError, OodMode, OodPolicy
-from app.inference.options import MAX_QUEUE, MAX_ROWS, DecodingOptions, InvalidOptionError
+from app.inference.options import MAX_QUEUE, MAX_ROWS, DecodingOptions
 from app.inference.preprocessing import Preprocessor
 from app.inference.report_builder import ReportBuilder, Shapes
 from app.inference.self_test import compare_self_test, run_self_test
@@ -170,9 +170,7 @@ class Generator:
         """
         if not 1 <= len(images) <= self.model.limits.max_views:
             raise ValueError(f"a study has 1 to {self.model.limits.max_views} images, not {len(images)}")
-        if options.max_new_tokens > self.model.limits.max_new_tokens:
-            limit = self.model.limits.max_new_tokens
-            raise InvalidOptionError("max_new_tokens", f"max_new_tokens must be at most {limit} for this model")
+        options.check_model(self.model.limits.max_new_tokens)
         return self._submit(images, options, deadline, tag, self._refusal, heatmaps=heatmaps)
 
     def _submit(
@@ -215,7 +213,7 @@ class Generator:
                     report = self._builder.build(generation.result(), shapes)
                 except Exception as error:
                     logger.warning("a report could not be put together: %s", type(error).__name__)
-                    answer.set_exception(GenerationError("the report could not be put together"))
+                    answer.set_exception(StudyError("the report could not be put together"))
                 else:
                     answer.set_result(report)
 

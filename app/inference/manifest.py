@@ -9,7 +9,7 @@ from typing import Any
 
 from app.inference.errors import CheckpointError
 from app.inference.ood import OodThresholds
-from app.inference.options import DecodingOptions
+from app.inference.options import MAX_TOKENS, DecodingOptions
 from app.inference.uncertainty import RULE, AbstainRule
 
 SCHEMA_VERSION = 2
@@ -167,6 +167,8 @@ def _content(data: str | bytes) -> dict[str, Any]:
         raise CheckpointError(
             f"{MANIFEST}: schema_version {content['schema_version']}, this program reads {SCHEMA_VERSION}"
         )
+    if not 1 <= content["max_new_tokens"] <= MAX_TOKENS:
+        raise CheckpointError(f"{MANIFEST}: max_new_tokens must be from 1 to {MAX_TOKENS}")
     return content
 
 

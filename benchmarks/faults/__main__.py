@@ -60,6 +60,7 @@ async def _run(run: str, given: argparse.Namespace) -> list[Row]:
             return overload_rows(await overload(server, good, given.overload, round_seconds))
         peak = await capacity(server, good, round_seconds, rounds=3)
         bench = Bench(server, good, studies.bad(), LOAD * peak.reports, given.seconds)
+        bench.at_bounds = await studies.at_bounds(server.port)
         print(f"{run}: capacity {peak.reports:.2f} reports/s, load {bench.rate:.2f}/s", flush=True)
         if run == "soak":
             bench.seconds = 60 * given.soak
@@ -87,6 +88,7 @@ async def _faults(bench: Bench, disk: Path | None) -> tuple[list[Phase], int]:
         await run("workers killed", phases.kill_workers),
         await run("30 % leave", turn=phases.some_leave),
         await run("1 in 8 bad", turn=phases.some_are_bad),
+        await run("1 in 8 at bounds", turn=phases.some_go_to_the_bounds),
         await run("100 slow clients", phases.slow_clients),
     ]
     if disk is None:

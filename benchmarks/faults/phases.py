@@ -70,6 +70,7 @@ class Bench:
     bad: list[Request]
     rate: float
     seconds: float
+    at_bounds: list[tuple[Request, int]] = field(default_factory=list)
 
     async def run(self, name: str, fault: Fault | None = None, turn: Turn | None = None) -> Phase:
         """Steady load; `fault` runs beside it, `turn` replaces some of the arrivals and says whether it did."""
@@ -121,6 +122,17 @@ async def some_are_bad(bench: Bench, phase: Phase) -> bool:
     phase.faults += 1
     answer = await ask(bench.server.port, random.choice(bench.bad))
     phase.unexpected += not (400 <= answer.status < 500 or answer.status == 503)
+    return True
+
+
+async def some_go_to_the_bounds(bench: Bench, phase: Phase) -> bool:
+    """One request in eight has an option at a bound of its range, or beyond it, and is answered as it deserves."""
+    if random.random() >= 1 / 8:
+        return False
+    phase.faults += 1
+    request, status = random.choice(bench.at_bounds)
+    answer = await ask(bench.server.port, request)
+    phase.unexpected += answer.status not in (status, 503)
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,26 @@ def bad() -> list[Request]:
         Request("POST", f"{target}?num_beams=99", "image/png", image),
         Request("POST", target, _MULTIPART, b"no multipart"),
     ]
+
+
+async def at_bounds(port: int) -> list[tuple[Request, int]]:
+    """One request for each bound of each option that the service publishes, and two beyond it; the status that each
+    deserves."""
+    options = json.loads((await ask(port, Request("GET", "/v1/model"))).body)["options"]
+    image = _png(Image.open(WEIGHTS / "sample-frontal.png"))
+    found = []
+    for name, schema in options.items():
+        step = {"integer": 1, "number": 0.001}.get(schema.get("type", ""), 0)
+        for bound, sign in (("minimum", -1), ("maximum", 1)) if step else ():
+            at = schema[bound]
+            given = {at: 200, at + sign * step: 422, sign * 2**64: 422}
+            # As many hypotheses as there may be take as many beams.
+            beams = "&num_beams=8" if name == "num_return_sequences" else ""
+            found += [
+                (Request("POST", f"/v1/report?{name}={value}{beams}", "image/png", image), status)
+                for value, status in given.items()
+            ]
+    return found
 
 
 async def with_expected(port: int, requests: list[Request]) -> list[Request]:

@@ -7,7 +7,8 @@ import random
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from app.images.decode import DecodeError, decode_image
 from app.inference.errors import GenerationError
 from app.inference.generator import Generator
-from app.inference.options import DecodingOptions
+from app.inference.options import EARLY_STOPPING, RANGES, DecodingOptions, InvalidOptionError, parse_option
 from app.report import Report
 from model_training.data.study import Study, StudyImage, View
 
@@ -147,23 +148,22 @@ def derangement(count: int, seed: int) -> list[int]:
 def add_decoding_arguments(parser: argparse.ArgumentParser) -> None:
     """`--num-beams` and all other decoding options; absent means the checkpoint's default."""
     group = parser.add_argument_group("decoding options, by default the checkpoint's")
-    for option in fields(DecodingOptions):
+    for name in DecodingOptions.__dataclass_fields__:
         # Only the best hypothesis is looked at.
-        if option.name != "num_return_sequences":
-            kind = _early_stopping if option.name == "early_stopping" else type(option.default)
-            group.add_argument(f"--{option.name.replace('_', '-')}", type=kind, metavar="VALUE")
+        if name != "num_return_sequences":
+            help_ = f"{RANGES[name].meaning} {RANGES[name]}" if name in RANGES else ", ".join(EARLY_STOPPING)
+            group.add_argument(f"--{name.replace('_', '-')}", type=partial(_option, name), metavar="VALUE", help=help_)
 
 
 def decoding_options(args: argparse.Namespace, generator: Generator) -> DecodingOptions:
     """The checkpoint's options with those given. Raises `InvalidOptionError`."""
-    names = [option.name for option in fields(DecodingOptions)]
-    given = {name: getattr(args, name, None) for name in names}
+    given = {name: getattr(args, name, None) for name in DecodingOptions.__dataclass_fields__}
     changes = {name: value for name, value in given.items() if value is not None}
     return generator.model.default_options.with_changes(**changes, num_return_sequences=1)
 
 
-def _early_stopping(text: str) -> Any:
-    values = {"true": True, "false": False, "never": "never"}
-    if text not in values:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(values)}")
-    return values[text]
+def _option(name: str, text: str) -> Any:
+    try:
+        return parse_option(name, text)
+    except InvalidOptionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from app.cli import main
+from app.inference.options import RANGES
 from app.report import DISCLAIMER
 
 pytestmark = pytest.mark.anyio
@@ -66,10 +67,24 @@ def test_predict_takes_its_threads_from_the_settings(
     assert torch.get_num_threads() == 1
 
 
+def test_help_states_ranges(capsys: pytest.CaptureFixture[str]) -> None:
+    """`predict --help` says of every option what it may be."""
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for name, one in RANGES.items():
+        assert f"--{name.replace('_', '-')} VALUE {one.meaning} {one}" in said
+    for values in ("true, false, never", "alternatives, tokens, heatmaps"):
+        assert values in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--num-beams", "9"], "num_beams must be from 1 to 8"),
+        (["--no-repeat-ngram-size", str(2**64)], "no_repeat_ngram_size must be at most 40"),
+        (["--num-beams", "1_0"], "num_beams must be a whole number"),
+        (["--length-penalty", "nan"], "length_penalty must be a number"),
         (["--sections", "history"], "sections takes"),
         (["missing.png"], "No such file"),
         ([__file__], "neither PNG nor JPEG"),
@@ -124,6 +139,30 @@ def test_bad_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     monkeypatch.setenv("XRAY_REPORT_MAX_QUEUE", "none")
     assert main(["serve", "--checkpoint", "x.pt"]) == 1
     assert capsys.readouterr().err.startswith("xray-report: XRAY_REPORT_MAX_QUEUE: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("threads", "100000"), ("request_deadline_seconds", "1e11"), ("drain_seconds", "inf"), ("host", ""),
+     ("decode_workers", "10000"), ("port", "70000"), ("max_rows", "1000000000"), ("hang_seconds", "nan")],
+)  # fmt: skip
+@pytest.mark.parametrize("command", [["serve"], ["predict", "x.png"]])
+def test_hostile_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str], name: str, value: str
+) -> None:
+    """A setting outside its range ends the start in one line naming it, and exit code 1."""
+    monkeypatch.setenv(f"XRAY_REPORT_{name.upper()}", value)
+    assert main([*command, "--checkpoint", "x.pt"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"xray-report: XRAY_REPORT_{name.upper()}: ")
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--host", ""), ("--port", "70000"), ("--port", "9" * 5000)])
+def test_hostile_argument(capsys: pytest.CaptureFixture[str], flag: str, value: str) -> None:
+    """The same for what the command line sets."""
+    assert main(["serve", flag, value, "--checkpoint", "x.pt"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"xray-report: XRAY_REPORT_{flag[2:].upper()}: ")
 
 
 def test_port_is_taken(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from app import settings as module
-from app.settings import SettingsError, load_settings, unknown_variables
+from app.settings import Settings, SettingsError, load_settings, unknown_variables
 
 
 def test_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,6 +57,98 @@ def test_bad_values_are_named(monkeypatch: pytest.MonkeyPatch, name: str, value:
     with pytest.raises(SettingsError, match=f"^XRAY_REPORT_{name.upper()}: ") as raised:
         load_settings(checkpoint="model.pt")
     assert "secret" not in str(raised.value)
+
+
+HOSTILE = (
+    *("", " ", "nan", "inf", "-inf", "1e400", "-1", "-1e-9", "0", "1e-300", "1e11", "1e308", "70000", "100000"),
+    *(str(10**9), str(2**31), str(2**63), str(2**64), "9" * 5000, "0x10", "1_000", "٣", "½", "true", "None", "[]"),
+    *("*", "::", "0", "00000", "0x0", "1.1", "127.1", "256.1.1.1", "[::1]", "a b", "a..b", "-a", "a" * 64, "a\nb"),
+    *("cuda:", "cuda:1000", "cuda:٣", "cpu\n", "\udcff", "é", "loud", "a" * 300, "1.2.3.4/99", "," * 3),
+)
+VALUES: tuple[Any, ...] = (
+    *HOSTILE,
+    math.nan,
+    math.inf,
+    -math.inf,
+    10**400,
+    -(10**400),
+    1e308,
+    True,
+    None,
+    b"\0",
+    "\0",
+    [],
+    {},
+    object(),
+)
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_hostile_values(name: str) -> None:
+    """Whatever a setting is given, it is refused in one line that names it, or kept within its range."""
+    field = Settings.model_fields[name]
+    bounds = {key: getattr(one, key) for one in field.metadata for key in ("ge", "le") if hasattr(one, key)}
+    for value in VALUES:
+        kept, said = outcome(name, value)
+        if said:
+            assert f"XRAY_REPORT_{name.upper()}" in said, value
+            assert len(said.splitlines()) == 1
+        elif bounds:
+            assert math.isfinite(kept)
+            assert bounds["ge"] <= kept <= bounds["le"]
+
+
+def outcome(name: str, value: object) -> tuple[Any, str]:
+    """What a setting is then, and what is said of it where it cannot be."""
+    try:
+        return getattr(load_settings(**{"checkpoint": "m.pt", name: value}), name), ""
+    except SettingsError as error:
+        return None, str(error)
+
+
+def test_numbers_end_somewhere() -> None:
+    """Just beyond either end of its range a number is refused; at the ends it is kept."""
+    for name, field in Settings.model_fields.items():
+        bounds = {key: getattr(one, key) for one in field.metadata for key in ("ge", "le") if hasattr(one, key)}
+        assert bounds.keys() == ({"ge", "le"} if field.annotation in (int, float) else set())
+        others = {"max_body_bytes": 2**30, "stall_seconds": 0.5} if bounds else {}
+        for key, beyond in (("ge", -1), ("le", 1)) if bounds else ():
+            with pytest.raises(SettingsError, match=f"XRAY_REPORT_{name.upper()}: "):
+                load_settings(checkpoint="m.pt", **{**others, name: bounds[key] + beyond})
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "0.0.0.0", "::", "::1", "localhost", "web-1.example.org", "3f2a1b4c5d6e"],  # noqa: S104  # on purpose
+)
+def test_hosts(host: str) -> None:
+    """An address or a name is taken as it is."""
+    assert load_settings(checkpoint="m.pt", host=host).host == host
+
+
+@pytest.mark.parametrize("host", ["", " ", "*", "0", "00000", "0x0", "0X7f", "1.1", "127.1", "a.0x0", "[::1]", "a..b"])
+def test_no_hosts(host: str) -> None:
+    """What the system would read as every address, or as another than it looks like, is refused."""
+    with pytest.raises(SettingsError, match=r"^XRAY_REPORT_HOST: "):
+        load_settings(checkpoint="m.pt", host=host)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"stall_seconds": 20.0, "hang_seconds": 20.0}, "HANG_SECONDS"),
+        ({"stall_seconds": 30.0}, "HANG_SECONDS"),
+        ({"hang_seconds": 2.0}, "HANG_SECONDS"),
+        ({"max_image_bytes": 2000, "max_body_bytes": 1999}, "MAX_IMAGE_BYTES"),
+        ({"max_body_bytes": 2000}, "MAX_IMAGE_BYTES"),
+        ({"max_rows": 7}, "MAX_ROWS"),
+        ({"rate_limit_per_minute": 1e-5}, "RATE_LIMIT_PER_MINUTE"),
+    ],
+)
+def test_relations(given: dict[str, float], named: str) -> None:
+    """Settings that contradict each other are refused."""
+    with pytest.raises(SettingsError, match=f"^XRAY_REPORT_{named}: "):
+        load_settings(checkpoint="m.pt", **given)
 
 
 def test_checkpoint_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pydantic.fields import FieldInfo
@@ -10,7 +11,7 @@ from pydantic_core import PydanticUndefined
 from app.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
-HEAD = "| variable | default | meaning |\n|---|---|---|\n"
+HEAD = "| variable | default | range | meaning |\n|---|---|---|---|\n"
 # Defaults that are found out at start.
 COMPUTED = {"checkpoint": "the one in `weights/`", "threads": "cores less one", "decode_workers": "cores, at most 4"}
 
@@ -23,14 +24,34 @@ def default(name: str, field: FieldInfo) -> str:
     return str(field.default) if field.default or field.default == 0 else "none"
 
 
+def range_of(field: FieldInfo) -> str:
+    """The bounds of a number, ends included."""
+    low, high = (
+        next((getattr(one, bound) for one in field.metadata if hasattr(one, bound)), None) for bound in ("ge", "le")
+    )
+    return "" if low is None else f"{low} to {high}"
+
+
 def table() -> str:
-    rows = [(name.upper(), default(name, field), field.description) for name, field in Settings.model_fields.items()]
-    return HEAD + "".join(f"| `{name}` | {default} | {meaning} |\n" for name, default, meaning in rows)
+    rows = [
+        (name.upper(), default(name, field), range_of(field), field.description)
+        for name, field in Settings.model_fields.items()
+    ]
+    return HEAD + "".join(
+        f"| `{name}` | {default} | {range_} | {meaning} |\n" for name, default, range_, meaning in rows
+    )
 
 
 def test_table() -> None:
-    """Names, defaults and meanings stand there as the code has them."""
+    """Names, defaults, ranges and meanings stand there as the code has them."""
     assert table() in PAGE.read_text()
+
+
+def test_every_number_has_a_range() -> None:
+    """Both ends of every number stand in its field."""
+    for name, field in Settings.model_fields.items():
+        if field.annotation in (int, float):
+            assert re.fullmatch(r"[0-9.]+ to [0-9.]+", range_of(field)), name
 
 
 def test_meanings() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.settings import Settings
 from tests.app.running_server import serving
 
 IN_FLIGHT = 12
@@ -40,3 +41,22 @@ def test_in_flight(tiny_checkpoint: Path, picture: bytes) -> None:
             assert server.process.wait(20) == 0
             with pytest.raises(httpx.ConnectError):
                 client.get("/readyz")
+
+
+@pytest.mark.parametrize("bound", ["ge", "le"])
+def test_settings_at_their_bounds(tiny_checkpoint: Path, picture: bytes, bound: str) -> None:
+    """With every number at one end of its range the service starts, and ends when told; at the upper it reports."""
+    costly = {"threads": 2, "decode_workers": 2}  # threads and processes
+    ends = {
+        name: getattr(one, bound)
+        for name, field in Settings.model_fields.items()
+        for one in field.metadata
+        if hasattr(one, bound)
+    }
+    own = {"port": 0, "drain_delay_seconds": 0, "stall_seconds": 0.01 if bound == "ge" else 3599.0}
+    with serving(tiny_checkpoint, **{**ends, **costly, **own}) as server:
+        if bound == "le":
+            with server.client() as client:
+                assert client.post("/v1/report", files={"image": picture}).status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
