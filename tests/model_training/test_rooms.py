@@ -18,8 +18,9 @@ FLOORS = (
     ("evaluation", "ood", "reporting"),
     ("model", "training"),
     ("metrics",),
-    ("config", "progress"),
+    ("config",),
     ("data", "synthetic"),
+    ("progress",),
 )
 Graph = Mapping[str, set[str]]
 
