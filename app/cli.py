@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from app.inference.memory import give_back_freed_memory
 from app.inference.options import EARLY_STOPPING, INCLUDES, MEANINGS, RANGES
+from app.inference.pipes import printing
 from app.settings import Settings, SettingsError, load_settings
 
 # What is slow to import, torch above all, is imported by the command that runs it: `--help` and a wrong setting should
@@ -34,6 +35,11 @@ class CommandError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command. Returns the exit code: 0, or 1 after one line on standard error saying what is wrong."""
+    with printing():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     given = _parser().parse_args(arguments)
     overrides = {name: getattr(given, name, None) for name in ("host", "port", "checkpoint")}
     try:
@@ -110,7 +116,14 @@ def predict(settings: Settings, paths: Sequence[Path], options: Mapping[str, str
     try:
         chosen = parse_options([(k, v) for k, v in options.items() if v is not None], [], generator.model)
         size = generator.model.image_size
-        images = [decode_image(p.read_bytes(), max_pixels=settings.max_pixels, network_size=size) for p in paths]
+        images = []
+        for path in paths:
+            try:
+                images.append(decode_image(path.read_bytes(), max_pixels=settings.max_pixels, network_size=size))
+            except DecodeError as error:
+                raise CommandError(f"{path}: {error}") from error
+            except (OSError, ValueError) as error:  # ValueError for a name that no file can have
+                raise CommandError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
         decoded = time.monotonic()
         pixels = [image.pixels for image in images]
         report = generator.submit(pixels, chosen.decoding, heatmaps="heatmaps" in chosen.include).result()
@@ -118,7 +131,7 @@ def predict(settings: Settings, paths: Sequence[Path], options: Mapping[str, str
         answer = ReportResponse.of(report, images, chosen, generator.model, **seconds)
     except Problem as error:
         raise CommandError(error.detail) from error
-    except (OSError, DecodeError, ValueError) as error:
+    except ValueError as error:
         raise CommandError(str(error)) from error
     finally:
         generator.close()

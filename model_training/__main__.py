@@ -6,6 +6,9 @@ import argparse
 import importlib
 import sys
 
+from app.inference.errors import CheckpointError
+from app.inference.pipes import printing
+
 COMMANDS = {
     "phantom": ("model_training.synthetic.phantom", "make a collection of synthetic radiographs and reports"),
     "describe": ("model_training.data.describe", "print what a collection holds, split by split"),
@@ -22,8 +25,30 @@ COMMANDS = {
 }
 
 
+# What a user's files, settings and machine can be the cause of. Anything else is a fault of ours, with its traceback.
+ERRORS = (OSError, ValueError, ImportError, CheckpointError)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns its exit status."""
+    """Runs one command; returns its exit status: 2 after one line on standard error that says what is wrong."""
+    with printing():
+        try:
+            return _run(arguments)
+        except BrokenPipeError:
+            raise
+        except ERRORS as error:
+            print(f"error: {said(error)}", file=sys.stderr)
+            return 2
+
+
+def said(error: BaseException) -> str:
+    """An error's words on one line; of the system's errors, the file and what is wrong with it."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _run(arguments: list[str] | None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="python -m model_training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.inference.network.devices import choose_device
-from model_training.data import read_collection
+from model_training.data.arguments import add_data_arguments, open_collection
 from model_training.data.selection import select_studies
 from model_training.evaluation.finding_scores import HeadOutput, decision_counts
 from model_training.evaluation.selective_prediction import COVERAGE, expected_gains
@@ -106,22 +106,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `python -m model_training calibrate`."""
     parser.description = "Fit the finding head's temperatures and thresholds on the validation split."
     parser.add_argument("--run", type=Path, required=True, help="folder of a training run")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the collection it was trained on")
-    parser.add_argument("--layout", help="the collection's layout, where it cannot be told")
+    add_data_arguments(parser)
     parser.add_argument("--cache", type=Path, help="folder for decoded images (default: in the run's)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Fits, writes and prints."""
-    try:
-        model, tokenizer, config = run_folder.load_run(args.run)
-        studies, _ = select_studies(read_collection(args.data, args.layout).split("val"), config.data)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}")
-        return 2
+    model, tokenizer, config = run_folder.load_run(args.run)
+    collection = open_collection(args)
+    print(collection.origin("val"))
+    studies, _ = select_studies(collection.split("val"), config.data)
     if not studies:
-        print(f"error: {args.data} has no validation studies")
-        return 2
+        raise ValueError(f"{args.data} has no validation studies")
     texts = [dict[str, str]()] * len(studies)
     examples = Examples(studies, texts, tokenizer, config, model, args.cache or args.run / "cache")
     device = choose_device("auto")

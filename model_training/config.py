@@ -17,11 +17,12 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
 from app.inference.options import MAX_TOKENS, DecodingOptions
+from model_training.data.files import read_text
 from model_training.data.selection import DataConfig
 from model_training.data.text.text_policy import TextPolicy
 
 SHIPPED = Path(__file__).parent / "configs"
-_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most"}
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 SECTION = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -114,7 +115,7 @@ class TrainingConfig:
     patience: int = Field(default=0, ge=0)
     save_minutes: float = Field(default=10.0, ge=0)
     save_steps: int = Field(default=0, ge=0)
-    seed: int = Field(default=1, ge=0)
+    seed: int = Field(default=1, ge=0, lt=2**63)
 
 
 @dataclass(frozen=True, slots=True, config=SECTION)
@@ -133,12 +134,15 @@ class DecodingConfig:
 @dataclass(frozen=True, slots=True, config=SECTION)
 class CardConfig:
     """What the checkpoint and its card say; `notes` are the paragraphs behind the card's figures, `failures` examples
-    of what it gets wrong, `excluded_use` what it must not be used for."""
+    of what it gets wrong, `excluded_use` what it must not be used for. Of the training data, `encoder_data` is said
+    only where the encoder started from `model.encoder_weights`, `held_back` only where `data.exclude` left out any."""
 
     name: str = "unnamed"
     version: str = "0"
     intended_use: str = "Research use only. Not for clinical use."
     training_data: tuple[str, ...] = ()
+    encoder_data: str = ""
+    held_back: str = ""
     made_by: str = ""
     notes: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
@@ -162,6 +166,14 @@ class Config:
     def decoding_options(self) -> DecodingOptions:
         """The decoding options the checkpoint ships with, whole."""
         return DecodingOptions(**asdict(self.decoding), max_new_tokens=self.model.max_new_tokens)
+
+    @property
+    def learnt_from(self) -> tuple[str, ...]:
+        """What the card says of the training data."""
+        card = self.card
+        held_back = card.held_back if self.data.exclude else ""
+        encoder_data = card.encoder_data if self.model.encoder_weights else ""
+        return (*card.training_data, *filter(None, (held_back, encoder_data)))
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
         """Section to key to value, as a TOML file has them."""
@@ -193,12 +205,14 @@ def load_config(name: str | Path, overrides: Iterable[str] = ()) -> Config:
     if path.suffix != ".toml":
         path = SHIPPED / f"{name}.toml"
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        text = read_text(path)
+    except FileNotFoundError as error:
         known = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
         raise ConfigError(f"no configuration {str(name)!r}; shipped ones: {known}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from error
+    try:
+        content = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
     for override in overrides:
         section, _, rest = override.partition(".")
         key, equals, value = rest.partition("=")
@@ -247,5 +261,5 @@ def _message(section: str, kind: type[Any], error: ErrorDetails) -> str:
 def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # also for numbers and lists beyond what Python reads
         return text

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from app.inference.checkpoint import Checkpoint, load_checkpoint
-from app.inference.errors import CheckpointError
 from app.inference.generator import Generator
 from app.inference.options import DecodingOptions
-from model_training.data import LAYOUTS, SPLITS, Study, read_collection
+from model_training.data import Study, read_collection
+from model_training.data.arguments import add_data_arguments, open_collection
 from model_training.evaluation import generation, selective_prediction, text_scores
 from model_training.evaluation.finding_scores import Calibration, HeadOutput, score_head, view_accuracy
 from model_training.evaluation.generation import (
@@ -34,7 +34,6 @@ from model_training.evaluation.source_scores import score_sources
 from model_training.evaluation.text_scores import BLANK, MODEL, SHUFFLED, TextScores, prepare, text_views
 from model_training.metrics import registry
 from model_training.metrics.agreement import FloatArray
-from model_training.metrics.extras import MissingExtraError
 from model_training.reporting import files, summary
 
 
@@ -194,9 +193,7 @@ def predictions(reports: Sequence[GeneratedReport], scores: Scores, calibration:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `python -m model_training evaluate`."""
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--data", type=Path, required=True, help="folder of a collection, any layout")
-    parser.add_argument("--layout", choices=LAYOUTS, help="the collection's layout, where it cannot be told")
-    parser.add_argument("--split", default="test", choices=(*SPLITS, "none"), help="studies to score (default: test)")
+    add_data_arguments(parser, split="test", purpose="score")
     parser.add_argument("--train-data", type=Path, help="where train and val are, if not in the same collection")
     parser.add_argument("--precision", default="exact", choices=("exact", "fast"), help="as served (default: exact)")
     parser.add_argument("--views", type=int, help="at most so many images a study, frontal first (default: all)")
@@ -214,16 +211,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the summary and writes the files."""
-    try:
-        collection = read_collection(args.data, args.layout)
-        home = read_collection(args.train_data) if args.train_data else collection
-        films, others = (dict(map(named_images, given)) for given in (args.films, args.others))
-        checkpoint = load_checkpoint(args.checkpoint)
-        # What the service would refuse is scored all the same, blank images among it.
-        generator = Generator(checkpoint, precision=args.precision, max_queue=2 * IN_FLIGHT, ood="off")
-    except (OSError, ValueError, CheckpointError) as error:
-        print(f"error: {error}")
-        return 2
+    collection = open_collection(args)
+    home = read_collection(args.train_data) if args.train_data else collection
+    films, others = (dict(map(named_images, given)) for given in (args.films, args.others))
+    checkpoint = load_checkpoint(args.checkpoint)
+    # What the service would refuse is scored all the same, blank images among it.
+    generator = Generator(checkpoint, precision=args.precision, max_queue=2 * IN_FLIGHT, ood="off")
     try:
         most = generator.model.limits.max_views
         task = Task(
@@ -233,19 +226,18 @@ def run(args: argparse.Namespace) -> int:
             max_views=min(most, max(1, args.views or most)),
             collection=collection.name,
             split=args.split,
-            studies=collection.split(None if args.split == "none" else args.split),
+            studies=collection.studies_of(args.split),
             train=home.split("train"),
             val=home.split("val"),
             films=films,
             others=others,
         )
         evaluation = evaluate(task)
-    except (ValueError, MissingExtraError) as error:
-        print(f"error: {error}")
-        return 2
     finally:
         generator.close()
-    print(summary.markdown(evaluation))
-    if args.out:
+    if args.out:  # before anything is printed: whoever reads it may leave
         files.write(evaluation, args.out)
+    print(collection.origin(args.split))
+    print(home.origin("train", "val"), end="\n\n")
+    print(summary.markdown(evaluation))
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from app.inference.manifest import FindingDecision, Manifest, OodDetection
 from app.inference.uncertainty import AbstainRule
 from app.text.tokenizer import BOS, Tokenizer
 from model_training.config import Config
+from model_training.data.files import UnreadableFileError, read_json
 from model_training.model.report_model import VIEW_NAMES, ReportModel
 from model_training.training import run_folder
 
@@ -53,7 +53,7 @@ def export_model(
         name=config.card.name,
         version=config.card.version,
         intended_use=config.card.intended_use,
-        training_data=config.card.training_data,
+        training_data=config.learnt_from,
         image_size=config.model.image_size,
         vocabulary_size=len(tokenizer),
         max_new_tokens=config.model.max_new_tokens,
@@ -138,22 +138,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--evaluation", type=Path, help="JSON of `evaluate`, for the manifest's metrics")
 
 
+def _metrics(path: Path) -> dict[str, Any]:
+    """Those of an `evaluation.json`. Raises OSError and `UnreadableFileError`."""
+    evaluation = read_json(path)
+    if not isinstance(evaluation, dict) or not isinstance(evaluation.get("metrics"), dict):
+        raise UnreadableFileError(f"{path}: not what `evaluate` writes, an object with metrics")
+    metrics: dict[str, Any] = evaluation["metrics"]
+    return metrics
+
+
 def run(args: argparse.Namespace) -> int:
     """Writes the archive."""
-    try:
-        model, tokenizer, config = run_folder.load_run(args.run)
-        evaluation = json.loads(args.evaluation.read_text()) if args.evaluation else {}
-        sha256 = export_model(
-            model,
-            tokenizer,
-            config,
-            args.out,
-            metrics=evaluation.get("metrics"),
-            calibration=run_folder.read_calibration(args.run),
-            intake=run_folder.load_ood_head(args.run),
-        )
-    except (OSError, ValueError, CheckpointError) as error:
-        print(f"error: {error}")
-        return 1
+    model, tokenizer, config = run_folder.load_run(args.run)
+    if run_folder.unfinished(args.run):
+        print(f"{args.run} is not finished ({run_folder.STATE} is there): this is its best epoch so far")
+    sha256 = export_model(
+        model,
+        tokenizer,
+        run_folder.as_done(config, args.run),
+        args.out,
+        metrics=_metrics(args.evaluation) if args.evaluation else None,
+        calibration=run_folder.read_calibration(args.run, config.data.findings),
+        intake=run_folder.load_ood_head(args.run, model),
+    )
     print(f"{args.out} ({args.out.stat().st_size / 1e6:.1f} MB), SHA-256 {sha256}")
     return 0

@@ -1,4 +1,4 @@
-"""How far a long task is: a bar on a terminal, elsewhere a line now and then."""
+"""How far a long task is, on standard error: a bar on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Progress:
             rate = (self.done - self._done_before) / (now - self._begun)
             left = tqdm.format_interval((self.total - self.done) / rate)
             share = f"{self.done:,}/{self.total:,} {self.unit}s, {rate:.3g} a second, {left} left"
-            print(f"{self.label}: {share}{note and ': '}{note}", flush=True)
+            print(f"{self.label}: {share}{note and ': '}{note}", file=sys.stderr, flush=True)
 
     def say(self, text: str) -> None:
         """Prints a line above the bar."""

@@ -15,8 +15,9 @@ import torch
 
 from app.inference.memory import keep_freed_memory
 from app.text.tokenizer import Tokenizer
-from model_training.config import Config, ConfigError, load_config
+from model_training.config import Config, load_config
 from model_training.data import Collection, Study, read_collection
+from model_training.data.arguments import add_data_arguments, open_collection
 from model_training.data.pairing.weak_pairing import WeakPairing
 from model_training.data.selection import select_studies
 from model_training.metrics import text as text_metrics
@@ -38,8 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Train a model on a collection. The same command goes on with a run that was interrupted (SIGTERM and Ctrl-C"
         f" save and exit with status {INTERRUPTED}); a finished run is left alone."
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder of a collection, any layout")
-    parser.add_argument("--layout", help="the collection's layout, where it cannot be told")
+    add_data_arguments(parser)
     parser.add_argument("--config", default="phantom", help="a shipped configuration's name or a TOML file")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
@@ -52,11 +52,7 @@ def run(args: argparse.Namespace) -> int:
     with joined_processes() as processes:
         if processes.device.type == "cpu":
             keep_freed_memory()
-        try:
-            trainer = prepare(args, processes)
-        except (ConfigError, run_folder.RunError, OSError, ValueError, ImportError) as error:
-            print(f"error: {error}")
-            return 2
+        trainer = prepare(args, processes)
         try:
             best = trainer.fit()
         except InterruptedRunError:
@@ -82,9 +78,11 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
     if config.training.monitor == "BLEU-4":
         text_metrics.bleu_statistics(["."], ["."])  # a scorer that lacks is better missed now than after an epoch
     resuming = not args.fresh and run_folder.resumable(args.out)
-    collection = read_collection(args.data, args.layout)
+    collection = open_collection(args)
+    processes.say(collection.origin("train", "val"))
     pairing = _read_pairing(config, processes) if config.data.reports else None
-    splits = [_read_split(collection, split, config, processes, pairing) for split in ("train", "val")]
+    parts = [_read_split(collection, split, config, processes, pairing) for split in ("train", "val")]
+    splits, held_back = [part[:2] for part in parts], sum(part[2] for part in parts)
     vocabulary = pairing.texts() if pairing else splits[0][1]
     tokenizer = Tokenizer.build(vocabulary, config.data.sections, config.data.min_count)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -110,7 +108,7 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
     if resuming:
         processes.say(f"resuming after step {trainer.step:,} of {trainer.steps:,}")
     if processes.first:
-        run_folder.record_start(args.out, config, _start(args, trainer, processes))
+        run_folder.record_start(args.out, config, _start(args, trainer, processes, held_back))
     return trainer
 
 
@@ -125,8 +123,8 @@ def _read_pairing(config: Config, processes: Processes) -> WeakPairing:
 
 def _read_split(
     collection: Collection, split: str, config: Config, processes: Processes, pairing: WeakPairing | None
-) -> tuple[list[Study], list[dict[str, str]]]:
-    """The studies of a split to learn from and their texts, counted aloud."""
+) -> tuple[list[Study], list[dict[str, str]], int]:
+    """The studies of a split to learn from and their texts, counted aloud, and how many `data.exclude` held back."""
     everyone = collection.split(split)
     chosen, left_out = select_studies(everyone, config.data)
     seed = config.training.seed
@@ -138,16 +136,17 @@ def _read_split(
     )
     if not chosen:
         raise ValueError(f"{collection.name} has no {split} studies to learn from")
-    return chosen, texts
+    return chosen, texts, sum(study.id in config.data.excluded for study in everyone)
 
 
-def _start(args: argparse.Namespace, trainer: Trainer, processes: Processes) -> dict[str, str | int]:
+def _start(args: argparse.Namespace, trainer: Trainer, processes: Processes, held_back: int) -> dict[str, str | int]:
     """What is written down about a start of the run."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(sys.orig_argv),
         "commit": run_folder.git_commit(),
         "data": str(args.data.resolve()),
+        run_folder.HELD_BACK: held_back,
         "step": trainer.step,
         "processes": processes.count,
         "device": str(processes.device),

@@ -132,7 +132,7 @@ def load_checkpoint(path: Path, sha256: str | None = None) -> Checkpoint:
     if sha256 is None:
         try:
             sha256 = sha256_path(path).read_text().split()[0]
-        except (OSError, IndexError) as error:
+        except (OSError, IndexError, UnicodeDecodeError) as error:
             raise CheckpointError(
                 f"{path}: no SHA-256 given, and none in {sha256_path(path).name} beside it"
             ) from error

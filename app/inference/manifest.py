@@ -156,7 +156,7 @@ class Manifest:
 def _content(data: str | bytes) -> dict[str, Any]:
     try:
         content = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{MANIFEST} is not JSON") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{MANIFEST} is not an object")

@@ -99,7 +99,7 @@ class Tokenizer:
             if content["type"] != "word":
                 raise TokenizerError(f"unknown tokenizer type {content['type']!r}")
             return cls([str(word) for word in content["vocabulary"]], [str(name) for name in content["section_names"]])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             if isinstance(error, TokenizerError):
                 raise
             raise TokenizerError(f"tokenizer.json cannot be read: {error!r}") from error

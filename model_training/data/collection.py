@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from model_training.data.study import Split, Study
 
 SPLITS: tuple[Split, ...] = get_args(Split)
+NONE, ALL = "none", "all"  # on the command line: the studies in no split, and those in any or none
 
 ProblemKind = Literal[
     "unreadable-row",
     "unreadable-file",
     "unreadable-box",
+    "unreadable-image",
     "undecodable-text",
     "duplicate-id",
     "missing-image",
@@ -35,7 +37,8 @@ ProblemKind = Literal[
 PROBLEMS: dict[ProblemKind, str] = {
     "unreadable-row": "row or item that cannot be read, left out",
     "unreadable-file": "file that cannot be read, left out",
-    "unreadable-box": "box that is not four finite numbers, left out",
+    "unreadable-box": "box that is not four numbers within the image, left out",
+    "unreadable-image": "image that cannot be decoded; training and scoring refuse or leave it out",
     "undecodable-text": "row that is not UTF-8; the bytes in question became U+FFFD",
     "duplicate-id": "study id used again; the first is kept",
     "missing-image": "image named by the source, its file not in the folder",
@@ -84,13 +87,15 @@ class ProblemLog:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """All studies of one source; `notes` says what its numbers rest on, such as where views and splits are from."""
+    """All studies of one source; `notes` says what its numbers rest on, such as where views are from, and `split_from`
+    where the split is from ("" where there is none)."""
 
     name: str
     layout: str
     studies: tuple[Study, ...]
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    split_from: str = ""
 
     def split(self, name: str | None, *, with_images: bool = False) -> tuple[Study, ...]:
         """The studies of one split, or those in none for None; `with_images` leaves out those without an image.
@@ -101,15 +106,41 @@ class Collection:
             raise ValueError(f"unknown split {name!r}; splits are {', '.join(SPLITS)}")
         return tuple(s for s in self.studies if s.split == name and (s.images or not with_images))
 
+    def studies_of(self, split: str, *, with_images: bool = False) -> tuple[Study, ...]:
+        """As `split`, by what `--split` may say: a split, `none` or `all`."""
+        if split == ALL:
+            return tuple(study for study in self.studies if study.images or not with_images)
+        return self.split(None if split == NONE else split, with_images=with_images)
+
+    def origin(self, *splits: str) -> str:
+        """On one line, which splits of what are used, and where they are from."""
+        words = {ALL: "all studies, split", NONE: "studies in no split, split"}
+        named = words.get(splits[0], " and ".join(splits) + (" splits" if len(splits) > 1 else " split"))
+        return f"{self.name} ({self.layout}), {named} from {self.split_from or 'nowhere: it has no split'}"
+
     def problem(self, kind: ProblemKind) -> tuple[str, ...]:
         """Names that have this kind of problem, empty when none has."""
         return next((problem.ids for problem in self.problems if problem.kind == kind), ())
 
 
+def with_problem(collection: Collection, kind: ProblemKind, names: Iterable[str]) -> Collection:
+    """The same collection, with these names noted for a problem that its reader does not look for."""
+    log = ProblemLog()
+    for problem in collection.problems:
+        for name in problem.ids:
+            log.add(problem.kind, name)
+    for name in names:
+        log.add(kind, name)
+    return replace(collection, problems=log.problems())
+
+
 def collect(
-    root: Path, layout: str, studies: Iterable[Study], log: ProblemLog, notes: Iterable[str] = ()
+    root: Path, layout: str, studies: Iterable[Study], log: ProblemLog, split_from: str, notes: Iterable[str] = ()
 ) -> Collection:
-    """Makes the collection of what a reader yields, checked for what goes wrong in every layout."""
+    """Makes the collection of what a reader yields, checked for what goes wrong in every layout.
+
+    `split_from` names what the readers took the split from; where no study has one, the collection has none.
+    """
     kept: dict[str, Study] = {}
     for study in studies:
         if study.id in kept:
@@ -131,4 +162,7 @@ def collect(
     for patient, its_splits in splits.items():
         if len(its_splits) > 1:
             log.add("patient-in-two-splits", patient)
-    return Collection(root.resolve().name, layout, tuple(kept.values()), log.problems(), tuple(notes))
+    origin = split_from if any(study.split for study in kept.values()) else ""
+    split_note = f"split from {origin}" if origin else f"no split{f': none in {split_from}' if split_from else ''}"
+    said = (*notes, split_note)
+    return Collection(root.resolve().name, layout, tuple(kept.values()), log.problems(), said, origin)

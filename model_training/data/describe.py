@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
-from pathlib import Path
 
 from app.text.findings import FINDINGS
-from model_training.data import LAYOUTS, SPLITS, Collection, Study, read_collection
+from model_training.data import SPLITS, Collection, Study
+from model_training.data.arguments import add_data_arguments, open_collection
+from model_training.data.collection import with_problem
+from model_training.data.images import unreadable_images
 from model_training.data.labels import labels_of
 from model_training.data.text.deidentification import holds_mark
 from model_training.data.text.prior_exams import mentions_prior_exam
@@ -21,24 +22,22 @@ Rows = Iterable[Sequence[str | int]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--data", type=Path, required=True, help="folder of the collection")
-    parser.add_argument("--layout", choices=LAYOUTS, help="the collection's layout, where it cannot be told")
+    add_data_arguments(parser)
+    parser.add_argument("--images", action="store_true", help="also decode every image, and name those that fail")
     parser.add_argument("--names", type=int, default=5, metavar="N", help="names to print of each problem (default 5)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the description; 2 when the collection cannot be read."""
-    try:
-        collection = read_collection(args.data, args.layout)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(describe(collection, args.names))
+    """Prints the description."""
+    collection = open_collection(args)
+    if args.images:
+        collection = with_problem(collection, "unreadable-image", unreadable_images(collection.studies))
+    print(describe(collection, args.names, decoded=args.images))
     return 0
 
 
-def describe(collection: Collection, names: int = 5) -> str:
-    """The description as text, `names` names of each problem."""
+def describe(collection: Collection, names: int = 5, *, decoded: bool = False) -> str:
+    """The description as text, `names` names of each problem. It says so unless images were `decoded`."""
     splits: dict[str, Sequence[Study]] = {name or "none": collection.split(name) for name in (*SPLITS, None)}
     groups = {name: studies for name, studies in splits.items() if studies}
     if len(groups) > 1:
@@ -50,7 +49,11 @@ def describe(collection: Collection, names: int = 5) -> str:
         *_labels(groups),
         *_texts(groups),
         "\n  ".join(
-            ["problems" if collection.problems else "no problems", *(p.describe(names) for p in collection.problems)]
+            [
+                ("problems" if collection.problems else "no problems")
+                + ("" if decoded else " (images not decoded; --images does)"),
+                *(p.describe(names) for p in collection.problems),
+            ]
         ),
     ]
     return "\n\n".join(parts)
@@ -83,7 +86,7 @@ def _labels(groups: dict[str, Sequence[Study]]) -> list[str]:
             for finding, value in _labels_of(study).items():
                 labelled[finding, group] += value is not None
                 present[finding, group] += bool(value)
-    findings = sorted({finding for finding, _ in labelled}, key=lambda f: -max(present[f, g] for g in groups))
+    findings = sorted({finding for finding, _ in labelled}, key=lambda f: (-max(present[f, g] for g in groups), f))
     rows = ([f, *(f"{present[f, g]:,}/{labelled[f, g]:,}" for g in groups)] for f in findings)
     return [_table(("present/labelled", *groups), rows)] if findings else []
 

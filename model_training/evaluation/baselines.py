@@ -12,6 +12,7 @@ from model_training.metrics import r2gen
 from model_training.metrics import text as text_metrics
 from model_training.metrics.agreement import Labels
 from model_training.metrics.registry import StudyScores, Texts, score_systems
+from model_training.progress import Progress
 
 CONSTANT, FREQUENT, RANDOM, TAGS = (
     "best constant",
@@ -45,11 +46,13 @@ def nearest_by_tags(
     for i, own in enumerate(known):
         holders[own].append(i)
     chosen: dict[frozenset[str], int] = {}
-    for wanted in set(tags):
-        overlap = {own: len(wanted & own) / max(1, len(wanted | own)) for own in holders}
-        nearest = max(overlap.values())
-        ties = sorted(i for own, value in overlap.items() if value == nearest for i in holders[own])
-        chosen[wanted] = ties[best_constant([reports[i] for i in ties])]
+    with Progress("nearest by tags", len(set(tags)), "tag set") as progress:
+        for wanted in set(tags):
+            overlap = {own: len(wanted & own) / max(1, len(wanted | own)) for own in holders}
+            nearest = max(overlap.values())
+            ties = sorted(i for own, value in overlap.items() if value == nearest for i in holders[own])
+            chosen[wanted] = ties[best_constant([reports[i] for i in ties])]
+            progress.advance()
     return [chosen[wanted] for wanted in tags]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
@@ -14,11 +15,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from app.images.decode import DecodeError, decode_image
 from app.inference.errors import GenerationError
 from app.inference.generator import Generator
 from app.inference.options import EARLY_STOPPING, RANGES, DecodingOptions, InvalidOptionError, parse_option
 from app.report import Report
+from model_training.data.images import UnreadableImageError, read_image
 from model_training.data.study import Study, StudyImage, View
 
 IN_FLIGHT = 64
@@ -86,8 +87,9 @@ def generate(
             generated.leave_out("no image" if view is None else f"no {view} image", study)
             continue
         try:
-            pixels = [decode_image(image.path.read_bytes()).pixels for image in images]
-        except (DecodeError, OSError):
+            pixels = [read_image(image.path).pixels for image in images]
+        except UnreadableImageError as error:
+            tqdm.write(f"left out: {study.id}: {error}", file=sys.stderr)
             generated.leave_out("an image cannot be read", study)
             continue
         # The queue is bounded: take an early answer before adding a late study.

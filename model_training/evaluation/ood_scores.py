@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from app.images.decode import DecodeError, decode_image
 from app.inference.checkpoint import Checkpoint, frozen_encode
 from app.inference.encoder_output import EncoderOutput
 from app.inference.preprocessing import to_unit_range
+from model_training.data.images import UnreadableImageError, read_image
 from model_training.metrics.agreement import FloatArray
 from model_training.metrics.ranking import auroc
 
@@ -63,8 +64,9 @@ def chest_logits(checkpoint: Checkpoint, paths: Sequence[Path]) -> FloatArray:
         readable = []
         for i, path in enumerate(paths[start : start + BATCH]):
             try:
-                pixels = decode_image(path.read_bytes(), network_size=size).pixels
-            except (DecodeError, OSError):
+                pixels = read_image(path, size).pixels
+            except UnreadableImageError as error:
+                tqdm.write(f"not accepted, for it cannot be read: {error}", file=sys.stderr)
                 readable.append(False)
                 continue
             views[i] = checkpoint.module.preprocess(to_unit_range(pixels).to(device))
@@ -77,7 +79,9 @@ def chest_logits(checkpoint: Checkpoint, paths: Sequence[Path]) -> FloatArray:
 
 def named_images(text: str) -> tuple[str, list[Path]]:
     """NAME=FOLDER as the name and the images of the folder. Raises ValueError and OSError."""
-    name, _, folder = text.partition("=")
+    name, equals, folder = text.partition("=")
+    if not equals:
+        raise ValueError(f"{text!r} is not of the form NAME=FOLDER")
     return name, images_in(Path(folder))
 
 

@@ -16,6 +16,7 @@ from model_training.metrics import agreement, text
 from model_training.metrics.agreement import FloatArray, Labels, ratio
 from model_training.metrics.extras import EVALUATION, Extra
 from model_training.metrics.meteor import meteor_of
+from model_training.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,12 @@ def score_systems(systems: Sequence[Texts], metrics: Sequence[Metric] | None = N
     Raises `MissingExtraError` where the packages of an extra lack.
     """
     metrics = METRICS if metrics is None else metrics
-    every = {source: source(systems) for source in dict.fromkeys(metric.statistics for metric in metrics)}
+    sources = list(dict.fromkeys(metric.statistics for metric in metrics))
+    every = {}
+    with Progress("score", len(sources), "measure") as progress:
+        for source in sources:
+            every[source] = source(systems)
+            progress.advance()
     known = {source: found for source, found in every.items() if found is not None}
     kept = [metric for metric in metrics if metric.statistics in known]
     return [StudyScores(kept, {source: found[i] for source, found in known.items()}) for i in range(len(systems))]

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model_training.model.weights import fetching, read_tensors
+
 # Name to open_clip's architecture, patch side, width, layers, heads, and side of the grid of the weights' positions.
 TOWERS: Mapping[str, tuple[str, int, int, int, int, int]] = {
     "clip-vit-b-32": ("ViT-B-32", 32, 768, 12, 12, 7),
@@ -123,7 +125,9 @@ class ClipTower(nn.Module):
 
         Raises ValueError naming the first tensors that are missing, foreign or of another shape.
         """
-        state = {name: tensor.float() for name, tensor in state.items() if name != "proj"}
+        state = {
+            name: tensor.float() for name, tensor in state.items() if name != "proj" and isinstance(tensor, Tensor)
+        }
         if "conv1.weight" in state:
             state["conv1.weight"] = state["conv1.weight"].sum(1, keepdim=True)
         own = self.state_dict()
@@ -145,7 +149,7 @@ def build_tower(name: str, weights: str = "") -> ClipTower:
     if not weights:
         return tower
     if Path(weights).suffix:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
+        state = read_tensors(Path(weights))
         inside = {key.removeprefix("visual."): tensor for key, tensor in state.items() if key.startswith("visual.")}
         tower.load(inside or state)
         return tower
@@ -159,5 +163,7 @@ def build_tower(name: str, weights: str = "") -> ClipTower:
         raise ValueError(f"{name} has no weights {weights!r}; known: {tags}")
     if bool(known.get("quick_gelu")) != name.endswith("quickgelu"):
         raise ValueError(f"the weights {weights!r} are for the other activation: {name} with or without -quickgelu")
-    tower.load(open_clip.create_model(architecture, pretrained=weights).visual.state_dict())
+    with fetching(weights, name):
+        fetched = open_clip.create_model(architecture, pretrained=weights)
+    tower.load(fetched.visual.state_dict())
     return tower

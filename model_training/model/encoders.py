@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from model_training.data.files import reading
 from model_training.model.clip import TOWERS, ClipTower, build_tower
+from model_training.model.weights import fetching, read_tensors
 
 
 class ResidualBlock(nn.Module):
@@ -151,7 +153,8 @@ def build_encoder(name: str, weights: str = "") -> Encoder | ClipTower:
 
     builder, take, first_centre = TORCHVISION[name]
     from_file = weights if weights and Path(weights).suffix else ""
-    net = torchvision.models.get_model(builder, weights=None if from_file else weights or None)
+    with fetching(weights if not from_file else "", name):
+        net = torchvision.models.get_model(builder, weights=None if from_file else weights or None)
     if from_file:
         load_weights(net, Path(from_file))
     layers = take(net)
@@ -164,7 +167,9 @@ def load_weights(net: nn.Module, path: Path) -> None:
 
     Raises ValueError naming the first tensors that are missing or foreign.
     """
-    state = {name: tensor.float() for name, tensor in torch.load(path, map_location="cpu", weights_only=True).items()}
+    given = read_tensors(path)
+    with reading(path, "no dictionary of tensors"):
+        state = {name: tensor.float() for name, tensor in given.items()}
     own = net.state_dict()
     classifier = [name for name, tensor in state.items() if name in own and own[name].shape != tensor.shape]
     for name in classifier:

@@ -21,10 +21,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from app.images.decode import decode_image
 from app.inference.checkpoint import frozen_encode, script
 from app.inference.encoder_output import EncoderOutput
 from app.inference.preprocessing import to_unit_range
+from model_training.data.images import read_image
 from model_training.data.study import Study, View
 from model_training.model.report_model import ReportModel
 from model_training.progress import Progress
@@ -75,8 +75,8 @@ def make_groups(
 ) -> list[Group]:
     """All groups of a split; phantoms and negatives of different splits or seeds are different ones.
 
-    Raises ValueError where the split has no images or an amount is 0, OSError and `DecodeError` where an image cannot
-    be read.
+    Raises ValueError where the split has no images or an amount is 0, `UnreadableImageError` where an image cannot
+    be decoded.
     """
     if min(amounts.films, amounts.phantoms, amounts.negatives) < 1:
         raise ValueError("there must be films, phantoms and negatives")
@@ -139,7 +139,7 @@ def _films(studies: Sequence[Study], split: str, count: int, seed: int) -> dict[
 
 
 def _film(path: Path) -> Array:
-    image = Image.fromarray(to_unit_range(decode_image(path.read_bytes()).pixels).numpy())
+    image = Image.fromarray(to_unit_range(read_image(path).pixels).numpy())
     image.thumbnail((_FILM_SIZE, _FILM_SIZE), Image.Resampling.BOX)
     return f32(np.asarray(image))
 

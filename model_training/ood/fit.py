@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from app.images.decode import DecodeError
 from app.inference.ood import OUTPUTS
-from model_training.data import read_collection
+from model_training.data.arguments import add_data_arguments, open_collection
 from model_training.metrics.ranking import auroc
 from model_training.model.ood_head import OodHead
 from model_training.model.report_model import VIEW_NAMES
@@ -122,8 +121,7 @@ def _share(true: Tensor) -> float:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `python -m model_training intake`."""
     parser.add_argument("--run", type=Path, required=True, help="folder of a finished training run")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the collection it was trained on")
-    parser.add_argument("--layout", help="the collection's layout, where it cannot be told")
+    add_data_arguments(parser)
     parser.add_argument("--films", type=int, default=300, help="films a source, at most (default: 300)")
     parser.add_argument("--phantoms", type=int, default=200, help="phantom studies (default: 200)")
     parser.add_argument("--negatives", type=int, default=100, help="negatives a kind (default: 100)")
@@ -132,18 +130,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes `ood_head.pt` into the run, for `export` to find; prints what it is worth on validation."""
-    try:
-        model, _, _ = load_run(args.run)
-        collection = read_collection(args.data, args.layout)
-        amounts = Amounts(args.films, args.phantoms, args.negatives)
-        fewer = Amounts(args.films, -(-args.phantoms // 2), -(-args.negatives // 2))
-        train = make_groups(model, collection.studies, amounts, "train", args.seed)
-        val = make_groups(model, collection.studies, fewer, "val", args.seed)
-        fitted = fit_ood(train, val)
-        save_ood_head(args.run, fitted)
-    except (OSError, ValueError, DecodeError) as error:
-        print(f"error: {error}")
-        return 2
+    model, _, _ = load_run(args.run)
+    collection = open_collection(args)
+    print(collection.origin("train", "val"))
+    amounts = Amounts(args.films, args.phantoms, args.negatives)
+    fewer = Amounts(args.films, -(-args.phantoms // 2), -(-args.negatives // 2))
+    train = make_groups(model, collection.studies, amounts, "train", args.seed)
+    val = make_groups(model, collection.studies, fewer, "val", args.seed)
+    fitted = fit_ood(train, val)
+    save_ood_head(args.run, fitted)
     for what, figures in fitted["figures"].items():
         print(f"{what}: {figures}" if isinstance(figures, float) else f"\n{what}")
         for name, share in figures.items() if isinstance(figures, dict) else ():

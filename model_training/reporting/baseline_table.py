@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from pathlib import Path
 
-from model_training.data import read_collection
+from model_training.data.arguments import add_data_arguments, open_collection
 from model_training.evaluation.baselines import CONSTANT, baseline_reports, rows, score_baselines
 from model_training.metrics import registry
 from model_training.metrics import text as text_metrics
-from model_training.metrics.extras import MissingExtraError
 from model_training.reporting.tables import Rows, number, table
 
 # Official test split under the R2Gen protocol, as published.
@@ -33,25 +31,19 @@ def markdown(scored: Rows) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `python -m model_training baselines`."""
-    parser.add_argument("--data", type=Path, required=True, help="folder of the collection")
-    parser.add_argument("--layout", default="r2gen_json", help="its layout (default: the official split of R2Gen)")
-    parser.add_argument("--split", default="test", help="the split to score on (default: test)")
+    add_data_arguments(parser, split="test", purpose="score on")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the baselines under the R2Gen protocol, beside published systems, and without `<unk>` and cut."""
-    collection = read_collection(args.data, args.layout)
-    train, test = ([s for s in collection.split(name) if s.findings] for name in ("train", args.split))
+    collection = open_collection(args)
+    train, test = ([s for s in collection.studies_of(name) if s.findings] for name in ("train", args.split))
     if not train or not test:
-        print(f"error: {args.data} lacks findings in its train or {args.split} split")
-        return 2
-    try:
-        systems = baseline_reports(train, test)
-        protocol, plain = (rows(score_baselines(train, test, systems, protocol=p)) for p in (True, False))
-        sacre = text_metrics.sacre_bleu([study.findings for study in test], systems[CONSTANT])
-    except MissingExtraError as error:
-        print(f"error: {error}")
-        return 2
+        raise ValueError(f"{args.data} lacks findings in its train or {args.split} split")
+    print(collection.origin("train", args.split))
+    systems = baseline_reports(train, test)
+    protocol, plain = (rows(score_baselines(train, test, systems, protocol=p)) for p in (True, False))
+    sacre = text_metrics.sacre_bleu([study.findings for study in test], systems[CONSTANT])
     published = {name: dict(zip(PUBLISHED_SCORES, row, strict=True)) for name, row in PUBLISHED.items()}
     print(f"{args.split}: {len(test)} studies, {len(train)} training reports. Labels against MeSH codes.\n")
     print(f"R2Gen protocol (pycocoevalcap; 60 ids, <unk>), then as published:\n{markdown({**protocol, **published})}\n")

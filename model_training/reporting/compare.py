@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from model_training.data.files import read_json, reading
 from model_training.evaluation.baselines import CONSTANT
 from model_training.evaluation.text_scores import MODEL
 from model_training.reporting import columns
@@ -73,6 +73,14 @@ def cell(values: Sequence[float | None]) -> str:
     return number(known[0]) if len(known) == 1 else f"{number(fmean(known))} ± {number(stdev(known))}"
 
 
+def _read_evaluation(path: Path) -> dict[str, Any]:
+    """An `evaluation.json` that has all that is compared. Raises OSError and `UnreadableFileError`."""
+    content: dict[str, Any] = read_json(path)
+    with reading(path, "not what `evaluate` writes"):
+        compare([("", content)])
+    return content
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `python -m model_training compare`."""
     parser.add_argument("evaluations", nargs="+", metavar="NAME=FILE", help="evaluation.json; a name again is a seed")
@@ -84,16 +92,12 @@ def run(args: argparse.Namespace) -> int:
     evaluations: list[tuple[str, Mapping[str, Any]]] = []
     for given in args.evaluations:
         name, equals, path = given.partition("=")
-        try:
-            content = json.loads(Path(path if equals else name).read_text())
-            describe(content), row(content)  # whatever is not there is found before anything is printed
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            print(f"error: {given} does not name an evaluation as NAME=FILE: {error!r}")
-            return 2
-        evaluations.append((name, content))
+        if not equals:
+            raise ValueError(f"{given} does not name an evaluation as NAME=FILE")
+        evaluations.append((name, _read_evaluation(Path(path))))
     text = compare(evaluations)
-    print(text, end="")
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(text)
+    print(text, end="")
     return 0

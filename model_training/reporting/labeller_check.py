@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from app.text.findings import FINDINGS
 from app.text.labeller import label_report
-from model_training.data import read_collection
+from model_training.data.arguments import add_data_arguments, open_collection
 from model_training.data.mesh import label_mesh
 from model_training.metrics import agreement
 from model_training.metrics.agreement import FloatArray, f1, macro_f1, micro_f1, ratio
+from model_training.progress import Progress
 from model_training.reporting.tables import number, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `python -m model_training labeller`."""
-    parser.add_argument("--data", type=Path, required=True, help="folder of a collection with human MeSH codes")
-    parser.add_argument("--layout", default="r2gen_json", help="its layout (default: the official split of R2Gen)")
-    parser.add_argument("--split", default="test", help="the split to compare on (default: test)")
+    add_data_arguments(parser, split="test", purpose="compare on, with human MeSH codes")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print how far the labels of the findings sections agree with the codes of their studies."""
-    studies = [s for s in read_collection(args.data, args.layout).split(args.split) if s.findings and s.mesh]
+    collection = open_collection(args)
+    studies = [s for s in collection.studies_of(args.split) if s.findings and s.mesh]
     if not studies:
-        print(f"error: {args.data} has no findings with MeSH codes in its {args.split} split")
-        return 2
-    codes, labels = [label_mesh(s.mesh) for s in studies], [label_report(s.findings) for s in studies]
+        raise ValueError(f"{args.data} has no findings with MeSH codes in its {args.split} split")
+    print(collection.origin(args.split))
+    codes, labels = [], []
+    with Progress("label", len(studies), "study") as progress:
+        for study in studies:
+            codes.append(label_mesh(study.mesh))
+            labels.append(label_report(study.findings))
+            progress.advance()
     print(f"{args.split}: {len(studies)} coded studies\n")
     print(finding_table(agreement.label_counts(codes, labels), agreement.side_counts(codes, labels)))
     return 0

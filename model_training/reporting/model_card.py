@@ -9,14 +9,13 @@ from __future__ import annotations
 import argparse
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from app.inference.checkpoint import Checkpoint, load_checkpoint
-from app.inference.errors import CheckpointError
 from app.inference.manifest import Manifest
-from model_training.config import Config, ConfigError, config_from, load_config
+from model_training.config import Config, config_from, load_config
 from model_training.reporting.columns import ABSTAINING, AREAS, HEAD, TEXT_OF_LABELS, headline
 from model_training.reporting.summary import estimates, ood, pointing
 from model_training.reporting.tables import interval, number, table
@@ -43,12 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes or prints the card."""
-    try:
-        checkpoint = load_checkpoint(args.checkpoint)
-        config = load_config(args.config) if args.config else _trained_with(checkpoint.manifest)
-    except (CheckpointError, ConfigError) as error:
-        print(f"error: {error}")
-        return 2
+    checkpoint = load_checkpoint(args.checkpoint)
+    done = _trained_with(checkpoint.manifest)
+    config = replace(done, card=load_config(args.config).card) if args.config else done
     text = card(checkpoint, config, args.checkpoint)
     if args.out:
         args.out.write_text(text, encoding="utf-8")
@@ -65,7 +61,7 @@ def card(checkpoint: Checkpoint, words: Config, path: Path) -> str:
         f"**{words.card.intended_use}**",
         _facts(checkpoint, words, path),
         "## Training data",
-        _items(words.card.training_data),
+        _items(words.learnt_from),
         *([_PAIRED] if _trained_with(manifest).data.reports else []),
         "## Measured",
         *_measured(manifest.metrics),
@@ -87,7 +83,8 @@ def _trained_with(manifest: Manifest) -> Config:
     """What a card tells of the checkpoint's configuration. The rest is not read: its keys may be of another version."""
     config = manifest.config
     reports, start = config["data"].get("reports", ""), config["training"].get("start_from", "")
-    told = {"data": {"reports": reports}, "training": {"start_from": start}}
+    excluded = config["data"].get("exclude", ())
+    told = {"data": {"reports": reports, "exclude": excluded}, "training": {"start_from": start}}
     return config_from({"model": config["model"], "card": config["card"], **told})
 
 

@@ -11,8 +11,10 @@ history.jsonl    one line an epoch; curves.png draws it, tensorboard/ holds it b
 
 from __future__ import annotations
 
+import copy
 import io
 import json
+import math
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -21,10 +23,13 @@ from typing import Any
 
 import torch
 
+from app.inference.manifest import OodDetection
 from app.text.tokenizer import Tokenizer
 from model_training.config import Config, config_from
+from model_training.data.files import read_json, reading
 from model_training.model.build import build_model
 from model_training.model.report_model import ReportModel
+from model_training.model.weights import read_tensors
 
 FILE = "training.pt"
 OOD_HEAD = "ood_head.pt"
@@ -35,10 +40,16 @@ RECORD = "run.json"
 HISTORY = "history.jsonl"
 CURVES = "curves.png"
 TENSORBOARD = "tensorboard"
+HELD_BACK = "held_back"  # in a start of the record: studies that data.exclude left out
+
+_FOREIGN = "not what this version of the program writes for a run"
+_STATE_PARTS = frozenset(
+    ("config", "fingerprint", "step", "seconds", "history", "sums", "counts", "model", "average", "optimiser")
+)
 
 
-class RunError(Exception):
-    """A run folder that this training must not go on in; the message says why."""
+class RunError(ValueError):
+    """A run folder that cannot be used as asked; the message says why."""
 
 
 def save_run(folder: Path, model: ReportModel, tokenizer: Tokenizer, config: Config) -> None:
@@ -48,13 +59,35 @@ def save_run(folder: Path, model: ReportModel, tokenizer: Tokenizer, config: Con
 
 
 def load_run(folder: Path) -> tuple[ReportModel, Tokenizer, Config]:
-    """The best state of a training run. Raises OSError when there is none."""
-    state = torch.load(folder / FILE, map_location="cpu", weights_only=True)
-    config = config_from(state["config"])
-    tokenizer = Tokenizer.from_json(state["tokenizer"].encode())
-    model = build_model(config, len(tokenizer))
-    model.load_state_dict(state["model"])
+    """The best state of a training run. Raises `RunError` when there is none yet, OSError when there is no run, and
+    `UnreadableFileError` when it is damaged."""
+    path = folder / FILE
+    if unfinished(folder) and not path.exists():
+        raise RunError(f"{folder} is not finished and has no epoch yet; the `train` command that began it goes on")
+    state = read_tensors(path)
+    with reading(path, _FOREIGN):
+        config = config_from(state["config"])
+        tokenizer = Tokenizer.from_json(state["tokenizer"].encode())
+        model = build_model(config, len(tokenizer))
+        model.load_state_dict(state["model"])
     return model, tokenizer, config
+
+
+def unfinished(folder: Path) -> bool:
+    """Whether the folder holds a run that was interrupted, or is at work."""
+    return (folder / STATE).exists()
+
+
+def as_done(config: Config, folder: Path) -> Config:
+    """The configuration with what had no part in the run taken out, for its checkpoint to tell: encoder weights where
+    the encoder is another run's, and exclusions that left out none of its studies."""
+    record = _read_record(folder)
+    values = config.as_dict()
+    if config.training.start_from:
+        values["model"]["encoder_weights"] = ""
+    if record.get("starts", [{}])[-1].get(HELD_BACK) == 0:
+        values["data"]["exclude"] = ()
+    return config_from(values)
 
 
 def start_from(folder: Path, model: ReportModel) -> None:
@@ -78,21 +111,37 @@ def save_ood_head(folder: Path, fitted: Mapping[str, Any]) -> None:
     _save(folder / OOD_HEAD, fitted)
 
 
-def load_ood_head(folder: Path) -> dict[str, Any] | None:
-    """What `save_ood_head` wrote, None where nothing was fitted."""
-    try:
-        fitted: dict[str, Any] = torch.load(folder / OOD_HEAD, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+def load_ood_head(folder: Path, model: ReportModel) -> dict[str, Any] | None:
+    """What `save_ood_head` wrote, None where nothing was fitted.
+
+    Raises `UnreadableFileError` for a damaged file and one that does not fit the model.
+    """
+    path = folder / OOD_HEAD
+    if not path.exists():
         return None
+    fitted: dict[str, Any] = read_tensors(path)
+    with reading(path, "not what `intake` writes for this run"):
+        OodDetection.of(fitted)
+        copy.deepcopy(model).attach_ood_head(fitted["head"], fitted["view_head"], laterals=fitted["laterals"])
     return fitted
 
 
-def read_calibration(folder: Path) -> dict[str, Any] | None:
-    """What `calibrate` has fitted for a run; None where it was not run."""
-    try:
-        fitted: dict[str, Any] = json.loads((folder / CALIBRATION).read_text())
-    except FileNotFoundError:
+def read_calibration(folder: Path, findings: Sequence[str]) -> dict[str, Any] | None:
+    """What `calibrate` has fitted for the findings of a run; None where it was not run.
+
+    Raises `UnreadableFileError` for what it cannot have written.
+    """
+    path = folder / CALIBRATION
+    if not path.exists():
         return None
+    fitted: dict[str, Any] = read_json(path)
+    with reading(path, "not what `calibrate` writes for this run"):
+        shares = [fitted[name] for name in ("threshold", "denied_below", "balance")]
+        temperatures = [fitted["temperatures"][name] for name in findings]
+        if not all(0 <= share <= 1 for share in shares) or not all(0 < t < math.inf for t in temperatures):
+            raise ValueError
+        if not math.isfinite(fitted["uncertain_below"]):
+            raise ValueError
     return fitted
 
 
@@ -103,7 +152,7 @@ def save_state(folder: Path, state: Mapping[str, Any]) -> None:
 
 def resumable(folder: Path) -> bool:
     """Whether the folder holds a run to go on with. Raises `RunError` when it holds a finished one."""
-    if (folder / STATE).exists():
+    if unfinished(folder):
         return True
     if (folder / FILE).exists():
         raise RunError(f"{folder} holds a finished run; take another folder, or --fresh to train anew")
@@ -111,9 +160,16 @@ def resumable(folder: Path) -> bool:
 
 
 def load_state(folder: Path, config: Config, fingerprint: str) -> dict[str, Any]:
-    """The state to resume from. Raises `RunError` when it is of another configuration or of other data."""
-    state: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-    if changed := _differences(config_from(state["config"]).as_dict(), config.as_dict()):
+    """The state to resume from. Raises `RunError` when it is of another configuration or of other data, and
+    `UnreadableFileError` when it is damaged."""
+    path = folder / STATE
+    state = read_tensors(path, "; --fresh trains anew")
+    with reading(path, _FOREIGN):
+        before = config_from(state["config"]).as_dict()
+        missing = _STATE_PARTS - state.keys()
+        if missing:
+            raise ValueError
+    if changed := _differences(before, config.as_dict()):
         raise RunError(
             f"{folder} holds a run of another configuration: {'; '.join(changed)}. Resume it with its own"
             f" ({CONFIG} in it), take another folder, or --fresh to train anew"
@@ -171,10 +227,13 @@ def git_commit() -> str:
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_text())
-    except FileNotFoundError:
+    path = folder / RECORD
+    if not path.exists():
         return {}
+    record: dict[str, Any] = read_json(path)
+    with reading(path, "not the record of a run"):
+        if not all(isinstance(start, dict) for start in record.get("starts", [])):
+            raise TypeError
     return record
 
 

@@ -171,3 +171,24 @@ def test_port_is_taken(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
         port = other.getsockname()[1]
         assert main(["serve", "--checkpoint", str(tiny_checkpoint), "--port", str(port)]) == 1
     assert f"cannot listen on 127.0.0.1 port {port}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("data", [None, b"", b"no picture", b"\x89PNG\r\n\x1a\nshort"])
+def test_predict_names_the_file_that_cannot_be_read(
+    data: bytes | None, tiny_checkpoint: Path, image_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of several views the one that is damaged, empty, another thing, or not there."""
+    broken = image_path.with_name("second view.png")
+    if data is not None:
+        broken.write_bytes(data)
+    assert main(["predict", "--checkpoint", str(tiny_checkpoint), str(image_path), str(broken)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "second view.png: " in line
+    assert image_path.name not in line
+
+
+@pytest.mark.parametrize("path", ["a\0b.png", "."])
+def test_predict_refuses_what_is_no_file(path: str, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name that no file can have, and a folder."""
+    assert main(["predict", "--checkpoint", str(tiny_checkpoint), path]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -122,5 +122,5 @@ def test_without_validation_studies_nothing_is_fitted(
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "labels.csv").write_text("file,split\n")
     assert main(["calibrate", "--run", str(tmp_path), "--data", str(tmp_path / "data")]) == 2
-    assert "has no validation studies" in capsys.readouterr().out
+    assert "has no validation studies" in capsys.readouterr().err
     assert not (tmp_path / run_folder.CALIBRATION).exists()

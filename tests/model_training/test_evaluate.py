@@ -150,13 +150,13 @@ def test_what_cannot_be_evaluated_is_said_in_one_line(
 ) -> None:
     """No traceback, exit status 2."""
     assert main(["evaluate", str(tiny_checkpoint), "--data", str(collection), *arguments]) == 2
-    assert message in capsys.readouterr().out
+    assert message in capsys.readouterr().err
 
 
 def test_a_checkpoint_that_is_none_is_an_error(collection: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same for the file."""
     assert main(["evaluate", str(collection / "none.pt"), "--data", str(collection)]) == 2
-    assert "cannot be read" in capsys.readouterr().out
+    assert "cannot be read" in capsys.readouterr().err
 
 
 def test_scorers_that_lack_are_missed_before_anything_is_generated(
@@ -256,11 +256,18 @@ def test_runs_are_compared_in_one_table(evaluation: Path, capsys: pytest.Capture
     assert "NOT ON" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("argument", ["evaluation.json", "a=nowhere.json", "a={broken}"])
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("evaluation.json", "evaluation.json does not name an evaluation as NAME=FILE"),
+        ("a=nowhere.json", "nowhere.json: No such file"),
+        ("a={broken}", "broken.json: not what `evaluate` writes"),
+    ],
+)
 def test_what_is_no_evaluation_cannot_be_compared(
-    argument: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    argument: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A name without a file, a file that is not there, JSON of something else."""
     (tmp_path / "broken.json").write_text('{"metrics": {}}')
     assert main(["compare", argument.format(broken=tmp_path / "broken.json")]) == 2
-    assert "does not name an evaluation" in capsys.readouterr().out
+    assert said in capsys.readouterr().err

@@ -16,11 +16,11 @@ def test_lines_come_now_and_then_and_say_how_long_it_takes(
     with progress.Progress("train", 1000, "step", done=500) as shown:
         for _ in range(100):
             shown.advance("tokens 1.0")
-        assert capsys.readouterr().out == ""
+        assert capsys.readouterr() == ("", "")
         monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
         shown.advance("tokens 1.0")
         shown.say("epoch 1")
-    line, said = capsys.readouterr().out.splitlines()
+    said, line = (text.rstrip("\n") for text in capsys.readouterr())
     assert re.fullmatch(r"train: 601/1,000 steps, \S+ a second, 00:00 left: tokens 1\.0", line)
     assert said == "epoch 1"
 

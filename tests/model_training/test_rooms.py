@@ -19,7 +19,8 @@ FLOORS = (
     ("model", "training"),
     ("metrics",),
     ("config",),
-    ("data", "progress", "synthetic"),
+    ("data", "synthetic"),
+    ("progress",),
 )
 Graph = Mapping[str, set[str]]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from model_training.data.collection import Collection
+from model_training.data.files import reading
 from model_training.data.readers import captions_csv, kaggle_csv, labelled_images, openi_xml, r2gen_json
 
 
@@ -38,7 +39,8 @@ def read_collection(path: Path, layout: str | None = None) -> Collection:
         layout = _detect(path)
     elif layout not in _READERS:
         raise ValueError(f"unknown layout {layout!r}; layouts are {', '.join(LAYOUTS)}")
-    return _READERS[layout].read(path)
+    with reading(path):
+        return _READERS[layout].read(path)
 
 
 def _detect(path: Path) -> str:

@@ -36,7 +36,7 @@ def read(root: Path) -> Collection:
             log.add("duplicate-id", image)
         else:
             studies.setdefault(study or image, []).append(row)
-    return collect(root, LAYOUT, _studies(root, studies, log), log)
+    return collect(root, LAYOUT, _studies(root, studies, log), log, f"the column split of {CAPTIONS}")
 
 
 def cut_headings(caption: str) -> tuple[str, str]:

@@ -6,7 +6,6 @@ A study goes by its number, the `1` in `CXR1`, `CXR1_1_IM-0001` and `1_IM-0001-4
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Container, Iterator
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from model_training.data.collection import ProblemLog
-from model_training.data.readers.tables import parse_split, parse_view, read_rows
+from model_training.data.files import UnreadableFileError, read_json
+from model_training.data.readers.tables import is_text, parse_split, parse_view, read_rows
 from model_training.data.study import Split, View
 
 REPORTS = "indiana_reports.csv"
@@ -98,12 +98,9 @@ def read_annotation(path: Path, log: ProblemLog) -> Iterator[Item]:
     An entry's own split counts, not the list it stands in: one circulating copy calls the test list four spaces.
     Raises ValueError when the file is not such an annotation.
     """
-    try:
-        lists = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path.name} is not JSON: {error}") from error
+    lists = read_json(path)
     if not isinstance(lists, dict) or not all(isinstance(items, list) for items in lists.values()):
-        raise ValueError(f"{path.name} is not R2Gen's annotation: an object of lists, one a split, is expected")
+        raise UnreadableFileError(f"{path}: not R2Gen's annotation, an object of lists, one a split")
     for name, items in lists.items():
         for i, item in enumerate(items):
             if entry := _item(item, name, log):
@@ -113,18 +110,24 @@ def read_annotation(path: Path, log: ProblemLog) -> Iterator[Item]:
 
 
 def _item(item: Any, list_name: str, log: ProblemLog) -> Item | None:
-    if not isinstance(item, dict) or not isinstance(item.get("report"), str) or not item.get("id"):
+    if not isinstance(item, dict) or not is_text(item.get("report")) or not (name := _name(item.get("id"))):
         return None
     paths = item.get("image_path") or []
-    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+    if not isinstance(paths, list) or not all(map(is_text, paths)):
         return None
-    split = parse_split(str(item.get("split") or list_name), str(item["id"]), log)
+    split = parse_split(_name(item.get("split")) or list_name, name, log)
     patient = item.get("subject_id")  # MIMIC's annotation has it, Indiana's has not
-    return Item(str(item["id"]), item["report"], tuple(paths), split, None if patient is None else str(patient))
+    return Item(name, item["report"], tuple(paths), split, _name(patient) or None)
+
+
+def _name(value: Any) -> str:
+    """What may be the name of a study, a patient or a split, text or a whole number, as text; "" for all else."""
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if number or is_text(value) else ""
 
 
 def read_split(root: Path, log: ProblemLog) -> tuple[dict[str, Split | None], str]:
-    """Split by study, and the file it is from: `split.csv`, else R2Gen's annotation, else none ("")."""
+    """Split by study, and the file it is from: `split.csv`, else R2Gen's annotation, else none."""
     entries: Iterator[tuple[str, Split | None]]
     if (root / SPLIT).is_file():
         origin, rows = SPLIT, read_rows(root / SPLIT, ("uid", "split"), log)
@@ -132,7 +135,7 @@ def read_split(root: Path, log: ProblemLog) -> tuple[dict[str, Split | None], st
     elif (root / ANNOTATION).is_file():
         origin, entries = ANNOTATION, ((item.id, item.split) for item in read_annotation(root / ANNOTATION, log))
     else:
-        return {}, ""
+        return {}, f"{SPLIT} or {ANNOTATION}, which are not there"
     splits: dict[str, Split | None] = {}
     for name, split in entries:
         if splits.setdefault(uid_of(name), split) != split:
@@ -140,11 +143,8 @@ def read_split(root: Path, log: ProblemLog) -> tuple[dict[str, Split | None], st
     return splits, origin
 
 
-def split_notes(
-    splits: dict[str, Split | None], origin: str, studies: Container[str], log: ProblemLog
-) -> tuple[str, ...]:
-    """Notes entries of the split for studies that are not there, and says where the split is from."""
+def note_strange_splits(splits: dict[str, Split | None], studies: Container[str], log: ProblemLog) -> None:
+    """Notes entries of the split for studies that are not there."""
     for uid in splits:
         if uid not in studies:
             log.add("split-of-unknown-study", uid)
-    return (f"split from {origin}",) if origin else ("no split: neither split.csv nor annotation.json beside it",)

@@ -15,11 +15,11 @@ from model_training.data.readers.indiana import (
     PROJECTIONS,
     REPORTS,
     mesh_codes,
+    note_strange_splits,
     read_projections,
     read_reports,
     read_split,
     spellings,
-    split_notes,
 )
 from model_training.data.readers.tables import ImageFolder, section
 from model_training.data.study import Split, Study, View
@@ -41,8 +41,8 @@ def read(root: Path) -> Collection:
         for name in names if uid not in reports else ():
             log.add("image-without-report", name)
     splits, origin = read_split(root, log)
-    notes = split_notes(splits, origin, reports, log)
-    return collect(root, LAYOUT, _studies(root, reports, images, splits, log), log, notes)
+    note_strange_splits(splits, reports, log)
+    return collect(root, LAYOUT, _studies(root, reports, images, splits, log), log, origin)
 
 
 def _studies(

@@ -37,7 +37,7 @@ def detect(root: Path) -> bool:
 def read(root: Path) -> Collection:
     """Reads the folder. Raises OSError or ValueError when the table is missing or has no column `file`."""
     log = ProblemLog()
-    return collect(root, LAYOUT, _studies(root, log), log)
+    return collect(root, LAYOUT, _studies(root, log), log, f"the column split of {LABELS}")
 
 
 def _studies(root: Path, log: ProblemLog) -> Iterator[Study]:
@@ -63,7 +63,7 @@ def _studies(root: Path, log: ProblemLog) -> Iterator[Study]:
 
 
 def _boxes(root: Path, log: ProblemLog) -> defaultdict[str, list[Box]]:
-    """The boxes of each file; a box that is not four finite numbers is noted."""
+    """The boxes of each file; a box that is not four numbers within the image is noted."""
     found: defaultdict[str, list[Box]] = defaultdict(list)
     if not (root / BOXES).is_file():
         return found
@@ -74,8 +74,13 @@ def _boxes(root: Path, log: ProblemLog) -> defaultdict[str, list[Box]]:
             numbers = [float(row[column]) for column in columns]
         except ValueError:
             numbers = [math.nan]
-        if all(map(math.isfinite, numbers)):
+        if _within_the_image(*numbers):
             found[name].append(Box(finding, *numbers))
         else:
             log.add("unreadable-box", f"{name}: {finding}")
     return found
+
+
+def _within_the_image(*numbers: float) -> bool:
+    """Whether they are the middle and the extent of a box that is there and no larger than the image."""
+    return len(numbers) == 4 and all(0 <= n <= 1 for n in numbers) and min(numbers[2:]) > 0

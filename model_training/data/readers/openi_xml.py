@@ -20,10 +20,10 @@ from model_training.data.readers.indiana import (
     PROJECTIONS,
     image_key,
     mesh_codes,
+    note_strange_splits,
     read_projections,
     read_split,
     spellings,
-    split_notes,
     uid_of,
 )
 from model_training.data.readers.tables import ImageFolder, section
@@ -50,8 +50,8 @@ def read(root: Path) -> Collection:
         views = {image_key(name): view for items in named for name, view in items}
     splits, origin = read_split(root, log)
     studies = list(_studies(root, views, splits, log))
-    notes = split_notes(splits, origin, {study.id for study in studies}, log)
-    return collect(root, LAYOUT, studies, log, (f"views {f'from {PROJECTIONS}' if views else 'unknown'}", *notes))
+    note_strange_splits(splits, {study.id for study in studies}, log)
+    return collect(root, LAYOUT, studies, log, origin, [f"views {f'from {PROJECTIONS}' if views else 'unknown'}"])
 
 
 def parse_xml(data: bytes) -> Element:
@@ -65,7 +65,7 @@ def parse_xml(data: bytes) -> Element:
         root: Element = fromstring(data, forbid_dtd=True)
     except DTDForbidden as error:
         raise ValueError("has a document type") from error
-    except (ParseError, LookupError) as error:
+    except (ParseError, LookupError, ValueError) as error:  # LookupError and ValueError for strange encodings
         raise ValueError(f"not well-formed: {error}") from error
     return root
 

@@ -48,7 +48,7 @@ def read(root: Path) -> Collection:
         notes[0] += f", unless {PROJECTIONS} knows one view only for the study"
     if reports:
         notes.append(f"impression, indication and MeSH codes joined from {REPORTS}")
-    return collect(root, LAYOUT, _studies(root, reports, views, log), log, notes)
+    return collect(root, LAYOUT, _studies(root, reports, views, log), log, ANNOTATION, notes)
 
 
 def _studies(

@@ -10,9 +10,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from app.inference.checkpoint import Checkpoint, load_checkpoint
-from app.inference.errors import CheckpointError
 from app.inference.generator import Generator
-from model_training.data import LAYOUTS, SPLITS, Collection, Study, read_collection
+from model_training.data import Study
+from model_training.data.arguments import add_data_arguments, open_collection
 from model_training.evaluation.generation import (
     IN_FLIGHT,
     GeneratedReport,
@@ -20,7 +20,7 @@ from model_training.evaluation.generation import (
     decoding_options,
     generate,
 )
-from model_training.metrics.extras import MissingExtraError
+from model_training.reporting import summary
 from model_training.reporting.gallery.cards import Card, make_card
 from model_training.reporting.gallery.page import render
 
@@ -39,21 +39,10 @@ def sample(studies: Sequence[Study], count: int, seed: int = 0) -> list[Study]:
     return [studies[i] for i in sorted(drawn)]
 
 
-def studies_of(collection: Collection, split: str) -> tuple[Study, ...]:
-    """The studies with images of one split, of none ("none"), or of all."""
-    if split == "all":
-        return tuple(study for study in collection.studies if study.images)
-    return collection.split(None if split == "none" else split, with_images=True)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `python -m model_training gallery`."""
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--data", type=Path, required=True, help="folder of a collection, any layout")
-    parser.add_argument("--layout", choices=LAYOUTS, help="the collection's layout, where it cannot be told")
-    parser.add_argument(
-        "--split", default="test", choices=(*SPLITS, "none", "all"), help="studies to show (default: test)"
-    )
+    add_data_arguments(parser, split="test", purpose="show", everything=True)
     parser.add_argument("--studies", type=int, default=48, help="how many, drawn at random (default: 48)")
     parser.add_argument("--out", type=Path, required=True, help="the HTML file to write")
     add_decoding_arguments(parser)
@@ -61,29 +50,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the page."""
-    try:
-        collection = read_collection(args.data, args.layout)
-        described = [study for study in studies_of(collection, args.split) if study.findings or study.impression]
-        checkpoint = load_checkpoint(args.checkpoint)
-        generator = Generator(checkpoint, max_queue=2 * IN_FLIGHT, ood="warn")
-    except (OSError, ValueError, CheckpointError) as error:
-        print(f"error: {error}")
-        return 2
+    collection = open_collection(args)
+    studies = collection.studies_of(args.split, with_images=True)
+    described = [study for study in studies if study.findings or study.impression]
+    checkpoint = load_checkpoint(args.checkpoint)
+    generator = Generator(checkpoint, max_queue=2 * IN_FLIGHT, ood="warn")
     try:
         options = decoding_options(args, generator)
-        reports = generate(generator, sample(described, args.studies), options, heatmaps=True).reports
-        cards = make_cards(checkpoint, reports)
-    except (ValueError, MissingExtraError) as error:
-        print(f"error: {error}")
-        return 2
+        generated = generate(generator, sample(described, args.studies), options, heatmaps=True)
+        cards = make_cards(checkpoint, generated.reports)
     finally:
         generator.close()
     if not cards:
-        print(f"error: {args.data} has no studies with images and a report in the split {args.split}")
-        return 2
+        left_out = f": {summary.left_out(generated.left_out)}" if generated.left_out else ""
+        raise ValueError(f"{args.data} has no studies with images and a report in the split {args.split}{left_out}")
     title = f"{generator.model.name} {generator.model.version}"
     subtitle = f"{len(cards)} of {len(described)} studies of {collection.name}, split {args.split}"
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(render(cards, title, subtitle), encoding="utf-8")
+    print(collection.origin(args.split))
+    if generated.left_out:
+        print(f"left out: {summary.left_out(generated.left_out)}")
     print(f"{args.out}: {len(cards)} studies, {args.out.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from app.images.decode import decode_image
 from app.report import Heatmap, Report
 from app.text.findings import POSITIVE
 from app.text.labeller import label_report
 from app.text.sentences import Sentence as Split
 from app.text.sentences import sentences_of, split
 from app.text.tokenizer import join_words, words
+from model_training.data.images import read_image
 from model_training.data.labels import labels_of, mentions_of
 from model_training.data.study import StudyImage
 from model_training.evaluation.generation import GeneratedReport
@@ -200,7 +200,7 @@ def bars(generated: GeneratedReport, thresholds: Sequence[float]) -> tuple[Bar, 
 
 def data_uri(image: StudyImage) -> tuple[str, tuple[int, int]]:
     """The image as a small JPEG within the page, and its width and height there."""
-    pixels = decode_image(image.path.read_bytes()).pixels
+    pixels = read_image(image.path).pixels
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     picture = Image.fromarray(pixels)

@@ -176,14 +176,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the collection; returns the exit status."""
-    try:
-        write_collection(
-            args.out, args.studies, args.seed, args.size, args.bits, args.format, args.processes,
-            val=args.val, test=args.test,
-        )  # fmt: skip
-    except (OSError, ValueError) as error:
-        print(f"error: {error}")
-        return 2
+    write_collection(
+        args.out, args.studies, args.seed, args.size, args.bits, args.format, args.processes,
+        val=args.val, test=args.test,
+    )  # fmt: skip
     if args.contact_sheet:
         contact_sheet(args.seed, min(args.studies, _SHEET_STUDIES)).save(args.contact_sheet)
     print(f"{args.studies} studies in {args.out}")

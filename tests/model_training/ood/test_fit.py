@@ -24,7 +24,7 @@ from model_training.ood.fit import choose_thresholds, measure
 from model_training.ood.linear_probe import fit_reading
 from model_training.synthetic.negatives import KINDS, draw_negative
 from model_training.synthetic.phantom import generate_study
-from model_training.training.run_folder import load_ood_head, save_run
+from model_training.training.run_folder import load_ood_head, load_run, save_run
 
 
 def group(name: str, centre: float, count: int = 50, *, weight: float = 1.0, chest: bool = True) -> Group:
@@ -139,7 +139,7 @@ def test_command(
     assert (run / "training.pt").read_bytes() == before
     assert main(["export", "--run", str(run), "--out", str(archive)]) == 0
     checkpoint = load_checkpoint(archive)
-    fitted = load_ood_head(run)
+    fitted = load_ood_head(run, load_run(run)[0])
     assert fitted is not None
     assert checkpoint.manifest.ood is not None
     assert asdict(checkpoint.manifest.ood.thresholds) == fitted["thresholds"]
@@ -153,4 +153,4 @@ def test_command(
 def test_command_without_run(tmp_path: Path, labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without a run there is one line saying so, and status 2."""
     assert main(["intake", "--run", str(tmp_path), "--data", str(labelled)]) == 2
-    assert capsys.readouterr().out.startswith("error: ")
+    assert capsys.readouterr().err.startswith("error: ")

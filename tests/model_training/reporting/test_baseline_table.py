@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from model_training.__main__ import main
 from model_training.evaluation.baselines import CONSTANT, FREQUENT, RANDOM, TAGS
-from model_training.reporting import baseline_table
 
 
 def _studies(count: int, split: str) -> list[dict[str, object]]:
@@ -21,13 +20,6 @@ def _studies(count: int, split: str) -> list[dict[str, object]]:
     ]
 
 
-def run(folder: Path, *arguments: str) -> int:
-    """The command on a folder."""
-    parser = argparse.ArgumentParser()
-    baseline_table.add_arguments(parser)
-    return baseline_table.run(parser.parse_args(["--data", str(folder), *arguments]))
-
-
 def test_the_command_prints_every_baseline_and_the_published_systems(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -35,7 +27,7 @@ def test_the_command_prints_every_baseline_and_the_published_systems(
     monkeypatch.setattr(shutil, "which", lambda _: None)  # METEOR takes seconds and is not the matter here
     annotation = {"train": _studies(9, "train"), "test": _studies(3, "test")}
     (tmp_path / "annotation.json").write_text(json.dumps(annotation))
-    assert run(tmp_path) == 0
+    assert main(["baselines", "--data", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     for name in (CONSTANT, FREQUENT, TAGS, RANDOM):
         assert printed.count(f"\n| {name}") == 2
@@ -46,5 +38,5 @@ def test_the_command_prints_every_baseline_and_the_published_systems(
 def test_the_command_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A collection without a training split is an error."""
     (tmp_path / "annotation.json").write_text(json.dumps({"test": _studies(3, "test")}))
-    assert run(tmp_path) == 2
-    assert "train or test split" in capsys.readouterr().out
+    assert main(["baselines", "--data", str(tmp_path)]) == 2
+    assert "train or test split" in capsys.readouterr().err

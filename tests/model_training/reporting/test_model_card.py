@@ -59,4 +59,4 @@ def test_a_checkpoint_without_figures_says_so(
     assert main(["card", str(tiny_checkpoint)]) == 0
     assert "Nothing yet." in capsys.readouterr().out
     assert main(["card", str(tmp_path / "none.pt")]) == 2
-    assert "error:" in capsys.readouterr().out
+    assert "error:" in capsys.readouterr().err

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from app.text.labeller import label_report
+from model_training.__main__ import main
 from model_training.data import read_collection
 from model_training.data.mesh import label_mesh
 from model_training.synthetic.phantom import (
@@ -109,8 +110,8 @@ def test_the_command_writes_a_collection_and_a_contact_sheet(
     with Image.open(sheet) as picture, Image.open(next((out / "images").iterdir())) as view:
         assert picture.width > picture.height
         assert view.mode == "I;16"
-    assert run(args) == 2
-    assert "not empty" in capsys.readouterr().out
+    assert main(["phantom", *command]) == 2
+    assert "not empty" in capsys.readouterr().err
 
 
 def test_reports_and_codes_state_each_drawn_finding_with_its_side_and_no_other() -> None:

@@ -168,7 +168,7 @@ def test_another_configuration_does_not_resume(
     """The error names the key that differs."""
     bench.trainer(small_config, launcher.root / "begun").save()
     assert main(launcher.arguments("begun", "--set", "training.epochs=9")) == 2
-    assert "training.epochs was 8, is 9" in capsys.readouterr().out
+    assert "training.epochs was 8, is 9" in capsys.readouterr().err
 
 
 def test_a_finished_run_is_not_trained_over(
@@ -177,5 +177,5 @@ def test_a_finished_run_is_not_trained_over(
     """The command refuses, and says what would do it."""
     before = (alone() / FILE).read_bytes()
     assert main(launcher.arguments("alone")) == 2
-    assert "finished run" in capsys.readouterr().out
+    assert "finished run" in capsys.readouterr().err
     assert (alone() / FILE).read_bytes() == before

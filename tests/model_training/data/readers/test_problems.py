@@ -189,7 +189,7 @@ def test_missing_column_is_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["{", "[]", '{"train": {}}'])
 def test_file_that_is_no_annotation_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "annotation.json").write_text(text)
-    with pytest.raises(ValueError, match=r"annotation\.json is not"):
+    with pytest.raises(ValueError, match=r"annotation\.json: not"):
         read_collection(tmp_path)
 
 

@@ -149,5 +149,5 @@ def test_nothing_to_show_is_an_error(
     out = ["--out", str(tmp_path / "g.html"), "--data", str(phantoms)]
     assert main(["gallery", str(tiny_checkpoint), *out, "--split", "external"]) == 2
     assert main(["gallery", str(tmp_path / "none.pt"), *out]) == 2
-    assert "in the split external" in capsys.readouterr().out
+    assert "in the split external" in capsys.readouterr().err
     assert not (tmp_path / "g.html").exists()
