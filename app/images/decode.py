@@ -9,11 +9,12 @@ import hashlib
 import io
 import warnings
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageChops
+
+from app.images.errors import CorruptImageError, DecodeError, ImageTooLargeError, UnsupportedImageError
 
 MAX_PIXELS = 40_000_000
 # JPEG's own limit. PNG has none, and a picture of 40 million rows costs five times one of as many pixels.
@@ -35,30 +36,6 @@ _UPRIGHT = {
 _SIDEWAYS = (5, 6, 7, 8)
 # Chroma above this is a colour, not the noise JPEG leaves in a grey picture.
 _COLOUR_SPREAD = 32
-
-
-class DecodeError(ValueError):
-    """An image that cannot be used. `type` is the error's name in the HTTP contract."""
-
-    type: ClassVar[str]
-
-
-class CorruptImageError(DecodeError):
-    """A damaged or incomplete file."""
-
-    type = "corrupt-image"
-
-
-class ImageTooLargeError(DecodeError):
-    """More pixels than allowed."""
-
-    type = "image-too-large"
-
-
-class UnsupportedImageError(DecodeError):
-    """A format that is not read here."""
-
-    type = "unsupported-media-type"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
-from app.images.decode import MAX_PIXELS, CorruptImageError, DecodedImage
+from app.images.decode import MAX_PIXELS, DecodedImage
+from app.images.errors import CorruptImageError
 from app.images.sandbox import Alarm, TimeLimitError, Worker, WorkerDiedError, WorkerStartError
 
 

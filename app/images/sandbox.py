@@ -23,7 +23,8 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from app.images.decode import DecodedImage, DecodeError, decode_image
+from app.images.decode import DecodedImage, decode_image
+from app.images.errors import DecodeError
 
 _FRAME = struct.Struct("!IQ")  # bytes of header, bytes of payload
 _ERRORS = {error.type: error for error in DecodeError.__subclasses__()}

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from app.images.decode import DecodeError, decode_image
+from app.images.decode import decode_image
+from app.images.errors import DecodeError
 from app.inference.errors import GenerationError
 from app.inference.generator import Generator
 from app.inference.options import DecodingOptions

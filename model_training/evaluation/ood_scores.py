@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from app.images.decode import DecodeError, decode_image
+from app.images.decode import decode_image
+from app.images.errors import DecodeError
 from app.inference.checkpoint import Checkpoint, frozen_encode
 from app.inference.encoder_output import EncoderOutput
 from app.inference.preprocessing import to_unit_range

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from app.images.decode import DecodeError
+from app.images.errors import DecodeError
 from app.inference.ood import OUTPUTS
 from model_training.data import read_collection
 from model_training.metrics.ranking import auroc

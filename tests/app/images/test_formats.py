@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.images.decode import DecodedImage, DecodeError, decode_image
+from app.images.decode import DecodedImage, decode_image
+from app.images.errors import DecodeError
 from tests.app.pictures import chunk, claiming, jpeg, phantom, phantom16, png
 from tests.conftest import ROOT
 

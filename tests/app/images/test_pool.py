@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.images.decode import CorruptImageError, DecodeError, ImageTooLargeError, UnsupportedImageError, decode_image
+from app.images.decode import decode_image
+from app.images.errors import CorruptImageError, DecodeError, ImageTooLargeError, UnsupportedImageError
 from app.images.pool import DecodePool
 from app.images.sandbox import Worker, WorkerDiedError, WorkerStartError
 from tests.app.pictures import claiming, jpeg, phantom, phantom16, png, with_chunk
