@@ -49,6 +49,24 @@ def with_chunk(file: bytes, name: bytes, data: bytes) -> bytes:
     return file[:33] + chunk(name, data) + file[33:]
 
 
+def raw_png(bits: int, colour: int, width: int, rows: list[bytes], *extra: bytes, interlace: int = 0) -> bytes:
+    """A PNG file of these rows, for what Pillow does not write; `extra` chunks stand before the pixels."""
+    header = struct.pack("!IIBBBBB", width, len(rows), bits, colour, 0, 0, interlace)
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
+    chunks = [chunk(b"IHDR", header), *extra, chunk(b"IDAT", pixels), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    """A JPEG segment."""
+    return struct.pack("!BBH", 0xFF, marker, len(content) + 2) + content
+
+
+def with_segments(file: bytes, *segments: bytes) -> bytes:
+    """A JPEG file with more at its beginning."""
+    return file[:2] + b"".join(segments) + file[2:]
+
+
 def claiming(file: bytes, width: int, height: int) -> bytes:
     """A PNG file whose header claims another size."""
     return file[:8] + chunk(b"IHDR", struct.pack("!II", width, height) + file[24:29]) + file[33:]
