@@ -10,10 +10,10 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from app.images import jpeg, png
+from app.images.borders import Pixels, Region, find_film
 from app.images.errors import CorruptImageError, DecodeError, ImageTooLargeError, UnsupportedImageError
 from app.images.formats import foreign_format
 from app.images.opened import Opened
@@ -21,8 +21,6 @@ from app.images.opened import Opened
 MAX_PIXELS = 40_000_000
 # PNG has no limit, and a picture of 40 million rows costs five times one of as many pixels.
 MAX_SIDE = 65_535
-
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 _FORMATS = {"PNG": (png.SIGNATURE, png.open_png), "JPEG": (jpeg.SIGNATURE, jpeg.open_jpeg)}
 # EXIF 2.32, tag 0x0112: what turns the stored picture upright.
@@ -45,22 +43,25 @@ class DecodedImage:
     """A greyscale picture and what its file says of it.
 
     `pixels` is [H,W], full scale being 255 (uint8) or 65535 (uint16); a large JPEG may come reduced. `width` and
-    `height` are the file's own, upright. `sha256` is of the file's bytes.
+    `height` are the file's own, upright, and `region` is what `pixels` shows of them: all, or what is left without wide
+    borders. `sha256` is of the file's bytes.
     """
 
     pixels: Pixels
     format: str
     width: int
     height: int
+    region: Region
     sha256: str
     warnings: tuple[str, ...]
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, network_size: int | None = None) -> DecodedImage:
-    """Decodes a PNG or JPEG file: upright, first frame, transparency over black, colour as ITU-R 601 luma.
+    """Decodes a PNG or JPEG file: upright, first frame, transparency over black, colour as ITU-R 601 luma, without wide
+    borders of one tone.
 
-    With `network_size` S, a JPEG is reduced by 2, 4 or 8 while decoding, as long as its longer side stays at or above
-    2S. Raises `UnsupportedImageError`, `ImageTooLargeError` or `CorruptImageError`.
+    With `network_size` S, a JPEG is reduced by 2, 4 or 8 while decoding, as long as the longer side of what is left of
+    it stays at or above 2S. Raises `UnsupportedImageError`, `ImageTooLargeError` or `CorruptImageError`.
     """
     if not data:
         raise CorruptImageError("the file is empty")
@@ -71,7 +72,7 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, network_size: int
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow warns of is either checked here or harmless
-            return _decode(data, kind, max_pixels, network_size)
+            return _decode(data, kind, max_pixels, network_size, network_size)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -82,7 +83,8 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, network_size: int
         raise CorruptImageError("the file is damaged or incomplete") from error
 
 
-def _decode(data: bytes, kind: str, max_pixels: int, network_size: int | None) -> DecodedImage:
+def _decode(data: bytes, kind: str, max_pixels: int, network_size: int | None, detail: int | None) -> DecodedImage:
+    """With `detail` D a JPEG is reduced as long as its longer side stays at or above 2D."""
     _, open_file = _FORMATS[kind]
     opened = open_file(data)
     width, height = opened.image.size
@@ -91,10 +93,8 @@ def _decode(data: bytes, kind: str, max_pixels: int, network_size: int | None) -
     if max(width, height) > MAX_SIDE:
         raise ImageTooLargeError(f"the image has a side of more than {MAX_SIDE} pixels")
     notes = ["the file holds several frames; the first was used"] if opened.frames > 1 else []
-    if network_size and max(width, height) < network_size:
-        notes.append(f"the image is small ({width}x{height}); the model looks at {network_size} pixels a side")
-    if network_size and opened.scalable:
-        shrink = max(width, height) / (2 * network_size)
+    if detail and opened.scalable:
+        shrink = max(width, height) / (2 * detail)
         opened.image.draft(None, (max(1, int(width / shrink)), max(1, int(height / shrink))))  # never below that
     opened.image.load()
     pixels = _to_grey(opened, notes)
@@ -103,7 +103,17 @@ def _decode(data: bytes, kind: str, max_pixels: int, network_size: int | None) -
         pixels = np.array(Image.fromarray(pixels).transpose(_UPRIGHT[orientation]))
     if orientation in _SIDEWAYS:
         width, height = height, width
-    return DecodedImage(pixels, kind, width, height, hashlib.sha256(data).hexdigest(), tuple(notes))
+    (left, top, right, bottom), several = find_film(pixels)
+    reduced = round(max(width, height) / max(pixels.shape))
+    if network_size and detail and reduced > 1 and max(right - left, bottom - top) < 2 * network_size:
+        return _decode(data, kind, max_pixels, network_size, 2 * detail)
+    region = (left * reduced, top * reduced, min(right * reduced, width), min(bottom * reduced, height))
+    notes += _notes_on(region, width, height, network_size)
+    if several:
+        notes.append("it seems to hold several pictures side by side; send each film as an image of its own")
+    if region != (0, 0, width, height):
+        pixels = pixels[top:bottom, left:right].copy()
+    return DecodedImage(pixels, kind, width, height, region, hashlib.sha256(data).hexdigest(), tuple(notes))
 
 
 def _to_grey(opened: Opened, notes: list[str]) -> Pixels:
@@ -151,3 +161,16 @@ def _is_coloured(image: Image.Image) -> bool:
     """Whether more than one in a hundred of a 64x64 sample of pixels has a hue."""
     sample = np.asarray(image.resize((64, 64), Image.Resampling.NEAREST).convert("RGB")).astype(np.int16)
     return bool((np.ptp(sample, axis=-1) > _COLOUR_SPREAD).mean() > 0.01)
+
+
+def _notes_on(region: Region, width: int, height: int, network_size: int | None) -> list[str]:
+    """What is said of the part of an image that is looked at."""
+    left, top, right, bottom = region
+    notes = []
+    if region != (0, 0, width, height):
+        sides = f"{left} pixels left, {top} above, {width - right} right, {height - bottom} below"
+        notes.append(f"borders of one tone were cropped: {sides}")
+    wide, high = right - left, bottom - top
+    if network_size and max(wide, high) < network_size:
+        notes.append(f"the image is small ({wide}x{high}); the model looks at {network_size} pixels a side")
+    return notes

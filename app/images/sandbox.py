@@ -165,7 +165,8 @@ class Worker:
             if "error" in header:
                 raise _ERRORS[header["error"]](header["message"])
             pixels = np.frombuffer(payload, header.pop("dtype")).reshape(header.pop("shape"))
-            return DecodedImage(pixels=pixels, **{**header, "warnings": tuple(header["warnings"])})
+            listed = {name: tuple(header[name]) for name in ("region", "warnings")}
+            return DecodedImage(pixels=pixels, **{**header, **listed})
         except DecodeError:
             raise
         except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:

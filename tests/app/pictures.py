@@ -25,6 +25,15 @@ def phantom16(height: int = 80, width: int = 64) -> npt.NDArray[np.uint16]:
     return picture
 
 
+def film(height: int = 500, width: int = 400, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """Much like a chest film: a body between black corners, two dark lungs, and grain."""
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    rng = np.random.default_rng(seed)
+    body = 170 * (np.abs(x) < 0.75 + 0.2 * y + 0.05 * rng.random())
+    lungs = sum(np.exp(-((((x - side) / 0.3) ** 2 + ((y + 0.1) / 0.6) ** 2) ** 2)) for side in (-0.4, 0.4))
+    return (12 + body * (1 - 0.7 * lungs) + rng.normal(0, 6, y.shape)).clip(0, 255).astype(np.uint8)
+
+
 def png(image: Image.Image, **parameters: Any) -> bytes:
     return _saved(image, "PNG", **parameters)
 

@@ -46,7 +46,7 @@ def test_same_as_in_process(pool: DecodePool, file: bytes) -> None:
     np.testing.assert_array_equal(there.pixels, here.pixels)
     assert there.pixels.dtype == here.pixels.dtype
     assert there.pixels.flags.writeable
-    for name in ("format", "width", "height", "sha256", "warnings"):
+    for name in ("format", "width", "height", "region", "sha256", "warnings"):
         assert getattr(there, name) == getattr(here, name)
 
 
