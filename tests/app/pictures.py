@@ -31,7 +31,8 @@ def film(height: int = 500, width: int = 400, seed: int = 0) -> npt.NDArray[np.u
     rng = np.random.default_rng(seed)
     body = 170 * (np.abs(x) < 0.75 + 0.2 * y + 0.05 * rng.random())
     lungs = sum(np.exp(-((((x - side) / 0.3) ** 2 + ((y + 0.1) / 0.6) ** 2) ** 2)) for side in (-0.4, 0.4))
-    return (12 + body * (1 - 0.7 * lungs) + rng.normal(0, 6, y.shape)).clip(0, 255).astype(np.uint8)
+    picture = 12 + body * (1 - 0.7 * lungs) + rng.normal(0, 6, y.shape)
+    return np.asarray(picture.clip(0, 255), np.uint8)
 
 
 def png(image: Image.Image, **parameters: Any) -> bytes:

@@ -243,7 +243,7 @@ def test_real_films(data_dir: Path) -> None:
 @pytest.mark.anyio
 async def test_report(client: httpx.AsyncClient) -> None:
     """A film in a wide frame gets the report of the film alone: heatmaps and sizes are the file's, and it is said."""
-    params = {"include": "heatmaps", "num_beams": 1}
+    params = {"include": "heatmaps", "num_beams": "1"}
     alone, framed_too = [
         (await client.post("/v1/report", params=params, files={"image": png(Image.fromarray(picture))})).json()
         for picture in (FILM, framed(FILM, 300, 200, 100, 50))
