@@ -7,13 +7,13 @@ import random
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from app.images.decode import decode_image
+from app.images.decode import DecodedImage, decode_image
 from app.images.errors import DecodeError
 from app.inference.errors import GenerationError
 from app.inference.generator import Generator
@@ -86,17 +86,25 @@ def generate(
             generated.leave_out("no image" if view is None else f"no {view} image", study)
             continue
         try:
-            pixels = [decode_image(image.path.read_bytes()).pixels for image in images]
+            decoded = [decode_image(image.path.read_bytes()) for image in images]
         except (DecodeError, OSError):
             generated.leave_out("an image cannot be read", study)
             continue
         # The queue is bounded: take an early answer before adding a late study.
         if len(waiting) == IN_FLIGHT:
             collect()
-        waiting.append((study, images, generator.submit(pixels, options, heatmaps=heatmaps)))
+        pixels = [image.pixels for image in decoded]
+        seen = tuple(map(_as_seen, images, decoded))
+        waiting.append((study, seen, generator.submit(pixels, options, heatmaps=heatmaps)))
     while waiting:
         collect()
     return generated
+
+
+def _as_seen(image: StudyImage, decoded: DecodedImage) -> StudyImage:
+    """With its boxes where they lie in what was decoded of it, which is without wide borders."""
+    boxes = (box.within(decoded.width, decoded.height, decoded.region) for box in image.boxes)
+    return replace(image, boxes=tuple(boxes))
 
 
 def choose_images(study: Study, limit: int, view: View | None = None) -> tuple[StudyImage, ...]:
