@@ -97,7 +97,8 @@ def predict(settings: Settings, paths: Sequence[Path], options: Mapping[str, str
     from app.api.options import parse_options
     from app.api.problems import Problem
     from app.api.schemas import ReportResponse
-    from app.images.decode import DecodeError, decode_image
+    from app.images.decode import decode_image
+    from app.images.errors import DecodeError
     from app.inference.errors import CheckpointError, UnsupportedDeviceError
     from app.inference.generator import Generator
 

@@ -55,8 +55,9 @@ class Heatmap(BaseModel):
         """Heatmaps with their boxes in the pixels of the images."""
         made = []
         for one in maps:
-            width, height = images[one.image].width, images[one.image].height
-            left, top, right, bottom = (round(v * s, 1) for v, s in zip(one.box, 2 * (width, height), strict=True))
+            x, y, end_x, end_y = images[one.image].region
+            left, right = (round(x + share * (end_x - x), 1) for share in one.box[::2])
+            top, bottom = (round(y + share * (end_y - y), 1) for share in one.box[1::2])
             box = Box(left=left, top=top, right=right, bottom=bottom)
             made.append(cls(image=one.image, levels=[list(row) for row in one.levels], scale=one.scale, box=box))
         return made

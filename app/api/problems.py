@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from app.images.decode import DecodeError
+from app.images.errors import DecodeError
 from app.images.sandbox import WorkerStartError
 from app.inference.errors import DeadlineExceededError, GenerationError
 from app.inference.ood import NotAChestXrayError

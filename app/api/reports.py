@@ -17,7 +17,8 @@ from app.api.problems import Problem
 from app.api.schemas import ReportResponse, problem_responses
 from app.api.service import RequestSlot, Service, ServiceDep
 from app.api.uploads import ACCEPT_POST, UploadLimits, receive_upload
-from app.images.decode import DecodedImage, DecodeError
+from app.images.decode import DecodedImage
+from app.images.errors import DecodeError
 from app.images.pool import DecodePool
 from app.inference.errors import EngineFullError, EngineStoppedError
 from app.inference.served_model import ReportGenerator

@@ -6,22 +6,23 @@ Every broken file ends in a `DecodeError`, whatever the library beneath raises. 
 from __future__ import annotations
 
 import hashlib
-import io
 import warnings
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
-from PIL import ExifTags, Image, ImageChops
+from PIL import Image
+
+from app.images import jpeg, png
+from app.images.borders import Pixels, Region, find_film
+from app.images.errors import CorruptImageError, DecodeError, ImageTooLargeError, UnsupportedImageError
+from app.images.formats import foreign_format
+from app.images.opened import Opened
 
 MAX_PIXELS = 40_000_000
-# JPEG's own limit. PNG has none, and a picture of 40 million rows costs five times one of as many pixels.
+# PNG has no limit, and a picture of 40 million rows costs five times one of as many pixels.
 MAX_SIDE = 65_535
 
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-
-_SIGNATURES = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
+_FORMATS = {"PNG": (png.SIGNATURE, png.open_png), "JPEG": (jpeg.SIGNATURE, jpeg.open_jpeg)}
 # EXIF 2.32, tag 0x0112: what turns the stored picture upright.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -37,119 +38,139 @@ _SIDEWAYS = (5, 6, 7, 8)
 _COLOUR_SPREAD = 32
 
 
-class DecodeError(ValueError):
-    """An image that cannot be used. `type` is the error's name in the HTTP contract."""
-
-    type: ClassVar[str]
-
-
-class CorruptImageError(DecodeError):
-    """A damaged or incomplete file."""
-
-    type = "corrupt-image"
-
-
-class ImageTooLargeError(DecodeError):
-    """More pixels than allowed."""
-
-    type = "image-too-large"
-
-
-class UnsupportedImageError(DecodeError):
-    """A format that is not read here."""
-
-    type = "unsupported-media-type"
-
-
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
     """A greyscale picture and what its file says of it.
 
     `pixels` is [H,W], full scale being 255 (uint8) or 65535 (uint16); a large JPEG may come reduced. `width` and
-    `height` are the file's own, upright. `sha256` is of the file's bytes.
+    `height` are the file's own, upright, and `region` is what `pixels` shows of them: all, or what is left without wide
+    borders. `sha256` is of the file's bytes.
     """
 
     pixels: Pixels
     format: str
     width: int
     height: int
+    region: Region
     sha256: str
     warnings: tuple[str, ...]
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, network_size: int | None = None) -> DecodedImage:
-    """Decodes a PNG or JPEG file: upright, first frame, transparency over black, colour as ITU-R 601 luma.
+    """Decodes a PNG or JPEG file: upright, first frame, transparency over black, colour as ITU-R 601 luma, without wide
+    borders of one tone.
 
-    With `network_size` S, a JPEG is reduced by 2, 4 or 8 while decoding, as long as its longer side stays at or above
-    2S. Raises `UnsupportedImageError`, `ImageTooLargeError` or `CorruptImageError`.
+    With `network_size` S, a JPEG is reduced by 2, 4 or 8 while decoding, as long as the longer side of what is left of
+    it stays at or above 2S. Raises `UnsupportedImageError`, `ImageTooLargeError` or `CorruptImageError`.
     """
-    kind = next((name for magic, name in _SIGNATURES.items() if data.startswith(magic)), None)
     if not data:
         raise CorruptImageError("the file is empty")
+    kind = next((name for name, (signature, _) in _FORMATS.items() if data.startswith(signature)), None)
     if kind is None:
-        raise UnsupportedImageError("the file is neither PNG nor JPEG")
+        name = foreign_format(data)
+        raise UnsupportedImageError("the file is neither PNG nor JPEG" + (f", but {name}" if name else ""))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow warns of is either checked here or harmless
-            return _decode(data, kind, max_pixels, network_size)
+            return _decode(data, kind, max_pixels, network_size, network_size)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(f"the image has more than {max_pixels} pixels") from error
+    except MemoryError as error:
+        raise ImageTooLargeError("the image needs more memory than it may have") from error
     except Exception as error:  # Pillow raises a dozen kinds on broken files
         raise CorruptImageError("the file is damaged or incomplete") from error
 
 
-def _decode(data: bytes, kind: str, max_pixels: int, network_size: int | None) -> DecodedImage:
-    image = Image.open(io.BytesIO(data), formats=[kind])
-    width, height = image.size
+def _decode(data: bytes, kind: str, max_pixels: int, network_size: int | None, detail: int | None) -> DecodedImage:
+    """With `detail` D a JPEG is reduced as long as its longer side stays at or above 2D."""
+    _, open_file = _FORMATS[kind]
+    opened = open_file(data)
+    width, height = opened.image.size
     if width * height > max_pixels:
         raise ImageTooLargeError(f"the image has {width * height} pixels, more than {max_pixels}")
     if max(width, height) > MAX_SIDE:
         raise ImageTooLargeError(f"the image has a side of more than {MAX_SIDE} pixels")
-    if kind == "PNG":
-        # Pillow skips the checksums of pixel chunks when it decodes: a flipped bit would pass as anatomy.
-        image.verify()
-        image = Image.open(io.BytesIO(data), formats=[kind])
-    notes = []
-    if getattr(image, "n_frames", 1) > 1:
-        notes.append("the file holds several frames; the first was used")
-    if network_size:
-        if max(width, height) < network_size:
-            notes.append(f"the image is small ({width}x{height}); the model looks at {network_size} pixels a side")
-        shrink = max(width, height) / (2 * network_size)
-        # JPEG only, and never below the size asked.
-        image.draft(None, (max(1, int(width / shrink)), max(1, int(height / shrink))))
-    image.load()
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    grey = _to_grey(image, notes)
+    notes = ["the file holds several frames; the first was used"] if opened.frames > 1 else []
+    if detail and opened.scalable:
+        shrink = max(width, height) / (2 * detail)
+        opened.image.draft(None, (max(1, int(width / shrink)), max(1, int(height / shrink))))  # never below that
+    opened.image.load()
+    pixels = _to_grey(opened, notes)
+    orientation = opened.orientation()
     if orientation in _UPRIGHT:
-        grey = grey.transpose(_UPRIGHT[orientation])
+        pixels = np.array(Image.fromarray(pixels).transpose(_UPRIGHT[orientation]))
     if orientation in _SIDEWAYS:
         width, height = height, width
-    return DecodedImage(np.array(grey), kind, width, height, hashlib.sha256(data).hexdigest(), tuple(notes))
+    (left, top, right, bottom), several = find_film(pixels)
+    reduced = round(max(width, height) / max(pixels.shape))
+    if network_size and detail and reduced > 1 and max(right - left, bottom - top) < 2 * network_size:
+        return _decode(data, kind, max_pixels, network_size, 2 * detail)
+    region = (left * reduced, top * reduced, min(right * reduced, width), min(bottom * reduced, height))
+    notes += _notes_on(region, width, height, network_size)
+    if several:
+        notes.append("it seems to hold several pictures side by side; send each film as an image of its own")
+    if region != (0, 0, width, height):
+        pixels = pixels[top:bottom, left:right].copy()
+    return DecodedImage(pixels, kind, width, height, region, hashlib.sha256(data).hexdigest(), tuple(notes))
 
 
-def _to_grey(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Mode L, or I;16 where the file has 16 bits of grey: Pillow's own conversion would clip those at 255."""
-    if image.mode == "I;16":
-        return image
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-    elif image.mode not in ("1", "L"):
-        image = image.convert("RGB")
-    if image.mode in ("RGB", "RGBA") and _is_coloured(image):
-        notes.append("the image is in colour; it was converted to grey")
-    grey = image.convert("L")
-    if image.mode == "RGBA":
-        alpha = image.getchannel("A")
-        if alpha.getextrema() != (255, 255):
-            notes.append("transparent parts of the image were taken as black")
-            grey = ImageChops.multiply(grey, alpha)
+def _to_grey(opened: Opened, notes: list[str]) -> Pixels:
+    """The loaded image in 16 bits where the file has as many of grey (Pillow's own conversion would clip those at 255),
+    else in 8."""
+    image: Image.Image = opened.image
+    alpha: Pixels | None = None
+    grey: Pixels
+    if opened.paired:
+        both = np.asarray(image).view(">u2")
+        grey, alpha = both[..., 0].astype(np.uint16), both[..., 1].astype(np.uint16)
+    elif image.mode == "I;16":
+        grey = np.array(image)
+    else:
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+        elif image.mode not in ("1", "L", "RGB"):
+            image = image.convert("RGB")
+        if image.mode in ("RGB", "RGBA") and _is_coloured(image):
+            notes.append("the image is in colour; it was converted to grey")
+        grey = np.array(image.convert("L"))
+        alpha = np.asarray(image.getchannel("A")) if image.mode == "RGBA" else None
+    clear = opened.transparent() if opened.transparent else None
+    if clear is not None and clear.any():
+        grey[clear] = 0
+    elif alpha is not None and alpha.min() < np.iinfo(alpha.dtype).max:
+        _lay_over_black(grey, alpha)
+    else:
+        return grey
+    notes.append("transparent parts of the image were taken as black")
     return grey
+
+
+def _lay_over_black(grey: Pixels, alpha: Pixels) -> None:
+    """Makes it grey · alpha / full scale, rounded."""
+    full = int(np.iinfo(grey.dtype).max)
+    product = grey.astype(np.uint32)  # 65535 squared and a half still fit
+    product *= alpha
+    product += full // 2
+    product //= full
+    grey[...] = product
 
 
 def _is_coloured(image: Image.Image) -> bool:
     """Whether more than one in a hundred of a 64x64 sample of pixels has a hue."""
     sample = np.asarray(image.resize((64, 64), Image.Resampling.NEAREST).convert("RGB")).astype(np.int16)
     return bool((np.ptp(sample, axis=-1) > _COLOUR_SPREAD).mean() > 0.01)
+
+
+def _notes_on(region: Region, width: int, height: int, network_size: int | None) -> list[str]:
+    """What is said of the part of an image that is looked at."""
+    left, top, right, bottom = region
+    notes = []
+    if region != (0, 0, width, height):
+        sides = f"{left} pixels left, {top} above, {width - right} right, {height - bottom} below"
+        notes.append(f"borders of one tone were cropped: {sides}")
+    wide, high = right - left, bottom - top
+    if network_size and max(wide, high) < network_size:
+        notes.append(f"the image is small ({wide}x{high}); the model looks at {network_size} pixels a side")
+    return notes

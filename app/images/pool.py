@@ -11,7 +11,8 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
-from app.images.decode import MAX_PIXELS, CorruptImageError, DecodedImage
+from app.images.decode import MAX_PIXELS, DecodedImage
+from app.images.errors import CorruptImageError, ImageTooLargeError
 from app.images.sandbox import Alarm, TimeLimitError, Worker, WorkerDiedError, WorkerStartError
 
 
@@ -99,11 +100,12 @@ class DecodePool:
             answer.add_done_callback(alarm.hurry)  # done before the worker is: it was cancelled
             try:
                 return worker.decode(data, self._options, alarm)
-            except WorkerDiedError as error:
+            except TimeLimitError as error:
                 seat.clear()
-                if isinstance(error, TimeLimitError):
-                    break
-        raise CorruptImageError("the image could not be decoded within the limits of time and memory")
+                raise ImageTooLargeError("the image could not be decoded within the limits of time") from error
+            except WorkerDiedError:
+                seat.clear()
+        raise CorruptImageError("every process that tried to decode the file ended")
 
     def close(self) -> None:
         """Drops what waits, lets running images finish, ends the workers."""

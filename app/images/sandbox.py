@@ -23,13 +23,15 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from app.images.decode import DecodedImage, DecodeError, decode_image
+from app.images.decode import DecodedImage, decode_image
+from app.images.errors import DecodeError, ImageTooLargeError
 
 _FRAME = struct.Struct("!IQ")  # bytes of header, bytes of payload
 _ERRORS = {error.type: error for error in DecodeError.__subclasses__()}
 _ROOT = Path(__file__).parents[2]
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG")  # the rest of ours may hold secrets
-# What decoding may take on top of a fresh worker: the worst case seen, RGBA, holds 11 bytes a pixel at once.
+# What decoding may take on top of a fresh worker: the worst case seen, 16 bits of RGB with a transparent colour, holds
+# 17 bytes a pixel at once.
 _SPARE_BYTES, _BYTES_PER_PIXEL = 2**26, 24
 _START_SECONDS, _HURRY_SECONDS = 60.0, 0.5
 _PROBE = base64.b64decode(
@@ -59,7 +61,8 @@ def _send(stream: IO[bytes], header: dict[str, Any], payload: bytes | bytearray 
 
 
 def _receive(stream: IO[bytes], max_payload: int) -> tuple[dict[str, Any], memoryview]:
-    """Raises `EOFError` when the other side is gone or says something else."""
+    """Raises `EOFError` when the other side is gone or says something else, `MemoryError` when its message is too long
+    for what may be had, and was passed over."""
     frame = stream.read(_FRAME.size)
     if len(frame) < _FRAME.size:
         raise EOFError
@@ -67,7 +70,12 @@ def _receive(stream: IO[bytes], max_payload: int) -> tuple[dict[str, Any], memor
     if head_size > 2**16 or payload_size > max_payload:
         raise EOFError
     header = json.loads(stream.read(head_size))
-    payload = np.empty(payload_size, np.uint8).data  # not zeroed first, unlike a bytearray
+    try:
+        payload = np.empty(payload_size, np.uint8).data  # not zeroed first, unlike a bytearray
+    except MemoryError:
+        for start in range(0, payload_size, _PIPE_BYTES):  # the next message comes behind it
+            stream.read(min(_PIPE_BYTES, payload_size - start))
+        raise
     if stream.readinto(payload) != payload_size:  # type: ignore[attr-defined]  # typeshed's IO lacks it
         raise EOFError
     return header, payload
@@ -157,7 +165,8 @@ class Worker:
             if "error" in header:
                 raise _ERRORS[header["error"]](header["message"])
             pixels = np.frombuffer(payload, header.pop("dtype")).reshape(header.pop("shape"))
-            return DecodedImage(pixels=pixels, **{**header, "warnings": tuple(header["warnings"])})
+            listed = {name: tuple(header[name]) for name in ("region", "warnings")}
+            return DecodedImage(pixels=pixels, **{**header, **listed})
         except DecodeError:
             raise
         except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -201,10 +210,12 @@ def _serve() -> None:
     while True:
         try:
             options, data = _receive(requests, max_payload=2**32)
+            image = decode_image(bytes(data), **options)
         except EOFError:
             return
-        try:
-            image = decode_image(bytes(data), **options)
+        except MemoryError:
+            _send(answers, {"error": ImageTooLargeError.type, "message": "the file is too large for the memory"}, b"")
+            continue
         except DecodeError as error:
             _send(answers, {"error": error.type, "message": str(error)}, b"")
             continue

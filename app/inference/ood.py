@@ -13,6 +13,11 @@ OUTPUTS = ("chest", "inverted", "turned 0", "turned 90", "turned 180", "turned 2
 """What the head says of an image: logits that it is a chest radiograph, that dark and bright are exchanged, and of how
 many degrees it is turned anticlockwise."""
 OodLogits = Sequence[float]  # of one image, as `OUTPUTS` has them
+ADVICE = (
+    "Send each film alone, upright and without surroundings, exported from the viewer as PNG rather than photographed "
+    "or as a screenshot."
+)
+"""What helps where a film was refused: photographs of films and pictures of several are taken for something else."""
 
 
 class NotAChestXrayError(ValueError):
@@ -40,7 +45,7 @@ class OodPolicy:
         if self._thresholds is None or self._mode != "refuse":
             return None
         reasons = [_strange(i, logits, self._thresholds) for i, logits in enumerate(images, 1)]
-        return NotAChestXrayError(" ".join(filter(None, reasons))) if any(reasons) else None
+        return NotAChestXrayError(" ".join(filter(None, [*reasons, ADVICE]))) if any(reasons) else None
 
     def warnings(self, images: Sequence[OodLogits]) -> list[str]:
         """What its reader must know of the images, one sentence or two each."""
@@ -49,7 +54,7 @@ class OodPolicy:
         warnings = []
         for i, logits in enumerate(images, 1):
             if strange := _strange(i, logits, self._thresholds):
-                warnings.append(strange)
+                warnings.append(f"{strange} {ADVICE}")
             else:
                 warnings += _disoriented(i, logits, self._thresholds)
         return warnings

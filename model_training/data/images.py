@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
-from app.images.decode import DecodedImage, DecodeError, decode_image
+from app.images.decode import DecodedImage, decode_image
+from app.images.errors import DecodeError
 from model_training.data.study import Study
 from model_training.progress import Progress
 

@@ -20,6 +20,13 @@ class Box:
     width: float
     height: float
 
+    def within(self, width: int, height: int, region: tuple[int, int, int, int]) -> Box:
+        """The box as fractions of a region of the image, given in its pixels: left, top, right and bottom."""
+        left, top, right, bottom = region
+        across, down = width / (right - left), height / (bottom - top)
+        x, y = (self.x - left / width) * across, (self.y - top / height) * down
+        return Box(self.finding, x, y, self.width * across, self.height * down)
+
 
 @dataclass(frozen=True, slots=True)
 class StudyImage:

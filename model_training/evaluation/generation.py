@@ -8,13 +8,14 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from app.images.decode import DecodedImage
 from app.inference.errors import GenerationError
 from app.inference.generator import Generator
 from app.inference.options import EARLY_STOPPING, RANGES, DecodingOptions, InvalidOptionError, parse_option
@@ -87,7 +88,7 @@ def generate(
             generated.leave_out("no image" if view is None else f"no {view} image", study)
             continue
         try:
-            pixels = [read_image(image.path).pixels for image in images]
+            decoded = [read_image(image.path) for image in images]
         except UnreadableImageError as error:
             tqdm.write(f"left out: {study.id}: {error}", file=sys.stderr)
             generated.leave_out("an image cannot be read", study)
@@ -95,10 +96,18 @@ def generate(
         # The queue is bounded: take an early answer before adding a late study.
         if len(waiting) == IN_FLIGHT:
             collect()
-        waiting.append((study, images, generator.submit(pixels, options, heatmaps=heatmaps)))
+        pixels = [image.pixels for image in decoded]
+        seen = tuple(map(_as_seen, images, decoded))
+        waiting.append((study, seen, generator.submit(pixels, options, heatmaps=heatmaps)))
     while waiting:
         collect()
     return generated
+
+
+def _as_seen(image: StudyImage, decoded: DecodedImage) -> StudyImage:
+    """With its boxes where they lie in what was decoded of it, which is without wide borders."""
+    boxes = (box.within(decoded.width, decoded.height, decoded.region) for box in image.boxes)
+    return replace(image, boxes=tuple(boxes))
 
 
 def choose_images(study: Study, limit: int, view: View | None = None) -> tuple[StudyImage, ...]:

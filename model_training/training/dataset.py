@@ -13,7 +13,6 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
 from app.text.tokenizer import BOS, EOS, PAD, Tokenizer
@@ -85,16 +84,17 @@ def drop_labels(study: Study, share: float, rng: np.random.Generator) -> Study:
     return dataclasses.replace(study, labels=tuple(labels))
 
 
-def boxes_of(image: StudyImage, findings: Sequence[str]) -> list[list[float]]:
+def boxes_of(image: StudyImage, findings: Sequence[str], region: Sequence[int]) -> list[list[float]]:
     """The image's boxes of these findings as index, left, top, right, bottom in -1..1 over the square that
-    preprocessing pads it to."""
-    with Image.open(image.path) as file:
-        size = np.array(file.size)
+    preprocessing pads what is seen of it to; for `region` see `ImageCache`."""
+    width, height, left, top, right, bottom = region
+    size = np.array([right - left, bottom - top])
     half = size / size.max()
     found = []
     for box in image.boxes:
         if box.finding in findings:
-            centre, extent = (np.array([box.x, box.y]) * 2 - 1) * half, np.array([box.width, box.height]) * half
+            seen = box.within(width, height, (left, top, right, bottom))
+            centre, extent = (np.array([seen.x, seen.y]) * 2 - 1) * half, np.array([seen.width, seen.height]) * half
             found.append([float(findings.index(box.finding)), *(centre - extent), *(centre + extent)])
     return found
 
@@ -122,7 +122,8 @@ class Examples:
         self.augmentation = config.augmentation
         self._augmented = any(config.as_dict()["augmentation"].values())
         self._label_dropout = config.training.label_dropout if config.data.reports else 0.0
-        self.images: npt.NDArray[np.float16] | Tensor = cache_images(self.studies, model, cache)
+        cached = cache_images(self.studies, model, cache)
+        self.images: npt.NDArray[np.float16] | Tensor = cached.images
         self.first = np.cumsum([0, *(len(study.images) for study in self.studies)])
         self.views = [
             [VIEW_NAMES.index(image.view) if image.view else IGNORED for image in study.images]
@@ -131,8 +132,10 @@ class Examples:
         self._findings = config.data.findings
         self.labels = torch.tensor([labels_of(study, self._findings) for study in self.studies])
         self.targets = self.labels
+        images = [image for study in self.studies for image in study.images]
         self.boxes = [
-            boxes_of(image, self._findings) if image.boxes else [] for study in self.studies for image in study.images
+            boxes_of(image, self._findings, region)
+            for image, region in zip(images, cached.regions.tolist(), strict=True)
         ]
         self._tokenizer, self._limit, self._pairing = tokenizer, 1 + config.model.max_new_tokens, pairing
         self.tokens = [self._encode(text) for text in self.texts]

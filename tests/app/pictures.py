@@ -25,6 +25,16 @@ def phantom16(height: int = 80, width: int = 64) -> npt.NDArray[np.uint16]:
     return picture
 
 
+def film(height: int = 500, width: int = 400, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """Much like a chest film: a body between black corners, two dark lungs, and grain."""
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    rng = np.random.default_rng(seed)
+    body = 170 * (np.abs(x) < 0.75 + 0.2 * y + 0.05 * rng.random())
+    lungs = sum(np.exp(-((((x - side) / 0.3) ** 2 + ((y + 0.1) / 0.6) ** 2) ** 2)) for side in (-0.4, 0.4))
+    picture = 12 + body * (1 - 0.7 * lungs) + rng.normal(0, 6, y.shape)
+    return np.asarray(picture.clip(0, 255), np.uint8)
+
+
 def png(image: Image.Image, **parameters: Any) -> bytes:
     return _saved(image, "PNG", **parameters)
 
@@ -47,6 +57,24 @@ def chunk(name: bytes, data: bytes) -> bytes:
 def with_chunk(file: bytes, name: bytes, data: bytes) -> bytes:
     """A PNG file with one more chunk behind its header."""
     return file[:33] + chunk(name, data) + file[33:]
+
+
+def raw_png(bits: int, colour: int, width: int, rows: list[bytes], *extra: bytes, interlace: int = 0) -> bytes:
+    """A PNG file of these rows, for what Pillow does not write; `extra` chunks stand before the pixels."""
+    header = struct.pack("!IIBBBBB", width, len(rows), bits, colour, 0, 0, interlace)
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
+    chunks = [chunk(b"IHDR", header), *extra, chunk(b"IDAT", pixels), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    """A JPEG segment."""
+    return struct.pack("!BBH", 0xFF, marker, len(content) + 2) + content
+
+
+def with_segments(file: bytes, *segments: bytes) -> bytes:
+    """A JPEG file with more at its beginning."""
+    return file[:2] + b"".join(segments) + file[2:]
 
 
 def claiming(file: bytes, width: int, height: int) -> bytes:

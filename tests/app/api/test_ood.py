@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from app.cli import CommandError, predict
-from app.inference.ood import OUTPUTS
+from app.inference.ood import ADVICE, OUTPUTS
 from app.settings import load_settings
 from app.text.tokenizer import Tokenizer
 from model_training.config import Config
@@ -19,7 +19,7 @@ from model_training.model.report_model import ReportModel
 from tests.app.api.test_reports import post
 from tests.app.conftest import client_of, running
 
-STRANGE = "Image 1 does not look like a chest X-ray: score 0.018, accepted from 0.5."
+STRANGE = f"Image 1 does not look like a chest X-ray: score 0.018, accepted from 0.5. {ADVICE}"
 
 
 @pytest.fixture(scope="session")

@@ -22,10 +22,10 @@ from app.api.problems import Problem
 from app.inference.generator import Generator
 from app.inference.options import EARLY_STOPPING, RANGES, DecodingOptions
 from app.inference.served_model import ServedModel
+from benchmarks.server import Server
 from tests.app.fuzz.numbers import TEXTS, at_and_beyond_bounds, option_set
 from tests.app.fuzz.test_corpus import report_on
 from tests.app.pictures import phantom, png
-from tests.app.running_server import Server
 
 URL = "/v1/report"
 TOKENS = 40  # of the tiny checkpoint

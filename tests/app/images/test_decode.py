@@ -16,13 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from app.images.decode import (
-    CorruptImageError,
-    DecodeError,
-    ImageTooLargeError,
-    UnsupportedImageError,
-    decode_image,
-)
+from app.images.decode import decode_image
+from app.images.errors import CorruptImageError, DecodeError, ImageTooLargeError, UnsupportedImageError
 from tests.app.pictures import chunk, claiming, jpeg, phantom, phantom16, png, with_chunk
 
 GREY = np.asarray(phantom())

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from app.images.decode import DecodedImage, DecodeError, decode_image
-from tests.app.pictures import chunk, claiming, jpeg, phantom, phantom16, png
+from app.images.decode import DecodedImage, decode_image
+from app.images.errors import DecodeError
+from tests.app.pictures import claiming, jpeg, phantom, phantom16, png, raw_png
 from tests.conftest import ROOT
 
 GREY = np.asarray(phantom())
@@ -23,13 +22,6 @@ def saved(kind: str) -> bytes:
     file = io.BytesIO()
     phantom().save(file, kind)
     return file.getvalue()
-
-
-def raw_png(bits: int, colour: int, width: int, rows: list[bytes], interlace: int = 0) -> bytes:
-    """A PNG file of these rows: for what Pillow does not write."""
-    header = struct.pack("!IIBBBBB", width, len(rows), bits, colour, 0, 0, interlace)
-    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def transparent() -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.inference.ood import OodMode, OodPolicy, OodThresholds
+from app.inference.ood import ADVICE, OodMode, OodPolicy, OodThresholds
 
 THRESHOLDS = OodThresholds(chest=0.0, inverted=1.0, turned=2.0)
 FILM = [4.0, -4.0, 5.0, 0.0, 0.0, 0.0]
@@ -14,9 +14,12 @@ TURNED = [4.0, -4.0, 0.0, 0.0, 3.0, 0.0]
 
 
 def test_refusal() -> None:
-    """A study with one image that is no chest X-ray is refused: which one, its score and the score that is needed."""
+    """A study with an image that is no chest X-ray is refused: which one, its score, the score needed, what helps."""
     refusal = OodPolicy(THRESHOLDS, "refuse").refusal([FILM, PHOTOGRAPH])
-    assert str(refusal) == "Image 2 does not look like a chest X-ray: score 0.018, accepted from 0.5."
+    assert str(refusal) == f"Image 2 does not look like a chest X-ray: score 0.018, accepted from 0.5. {ADVICE}"
+    both = str(OodPolicy(THRESHOLDS, "refuse").refusal([PHOTOGRAPH, PHOTOGRAPH]))
+    assert both.startswith("Image 1 does not")
+    assert both.count(ADVICE) == 1
 
 
 @pytest.mark.parametrize("image", [FILM, INVERTED, TURNED])
@@ -30,7 +33,7 @@ def test_warn() -> None:
     policy = OodPolicy(THRESHOLDS, "warn")
     assert policy.refusal([PHOTOGRAPH]) is None
     assert policy.warnings([PHOTOGRAPH]) == [
-        "Image 1 does not look like a chest X-ray: score 0.018, accepted from 0.5."
+        f"Image 1 does not look like a chest X-ray: score 0.018, accepted from 0.5. {ADVICE}"
     ]
 
 

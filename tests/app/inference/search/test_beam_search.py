@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import BartForConditionalGeneration
-from transformers.generation import GenerationMixin
 from transformers.generation import utils as generation_utils
+from transformers.generation.utils import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput
 
 from app.inference.options import DecodingOptions
