@@ -91,17 +91,17 @@ def openapi_parameters(model: ServedModel) -> list[dict[str, Any]]:
 
 def _collect(pairs: Pairs) -> dict[str, list[str]]:
     """Name to its different values; those of lists may also come separated by commas."""
-    collected: dict[str, list[str]] = {}
+    collected: dict[str, dict[str, None]] = {}
     for name, value in pairs:
         if name not in _NAMES:
             named = f" {name}" if _NAME.fullmatch(name) else ""
             raise _invalid(f"unknown option{named}; the options are {', '.join(_NAMES)}")
         values = [part.strip() for part in value.split(",")] if name in _LISTS else [value]
-        known = collected.setdefault(name, [])
-        known += [value for value in values if value not in known]
+        known = collected.setdefault(name, {})
+        known |= dict.fromkeys(values)
         if name not in _LISTS and len(known) > 1:
             raise _invalid(f"{name} is given more than once")
-    return collected
+    return {name: [*values] for name, values in collected.items()}
 
 
 def _merge(query: dict[str, list[str]], form: dict[str, list[str]]) -> dict[str, list[str]]:

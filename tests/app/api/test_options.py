@@ -79,6 +79,14 @@ async def test_plain_values(client: httpx.AsyncClient, picture: bytes, name: str
     assert response.json()["options"][name] == value
 
 
+async def test_many_values(client: httpx.AsyncClient, picture: bytes) -> None:
+    """A list of thousands of values is refused as quickly as a short one."""
+    started = time.monotonic()
+    values = ",".join(map(str, range(11_000)))
+    assert "include takes" in options_of(await client.post(f"{URL}?include={values}", files={"image": picture}))
+    assert time.monotonic() - started < 1
+
+
 async def test_ranges_of_the_model(client: httpx.AsyncClient) -> None:
     """/v1/model says of every option what the OpenAPI document says: the table's ranges within the model's limit."""
     options = (await client.get("/v1/model")).json()["options"]
