@@ -36,8 +36,9 @@ def beyond(option: str, value: object) -> DecodingOptions:
 
 
 def submit_all(generator: Generator, options: list[DecodingOptions]) -> list[Future[Report]]:
+    """Past `submit`, which is the first wall and lets none of them in."""
     rng = np.random.default_rng(0)
-    return [generator.submit([rng.integers(0, 256, (64, 64), dtype=np.uint8)], one) for one in options]
+    return [generator._submit([rng.integers(0, 256, (64, 64), dtype=np.uint8)], one) for one in options]
 
 
 def texts(report: Report) -> list[str]:
