@@ -105,9 +105,7 @@ class Settings(BaseSettings):
     )
 
     max_body_bytes: int = Field(64 * _MEBIBYTE, ge=1024, le=1024 * _MEBIBYTE, description="Bytes of one request.")
-    max_image_bytes: int = Field(
-        32 * _MEBIBYTE, ge=1024, le=1024 * _MEBIBYTE, description="Bytes of one image file; at most those of a request."
-    )
+    max_image_bytes: int = Field(32 * _MEBIBYTE, ge=1024, le=1024 * _MEBIBYTE, description="Bytes of one image file.")
     max_images: int = Field(4, ge=1, le=64, description="Images of one study; the checkpoint may allow fewer.")
     max_pixels: int = Field(
         40_000_000, ge=1, le=89_000_000, description="Pixels of one image; at most what Pillow takes for no bomb."
@@ -204,13 +202,6 @@ class Settings(BaseSettings):
     def _check_rate(cls, value: float) -> float:
         if 0 < value < 0.01:
             raise ValueError("must be 0 or at least 0.01")
-        return value
-
-    @field_validator("max_image_bytes")
-    @classmethod
-    def _check_image_bytes(cls, value: int, info: ValidationInfo) -> int:
-        if value > info.data.get("max_body_bytes", value):
-            raise ValueError(f"must be at most {PREFIX}MAX_BODY_BYTES, for an image comes in a request")
         return value
 
     @field_validator("hang_seconds")

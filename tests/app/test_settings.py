@@ -139,8 +139,6 @@ def test_no_hosts(host: str) -> None:
         ({"stall_seconds": 20.0, "hang_seconds": 20.0}, "HANG_SECONDS"),
         ({"stall_seconds": 30.0}, "HANG_SECONDS"),
         ({"hang_seconds": 2.0}, "HANG_SECONDS"),
-        ({"max_image_bytes": 2000, "max_body_bytes": 1999}, "MAX_IMAGE_BYTES"),
-        ({"max_body_bytes": 2000}, "MAX_IMAGE_BYTES"),
         ({"max_rows": 7}, "MAX_ROWS"),
         ({"rate_limit_per_minute": 1e-5}, "RATE_LIMIT_PER_MINUTE"),
     ],
