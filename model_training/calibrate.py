@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from app.inference.files import write_atomically
 from app.inference.network.devices import choose_device
 from model_training.data.arguments import add_data_arguments, open_collection
 from model_training.data.selection import select_studies
@@ -125,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     output = HeadOutput(config.data.findings, logits, examples.labels.double().numpy())
     fitted = fit(output, [study.source for study in studies])
     content = json.dumps(asdict(fitted), indent=1) + "\n"
-    run_folder.write_atomically(args.run / run_folder.CALIBRATION, content.encode())
+    write_atomically(args.run / run_folder.CALIBRATION, content.encode())
     print(
         f"{fitted.studies:,} validation studies: stated from {fitted.threshold:.2f}, denied below"
         f" {fitted.denied_below:.2f}; uncertain below an expected gain of {fitted.uncertain_below:.2f} with balance"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from model_training.training.run_folder import write_atomically
+from app.inference.files import write_atomically
 
 Entry = dict[str, Any]  # epoch, step, seconds, learning_rate, and the values of "train" and "val" by name
 RISING = frozenset({"BLEU-4"})  # values of which more is better

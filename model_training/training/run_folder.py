@@ -15,7 +15,6 @@ import copy
 import io
 import json
 import math
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 
 import torch
 
+from app.inference.files import write_atomically
 from app.inference.manifest import OodDetection
 from app.text.tokenizer import Tokenizer
 from model_training.config import Config, config_from
@@ -204,16 +204,6 @@ def finish_run(folder: Path, outcome: Mapping[str, Any]) -> None:
 def write_history(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
     """Writes the history anew: a resumed run must not keep epochs that were lost with the state."""
     write_atomically(folder / HISTORY, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file that takes its name once it is whole and on the disk."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def git_commit() -> str:
