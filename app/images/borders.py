@@ -43,26 +43,25 @@ def find_film(pixels: Pixels) -> Film:
     """Looks for what is left of a picture [H,W] without its borders; all of it, where they are narrow."""
     height, width = pixels.shape
     left, top, right, bottom = whole = (0, 0, width, height)
+    several = False
     sample = _thinned(_thinned(pixels).T)
-    level, deviation = float(np.iinfo(pixels.dtype).max) / 255, float(sample.std())
-    tone, several = min(_TONE * level, _TONE_PER_DEVIATION * deviation), False
-    if any(_of_one_tone(sample, axis, tone).any() for axis in (0, 1)):
-        (left, top, right, bottom), several = _cut(pixels, tone)
+    if any(_of_one_tone(sample, axis).any() for axis in (0, 1)):
+        (left, top, right, bottom), several = _cut(pixels)
     film = pixels[top:bottom, left:right]
-    several = several or any(_has_seam(lines, level, deviation) for lines in (film, film.T))
+    several = several or _has_seam(film) or _has_seam(film.T)
     large = right - left >= _SMALLEST * width and bottom - top >= _SMALLEST * height
     cropped = max(right - left, bottom - top) <= (1 - _CROPPED) * max(height, width)
     return Film((left, top, right, bottom) if cropped and large else whole, several)
 
 
-def _cut(pixels: Pixels, tone: float) -> Film:
+def _cut(pixels: Pixels) -> Film:
     """Takes lines away from above and below, left and right in turn, until there are none to take."""
     height, width = pixels.shape
     ends, several, settled = [(0, height), (0, width)], False, 0
     for axis in (0, 1) * _ROUNDS:
         part = pixels[slice(*ends[0]), slice(*ends[1])]
         lines = part.shape[axis]
-        things = _things(_of_one_tone(part, axis, tone), max(2, round(_GUTTER * lines)))
+        things = _things(_of_one_tone(part, axis), max(2, round(_GUTTER * lines)))
         if not things:  # of one tone as a whole
             break
         sizes = [last - first for first, last in things]
@@ -77,8 +76,10 @@ def _cut(pixels: Pixels, tone: float) -> Film:
     return Film((left, top, right, bottom), several)
 
 
-def _of_one_tone(pixels: Pixels, axis: int, tone: float) -> npt.NDArray[np.bool_]:
+def _of_one_tone(pixels: Pixels, axis: int) -> npt.NDArray[np.bool_]:
     """Which rows (axis 0) or columns (axis 1) are: bool[lines]."""
+    level, deviation = _contrast(pixels)
+    tone = min(_TONE * level, _TONE_PER_DEVIATION * deviation)
     return np.asarray(pixels.max(1 - axis) - pixels.min(1 - axis) <= tone)
 
 
@@ -94,9 +95,10 @@ def _things(plain: npt.NDArray[np.bool_], gutter: int) -> list[tuple[int, int]]:
     return things
 
 
-def _has_seam(pixels: Pixels, level: float, deviation: float) -> bool:
-    """Whether two pictures meet in the middle, left and right; `level` is what one of 255 is."""
+def _has_seam(pixels: Pixels) -> bool:
+    """Whether two pictures meet in the middle, left and right."""
     first, last = (round(share * pixels.shape[1]) for share in _MIDDLE)
+    level, deviation = _contrast(pixels)
     if first < 3 or not deviation:
         return False
     rows = _thinned(pixels)
@@ -109,6 +111,11 @@ def _has_seam(pixels: Pixels, level: float, deviation: float) -> bool:
         return False
     seam = first + int(shares.argmax())
     return bool(min(half.std() for half in (rows[:, :seam], rows[:, seam:])) > _CONTENT * deviation)
+
+
+def _contrast(pixels: Pixels) -> tuple[float, float]:
+    """What one of 255 levels is, and the standard deviation of a sample."""
+    return float(np.iinfo(pixels.dtype).max) / 255, float(_thinned(_thinned(pixels).T).std())
 
 
 def _thinned(pixels: Pixels) -> Pixels:

@@ -114,9 +114,11 @@ def test_left_alone(picture: Pixels) -> None:
 
 
 def test_faint_films() -> None:
-    """A film of little contrast is not taken for a border."""
-    faint = (235 + FILM / 40).astype(np.uint8)
+    """A film of little contrast is not taken for a border, nor for two films when it stands in one."""
+    faint = (235 + FILM / 12).astype(np.uint8)
     assert decode_image(png(Image.fromarray(faint))).warnings == ()
+    (warning,) = decode_image(png(Image.fromarray(around(faint, 0.5, 40)))).warnings
+    assert "borders of one tone were cropped" in warning
 
 
 @pytest.mark.parametrize("make", [png, jpeg])
