@@ -166,7 +166,7 @@ def test_scorers_that_lack_are_missed_before_anything_is_generated(
     monkeypatch.setitem(sys.modules, "sacrebleu", None)
     monkeypatch.setattr(Generator, "submit", lambda *_, **__: pytest.fail("generated"))
     assert main(["evaluate", str(tiny_checkpoint), "--data", str(collection)]) == 2
-    assert "xray-report[evaluation]" in capsys.readouterr().out
+    assert "xray-report[evaluation]" in capsys.readouterr().err
 
 
 def test_the_checkpoint_is_loaded_once(
