@@ -26,7 +26,7 @@ TABLE: Mapping[str, tuple[int, str]] = {
     "not-acceptable": (406, "The answer cannot be given in a form the Accept header asks for."),
     "request-timeout": (408, "The request took too long to arrive."),
     "payload-too-large": (413, "The request is too large."),
-    "image-too-large": (413, "An image has too many pixels."),
+    "image-too-large": (413, "An image is too large to decode."),
     "unsupported-media-type": (415, "The format is not supported."),
     "invalid-options": (422, "An option is not valid."),
     "corrupt-image": (422, "An image is damaged or incomplete."),

@@ -39,16 +39,23 @@ class Film(NamedTuple):
     several: bool
 
 
+class _Contrast(NamedTuple):
+    """What one of 255 levels is, and the standard deviation, in the picture's own levels."""
+
+    level: float
+    deviation: float
+
+
 def find_film(pixels: Pixels) -> Film:
     """Looks for what is left of a picture [H,W] without its borders; all of it, where they are narrow."""
     height, width = pixels.shape
     left, top, right, bottom = whole = (0, 0, width, height)
-    several = False
-    sample = _thinned(_thinned(pixels).T)
-    if any(_of_one_tone(sample, axis).any() for axis in (0, 1)):
+    several, film, contrast = False, pixels, _contrast(pixels)
+    if any(_of_one_tone(_sample(pixels), axis, contrast).any() for axis in (0, 1)):
         (left, top, right, bottom), several = _cut(pixels)
-    film = pixels[top:bottom, left:right]
-    several = several or _has_seam(film) or _has_seam(film.T)
+        film = pixels[top:bottom, left:right]
+        contrast = _contrast(film)
+    several = several or _has_seam(film, contrast) or _has_seam(film.T, contrast)
     large = right - left >= _SMALLEST * width and bottom - top >= _SMALLEST * height
     cropped = max(right - left, bottom - top) <= (1 - _CROPPED) * max(height, width)
     return Film((left, top, right, bottom) if cropped and large else whole, several)
@@ -61,7 +68,7 @@ def _cut(pixels: Pixels) -> Film:
     for axis in (0, 1) * _ROUNDS:
         part = pixels[slice(*ends[0]), slice(*ends[1])]
         lines = part.shape[axis]
-        things = _things(_of_one_tone(part, axis), max(2, round(_GUTTER * lines)))
+        things = _things(_of_one_tone(part, axis, _contrast(part)), max(2, round(_GUTTER * lines)))
         if not things:  # of one tone as a whole
             break
         sizes = [last - first for first, last in things]
@@ -76,10 +83,9 @@ def _cut(pixels: Pixels) -> Film:
     return Film((left, top, right, bottom), several)
 
 
-def _of_one_tone(pixels: Pixels, axis: int) -> npt.NDArray[np.bool_]:
+def _of_one_tone(pixels: Pixels, axis: int, contrast: _Contrast) -> npt.NDArray[np.bool_]:
     """Which rows (axis 0) or columns (axis 1) are: bool[lines]."""
-    level, deviation = _contrast(pixels)
-    tone = min(_TONE * level, _TONE_PER_DEVIATION * deviation)
+    tone = min(_TONE * contrast.level, _TONE_PER_DEVIATION * contrast.deviation)
     return np.asarray(pixels.max(1 - axis) - pixels.min(1 - axis) <= tone)
 
 
@@ -95,27 +101,32 @@ def _things(plain: npt.NDArray[np.bool_], gutter: int) -> list[tuple[int, int]]:
     return things
 
 
-def _has_seam(pixels: Pixels) -> bool:
+def _has_seam(pixels: Pixels, contrast: _Contrast) -> bool:
     """Whether two pictures meet in the middle, left and right."""
     first, last = (round(share * pixels.shape[1]) for share in _MIDDLE)
-    level, deviation = _contrast(pixels)
-    if first < 3 or not deviation:
+    if first < 3 or not contrast.deviation:
         return False
     rows = _thinned(pixels)
-    steps = np.abs(np.diff(rows[:, first - 3 : last + 3].astype(np.int32)))
+    steps = np.abs(np.diff(rows[:, first - 3 : last + 3].astype(np.int16 if rows.dtype == np.uint8 else np.int32)))
     step = steps[:, 2:-2]
+    large = step > min(_STEP * contrast.level, _STEP_PER_DEVIATION * contrast.deviation)
+    if large.mean(0).max() <= _SEAM:  # most pictures: that saves the rest
+        return False
     beside = np.maximum(np.maximum(steps[:, :-4], steps[:, 1:-3]), np.maximum(steps[:, 3:-1], steps[:, 4:]))
-    least = min(_STEP * level, _STEP_PER_DEVIATION * deviation)
-    shares = ((step > least) & (step > _STEEPER * beside)).mean(0)
+    shares = (large & (step > _STEEPER * beside)).mean(0)
     if not 0 < (shares > _SEAM).sum() <= _SEAMS:
         return False
     seam = first + int(shares.argmax())
-    return bool(min(half.std() for half in (rows[:, :seam], rows[:, seam:])) > _CONTENT * deviation)
+    return bool(min(half.std() for half in (rows[:, :seam], rows[:, seam:])) > _CONTENT * contrast.deviation)
 
 
-def _contrast(pixels: Pixels) -> tuple[float, float]:
-    """What one of 255 levels is, and the standard deviation of a sample."""
-    return float(np.iinfo(pixels.dtype).max) / 255, float(_thinned(_thinned(pixels).T).std())
+def _contrast(pixels: Pixels) -> _Contrast:
+    return _Contrast(float(np.iinfo(pixels.dtype).max) / 255, float(_sample(pixels).std()))
+
+
+def _sample(pixels: Pixels) -> Pixels:
+    """Some of the rows and columns, evenly spaced."""
+    return _thinned(_thinned(pixels).T).T
 
 
 def _thinned(pixels: Pixels) -> Pixels:

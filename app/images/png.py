@@ -110,9 +110,9 @@ def _take(chunk: _Chunk, colour: int, parts: _Parts) -> None:
             if colour == _PALETTE:
                 parts.keep(chunk)
             elif colour in (_GREY, _RGB):
-                if len(chunk.data) != (2 if colour == _GREY else 6):
+                parts.key = bytes(chunk.data[: 2 if colour == _GREY else 6])
+                if len(parts.key) < (2 if colour == _GREY else 6):
                     raise CorruptImageError("the file is damaged: its transparent colour cannot be right")
-                parts.key = bytes(chunk.data)
         case b"fcTL":
             parts.frames += parts.pixels  # what comes before the picture is of it
         case b"eXIf":

@@ -174,6 +174,12 @@ def test_transparent_colour(bits: int) -> None:
     assert image.warnings == TRANSPARENT
 
 
+def test_transparent_grey_of_too_many_bytes() -> None:
+    """What stands behind the transparent colour is passed over."""
+    image = decode_image(raw_png(8, 0, 2, [b"\1\2"], chunk(b"tRNS", b"\0\1\0\1\0\1")))
+    assert image.pixels.tolist() == [[0, 2]]
+
+
 def test_transparent_entries_of_a_palette() -> None:
     """Palette entries are laid over black by their alpha."""
     palette = chunk(b"PLTE", bytes([200] * 3 + [100] * 3 + [50] * 3)) + chunk(b"tRNS", bytes([0, 51]))
