@@ -72,7 +72,7 @@ class FindingHeatmaps:
 class SentenceHeatmaps:
     """Where the model looked for a sentence: at the evidence for the `findings` it names, or by attention.
 
-    Attention sums to 1 over all images together with what the decoder is told of the findings.
+    Attention sums to 1 over all images together with the findings that the decoder is conditioned on.
     """
 
     section: str

@@ -2,7 +2,7 @@
 
 The map of a finding is its evidence, softmax over the positions of an image. A finding's logit is the prior plus, for
 each image, logsumexp of the evidence; so a position's share is how much the logit rises with the evidence there. The
-map of a sentence is that of the findings it names, weighted by their probabilities: a decoder that is told findings
+map of a sentence is that of the findings it names, weighted by their probabilities: a decoder conditioned on findings
 need not look at the image to write of them. Sentences that name none have the decoder's attention.
 """
 

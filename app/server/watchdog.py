@@ -42,16 +42,16 @@ async def _watch(service: Service) -> None:
     limit = service.settings.hang_seconds
     clock = asyncio.get_running_loop().time
     succeeded_at = clock()
-    told = False
+    reported = False
     probe: asyncio.Task[None] | None = None
     while True:
         await asyncio.sleep(_TICK_SECONDS)
         if service.phase is Phase.STARTING:
             continue
         faulthandler.dump_traceback_later(limit, exit=True)
-        if service.stalled is not told:
-            told = service.stalled
-            logger.warning("the engine stalls" if told else "the engine goes on")
+        if service.stalled is not reported:
+            reported = service.stalled
+            logger.warning("the engine stalls" if reported else "the engine goes on")
         if not service.failing:
             succeeded_at = clock()
         elif probe is None or probe.done():

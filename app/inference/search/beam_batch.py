@@ -66,7 +66,7 @@ class BeamBatch(Generic[T]):
         """The next step's input; of the first `slots` slots rather than of those taken."""
         n = slots or len(self.studies)
         tokens, positions, ancestors = self.search.inputs(slots)
-        cross_kv, kv_cache = ([table[:n] for table in tables] for tables in (self._cross_kv, self._kv_cache))
+        cross_kv, kv_cache = [table[:n] for table in self._cross_kv], [table[:n] for table in self._kv_cache]
         return DecoderInput(tokens, positions, ancestors, cross_kv, kv_cache)
 
     @property

@@ -115,7 +115,7 @@ def test_a_sentence_has_the_evidence_of_what_it_names(heatmaps: Heatmaps) -> Non
 def test_a_sentence_that_names_nothing_has_the_attention_of_its_words(
     checkpoint: Checkpoint, encoding: Encoding, heatmaps: Heatmaps
 ) -> None:
-    """That of the query before each word, over the images alone: the findings told come first, views not given last."""
+    """That of the query before each word, over the images alone: findings come first, views not given last."""
     ids = checkpoint.tokenizer.encode(REPORT)
     with torch.inference_mode():
         cross_kv = [table[None] for table in encoding.cross_kv]
