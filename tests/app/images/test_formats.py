@@ -70,6 +70,7 @@ READ: dict[str, list[tuple[bytes, Outcome]]] = {
     "alpha channel or transparent colour": [
         (transparent(), warned("transparent")),
         (png(phantom(), transparency=9), warned("transparent")),
+        (raw_png(16, 4, 1, [b"\x7b\x01\xff\xff"]), lambda i: i.pixels.tolist() == [[0x7B01]]),
     ],
     "EXIF orientation": [(turned(), lambda i: np.array_equal(i.pixels, np.rot90(GREY, -1)) and i.width == 80)],
     "interlaced PNG, progressive JPEG": [
@@ -85,7 +86,7 @@ REFUSED: dict[str, list[bytes]] = {
         jpeg(phantom())[:-30],
         png(phantom()).replace(b"IDAT", b"IDAT\1", 1),
     ],
-    "more pixels than `MAX_PIXELS`, or a side above 65,535": [
+    "more pixels than `MAX_PIXELS`, or a side above 65,535 (JPEG: 65,500)": [
         claiming(png(phantom()), 10_000, 10_000),
         claiming(png(phantom()), 1, 65_536),
     ],
