@@ -32,7 +32,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True, config=SECTION)
 class ModelConfig:
-    """The network."""
+    """The network. `conditioning` is what its decoder attends to (`ReportModel`)."""
 
     encoder: str = "resnet-small"
     encoder_weights: str = ""
@@ -43,7 +43,7 @@ class ModelConfig:
     heads: int = Field(default=4, ge=1)
     dropout: float = Field(default=0.1, ge=0, le=0.9)
     feature_dropout: float = Field(default=0.0, ge=0, le=0.9)
-    conditioning: Literal["nothing", "probabilities", "decisions"] = "probabilities"
+    conditioning: Literal["images", "images and facts", "facts"] = "images and facts"
     max_new_tokens: int = Field(default=128, ge=1, le=MAX_TOKENS)
 
     def __post_init__(self) -> None:
@@ -74,8 +74,8 @@ class TrainingConfig:
     """The optimisation. Losses are summed with these weights, the token loss with weight 1; `box_weight` is that of
     the boxes, where a collection has them.
 
-    `label_dropout` is the greatest share of an image's labels that weak pairing keeps back from its report
-    (`dataset.drop_labels`). `teachers` are folders of finished runs; in studies of the sources they learnt from,
+    `place_dropout` is how often a decoder that sees the images is not told where the findings of a report lie, so that
+    it learns to look. `teachers` are folders of finished runs; in studies of the sources they learnt from,
     their mean probability takes the place of a label by `teacher_weight`, and entirely where there is none (Hinton et
     al. 2015, arXiv:1503.02531).
 
@@ -103,7 +103,7 @@ class TrainingConfig:
     finding_weight: float = Field(default=1.0, ge=0)
     view_weight: float = Field(default=0.2, ge=0)
     box_weight: float = Field(default=0.0, ge=0)
-    label_dropout: float = Field(default=0.0, ge=0, le=1)
+    place_dropout: float = Field(default=0.5, ge=0, le=1)
     teachers: tuple[str, ...] = ()
     teacher_weight: float = Field(default=0.5, ge=0, le=1)
     view_dropout: float = Field(default=0.1, ge=0, le=1)

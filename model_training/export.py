@@ -30,7 +30,7 @@ def export_model(
     path: Path,
     *,
     metrics: Mapping[str, Any] | None = None,
-    calibration: Mapping[str, Any] | None = None,
+    calibration: Calibration | None = None,
     intake: Mapping[str, Any] | None = None,
 ) -> str:
     """Writes the archive and its SHA-256 beside it. Returns the SHA-256.
@@ -42,13 +42,8 @@ def export_model(
     if intake:
         model.attach_ood_head(intake["head"], intake["view_head"], laterals=intake["laterals"])
     model.eval()
-    findings = [decision(name, calibration) for name in config.data.findings]
-    model.set_decisions(
-        [f.temperature * logit(f.threshold) for f in findings],
-        [f.temperature * logit(f.denied_below or 0.0) for f in findings],
-    )
     module = script(model)
-    check_agreement(model, module, len(tokenizer), config.data.max_views)
+    check_agreement(model, module, tokenizer, config.data.max_views)
     manifest = Manifest(
         name=config.card.name,
         version=config.card.version,
@@ -60,8 +55,10 @@ def export_model(
         max_views=config.data.max_views,
         section_names=config.data.sections,
         view_names=VIEW_NAMES,
-        findings=tuple(findings),
-        abstain=AbstainRule(calibration["balance"], calibration["uncertain_below"]) if calibration else None,
+        views_read=config.data.views,
+        findings=tuple(calibration.findings if calibration else map(undecided, config.data.findings)),
+        abnormal=calibration and calibration.abnormal,
+        abstain=calibration and calibration.abstain,
         ood=OodDetection.of(intake) if intake else None,
         default_options=config.decoding_options,
         metrics=metrics or {},
@@ -72,40 +69,30 @@ def export_model(
     return save_checkpoint(module, manifest, tokenizer, path)
 
 
-def decision(name: str, calibration: Mapping[str, Any] | None) -> FindingDecision:
-    """How a finding is decided on, for the manifest: without calibration, by what is likelier."""
-    if calibration is None:
-        return FindingDecision(name, temperature=1.0, threshold=0.5, denied_below=0.5)
-    return FindingDecision(
-        name,
-        temperature=round(calibration["temperatures"][name], 4),
-        threshold=round(calibration["threshold"], 4),
-        denied_below=round(calibration["denied_below"], 4),
-    )
-
-
-def logit(probability: float) -> float:
-    """The inverse of the logistic function; of 0 and 1, that of the numbers nearest to them."""
-    bounded = min(max(probability, 1e-9), 1 - 1e-9)
-    return math.log(bounded / (1 - bounded))
+def undecided(name: str) -> FindingDecision:
+    """How a finding is decided on without calibration: by what is likelier."""
+    likelier = dict.fromkeys(OPERATING_POINTS, Threshold(0.5))
+    return FindingDecision(name, temperature=1.0, thresholds=likelier, denied_below=0.5)
 
 
 def check_agreement(
-    model: ReportModel, module: torch.jit.ScriptModule, vocabulary: int, views: int, tolerance: float = 1e-4
+    model: ReportModel, module: torch.jit.ScriptModule, tokenizer: Tokenizer, views: int, tolerance: float = 1e-4
 ) -> None:
     """Raises `CheckpointError` when eager training forward and scripted cached stepping differ on random studies."""
     generator = torch.Generator().manual_seed(0)
     size = model.image_size
     mask = torch.arange(views) < torch.tensor([[1], [views]])
     images = torch.rand(int(mask.sum()), size // 2, size + 7, generator=generator)
-    tokens = torch.randint(len(VIEW_NAMES) + 4, vocabulary, (2, 6), generator=generator)
+    tokens = torch.randint(len(SPECIAL_TOKENS), len(tokenizer), (2, 6), generator=generator)
     tokens[:, 0] = BOS
+    facts = torch.randint(0, len(ASSERTIONS), (2, len(model.finding_bias), 3), generator=generator)
     with torch.inference_mode():
         views_eager = torch.stack([model.preprocess(image) for image in images])
-        token_logits, findings, view_logits, _ = model(views_eager, mask, tokens)
+        token_logits, findings, view_logits, _ = model(views_eager, mask, tokens, facts)
         encoded = EncoderOutput(*module.encode(torch.stack([module.preprocess(image) for image in images])))
-        parts = (encoded.memory, encoded.finding_logits, encoded.view_logits)
-        findings_scripted, cross_kv = module.begin(*(model.spread(part, mask) for part in parts), mask)
+        findings_scripted = module.join(model.spread(encoded.finding_logits, mask), mask)
+        memory, seen = (model.spread(part, mask) for part in (encoded.memory, encoded.view_logits))
+        cross_kv = module.begin(memory, seen, mask, facts)
         stepped = _step_plainly(module, tokens, cross_kv)
     spoken = stepped.isfinite()
     pairs: Sequence[tuple[str, Tensor, Tensor]] = (

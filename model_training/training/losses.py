@@ -34,7 +34,7 @@ def loss_counts(batch: Batch) -> Tensor:
 def loss_sums(model: ReportModel, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
     """Summed losses f32[4] of each of `PARTS`."""
     token_logits, finding_logits, view_logits, evidence = model(
-        batch.images, batch.view_mask, batch.tokens[:, :-1], batch.assertions
+        batch.images, batch.view_mask, batch.tokens[:, :-1], batch.facts
     )
     tokens = F.cross_entropy(
         token_logits.float().flatten(0, 1),
