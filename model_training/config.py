@@ -32,12 +32,14 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True, config=SECTION)
 class ModelConfig:
-    """The network. `conditioning` is what its decoder attends to (`ReportModel`)."""
+    """The network. `conditioning` is what its decoder attends to, `detail` what its encoder sees of an image of
+    `image_size` pixels a side: none finer than so many a side, 0 for all (`ReportModel`)."""
 
     encoder: str = "resnet-small"
     encoder_weights: str = ""
     decoder: str = "transformer"
     image_size: int = Field(default=160, ge=32, le=4096)
+    detail: int = Field(default=0, ge=0, le=4096)
     width: int = Field(default=192, ge=1)
     layers: int = Field(default=3, ge=1)
     heads: int = Field(default=4, ge=1)
@@ -47,9 +49,11 @@ class ModelConfig:
     max_new_tokens: int = Field(default=128, ge=1, le=MAX_TOKENS)
 
     def __post_init__(self) -> None:
-        """Raises ValueError where the heads cannot share the width."""
+        """Raises ValueError where the heads cannot share the width, or an image cannot be reduced evenly."""
         if self.width % self.heads:
             raise ValueError(f"width: {self.width} is no multiple of model.heads, {self.heads}")
+        if self.detail and self.image_size % self.detail:
+            raise ValueError(f"detail: model.image_size, {self.image_size}, is no multiple of {self.detail}")
 
 
 @dataclass(frozen=True, slots=True, config=SECTION)
@@ -58,8 +62,9 @@ class AugmentationConfig:
     left and right, which reports name.
 
     `rotation` in degrees, `shift` as a share of the side, `scale` and `contrast` as a share of 1, `brightness` in
-    standard deviations of the image. Preprocessing takes exposure out but for what borders and markers add to it, so
-    little of the last two is enough.
+    standard deviations of the image. `sharpness` is the share of its detail that an image may lose, by a kernel drawn
+    at random: collections differ in how their films were reduced. Preprocessing takes exposure out but for what borders
+    and markers add to it, so little of the last two is enough.
     """
 
     rotation: float = Field(default=0.0, ge=0, le=45)
@@ -67,6 +72,7 @@ class AugmentationConfig:
     scale: float = Field(default=0.0, ge=0, le=0.5)
     brightness: float = Field(default=0.0, ge=0, le=5)
     contrast: float = Field(default=0.0, ge=0, le=0.9)
+    sharpness: float = Field(default=0.0, ge=0, le=0.9)
 
 
 @dataclass(frozen=True, slots=True, config=SECTION)
@@ -83,6 +89,8 @@ class TrainingConfig:
     pieces. The encoder learns at `encoder_rate_factor` × `learning_rate`, and not at all in the first `frozen_epochs`;
     its first `frozen_layers` (of convolutional encoders) never do. `start_from` is the folder of a finished run with
     the same encoder and findings, whose encoder and finding head this one starts with.
+    With `mixup`, images are blended by pairs, their labels with them, by shares drawn from Beta(`mixup`, `mixup`)
+    (Zhang et al. 2018, arXiv:1710.09412): only where the decoder does not look at them.
     `source_balance` and `class_balance` are how far rare sources and findings are repeated (`training.sampling`).
     The best epoch by `monitor` on the validation split is kept; after `patience` epochs without a better one training
     ends (0: never early). The state to resume from is saved every `save_minutes` and every `save_steps` (0: off).
@@ -106,6 +114,7 @@ class TrainingConfig:
     place_dropout: float = Field(default=0.5, ge=0, le=1)
     teachers: tuple[str, ...] = ()
     teacher_weight: float = Field(default=0.5, ge=0, le=1)
+    mixup: float = Field(default=0.0, ge=0, le=1)
     view_dropout: float = Field(default=0.1, ge=0, le=1)
     clip_norm: float = Field(default=1.0, gt=0)
     source_balance: float = Field(default=0.0, ge=0, le=1)

@@ -182,7 +182,7 @@ def assemble(task: Task, reports: Reports, scores: Scores) -> Evaluation:
 
 def predictions(reports: Sequence[GeneratedReport], scores: Scores, calibration: Calibration) -> list[Prediction]:
     """The reports one by one."""
-    probabilities = scores.head.probabilities(calibration.temperatures)
+    probabilities = scores.head.calibrated(calibration)
     rows = zip(reports, (1 - scores.losses).tolist(), scores.head.targets, probabilities, strict=True)
     return [
         Prediction(one, text_scores.is_normal(one.study), f1, truths.tolist(), said.tolist())

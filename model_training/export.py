@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,15 @@ from torch import Tensor
 from app.inference.checkpoint import save_checkpoint, script
 from app.inference.encoder_output import EncoderOutput
 from app.inference.errors import CheckpointError
-from app.inference.manifest import FindingDecision, Manifest, OodDetection
-from app.inference.uncertainty import AbstainRule
-from app.text.tokenizer import BOS, Tokenizer
+from app.inference.manifest import FindingDecision, Manifest, OodDetection, Threshold
+from app.inference.options import OPERATING_POINTS
+from app.text.facts import ASSERTIONS
+from app.text.tokenizer import BOS, SPECIAL_TOKENS, Tokenizer
 from model_training.config import Config
 from model_training.data.files import UnreadableFileError, read_json
 from model_training.model.report_model import VIEW_NAMES, ReportModel
 from model_training.training import run_folder
+from model_training.training.run_folder import Calibration
 
 
 def export_model(

@@ -71,9 +71,7 @@ class Decider:
         return consistent([*facts, DENIED if nothing else stated()], self._names)
 
 
-def _locations(
-    decision: FindingDecision, evidence: Tensor, maps: Sequence[Anatomy | None]
-) -> tuple[Location, ...]:
+def _locations(decision: FindingDecision, evidence: Tensor, maps: Sequence[Anatomy | None]) -> tuple[Location, ...]:
     """Where a finding lies in each image, by its evidence f32[V,P], as far as its side or zone is known."""
     found = []
     for i, one in enumerate(maps):

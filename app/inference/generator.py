@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from app.inference.checkpoint import Checkpoint, load_checkpoint
-from app.inference.decisions import Decider
 from app.inference.engine.engine import Engine
 from app.inference.engine.observer import Observer
 from app.inference.engine.request import Generation, Refuse, refuse_none
@@ -24,7 +23,7 @@ from app.inference.manifest import Manifest, Threshold
 from app.inference.network.cuda_graphs import CudaRecorder
 from app.inference.network.decoder import ArchiveDecoder
 from app.inference.network.devices import choose_device, choose_precision, configure_backend
-from app.inference.network.encoder import Encoding, OpenVinoEncode, StudyEncoder, make_encode
+from app.inference.network.encoder import Encoding, OpenVinoEncode, make_encode, study_encoder
 from app.inference.network.packed_decoder import PackedDecoder, make_decoder
 from app.inference.ood import NotAChestXrayError, OodMode, OodPolicy
 from app.inference.options import MAX_QUEUE, MAX_ROWS, OPERATING_POINTS, DecodingOptions, OperatingPoint
@@ -77,14 +76,7 @@ class Generator:
         self._graphs: StepGraphs | None = None
         if cuda_graphs and self.device.type == "cuda" and isinstance(decoder, PackedDecoder):
             self._graphs = StepGraphs(decoder, CudaRecorder(self.device))
-        self._encoder = StudyEncoder(
-            self._module,
-            encode,
-            Decider(self.manifest),
-            views_read=[view in self.manifest.views_read for view in self.manifest.view_names],
-            max_views=limits.max_views,
-            device=self.device,
-        )
+        self._encoder = study_encoder(checkpoint, encode, self.device)
         self._ood = OodPolicy(self.manifest.ood.thresholds if self.manifest.ood else None, ood)
         self._builder = ReportBuilder(checkpoint, self._module, self._ood)
         self._warm = False
@@ -174,9 +166,9 @@ class Generator:
         """Queues one study of greyscale images [H,W]; uint8 and uint16 span their range, float32 is 0..1.
 
         `deadline` is a `time.monotonic` time; the observer learns by `tag` who was encoded together; `operating_point`
-        decides what is present; with `heatmaps` the report says where the model looked. Cancelling the future frees its rows. Raises `EngineFullError`,
-        `EngineStoppedError`, `InvalidOptionError` beyond the model's limits, and ValueError for a study without images
-        or with too many.
+        decides what is present; with `heatmaps` the report says where the model looked. Cancelling the future frees its
+        rows. Raises `EngineFullError`, `EngineStoppedError`, `InvalidOptionError` beyond the model's limits, and
+        ValueError for a study without images or with too many.
         """
         if not 1 <= len(images) <= self.model.limits.max_views:
             raise ValueError(f"a study has 1 to {self.model.limits.max_views} images, not {len(images)}")

@@ -10,8 +10,8 @@ import torch
 
 from app.inference.checkpoint import Checkpoint
 from app.inference.engine.request import Generation
-from app.inference.heatmaps import make_heatmaps
 from app.inference.errors import NoUsableViewError
+from app.inference.heatmaps import make_heatmaps
 from app.inference.manifest import Manifest
 from app.inference.ood import OodPolicy
 from app.inference.search.beam_tables import TokenSequence

@@ -1,4 +1,4 @@
-"""What a report is to say, as its decoder is told it: for each finding whether to state or deny it, and where it lies."""
+"""What a report is to say, as its decoder is told: of each finding whether to state or deny it, and where it lies."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def score_source_head(
     if common.any():
         area = float(auroc(output.logits[:, common], output.targets[:, common]).mean())
         low, high = map(float, bounds(means_of_defined(areas[:, common])[:, None])[:, 0])
-    probabilities = output.probabilities(calibration.temperatures)
+    probabilities = output.calibrated(calibration)
     pooled = expected_calibration_error(probabilities.reshape(-1, 1), output.targets.reshape(-1, 1))
     return SourceHead(
         **asdict(summarise(output, calibration, findings, areas)),

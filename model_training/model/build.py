@@ -46,6 +46,7 @@ def build_model(config: Config, vocabulary: int, *, pretrained: bool = False) ->
         channels=encoder.channels,
         width=shape.width,
         findings=len(config.data.findings),
+        detail=shape.detail,
         conditioning=shape.conditioning,
         feature_dropout=shape.feature_dropout,
     )

@@ -31,11 +31,13 @@ class ReportModel(nn.Module):
         channels: int,
         width: int,
         findings: int,
+        detail: int = 0,
         conditioning: str = "images and facts",
         feature_dropout: float = 0.0,
     ) -> None:
         """`channels` is the encoder's output width, `width` the decoder's; `findings` without that of the whole, which
-        is the last of F + 1.
+        is the last of F + 1. `detail` is the side in pixels that images are reduced to before the encoder sees them (0:
+        as they are), which makes it blind to how sharp they were.
 
         `conditioning` is what the decoder attends to: the positions of the images, the facts it is to say, or both.
         """
@@ -43,8 +45,9 @@ class ReportModel(nn.Module):
         self.encoder = encoder
         self.decoder = decoder
         self.image_size = image_size
-        self.stride = float(encoder.stride)  # of the encoder's positions, in pixels
-        self.first_centre = float(encoder.first_centre)
+        self.reduction = image_size // detail if detail else 1
+        self.stride = float(encoder.stride) * self.reduction  # of the encoder's positions, in pixels
+        self.first_centre = float(encoder.first_centre) * self.reduction
         self.conditioning = conditioning
         self.feature_dropout = feature_dropout
         self.intake: nn.Module = NoOodHead()
@@ -130,7 +133,8 @@ class ReportModel(nn.Module):
         A finding shows somewhere, not everywhere: its logit is the prior and a smooth maximum of its evidence over
         positions, 0 where none says anything.
         """
-        features, summary = self.encoder(views)
+        seen = F.avg_pool2d(views, self.reduction) if self.reduction > 1 else views
+        features, summary = self.encoder(seen)
         kept = features
         if self.training:
             # Whole channels are dropped: single positions of one say nearly the same.

@@ -118,9 +118,7 @@ class Examples:
             for study in self.studies
         ]
         self._findings = config.data.findings
-        self.labels = torch.tensor(
-            [[*labels_of(study, self._findings), abnormal_of(study)] for study in self.studies]
-        )
+        self.labels = torch.tensor([[*labels_of(study, self._findings), abnormal_of(study)] for study in self.studies])
         self.targets = self.labels
         images = [image for study in self.studies for image in study.images]
         self.boxes = [

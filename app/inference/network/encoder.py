@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.inference.checkpoint import frozen_encode
+from app.inference.checkpoint import Checkpoint, frozen_encode
 from app.inference.decisions import Decider, Decisions
 from app.inference.encoder_output import EncoderOutput
 from app.inference.network.cuda_graphs import CudaRecorder, Recorder
@@ -30,9 +30,9 @@ Encode = Callable[[Tensor], EncoderOutput]  # of images f32[B,1,S,S]
 class Encoding:
     """What the network sees in one study of V views, before a word is written, and what is decided of it.
 
-    `finding_logits` F+1 of the study; `view_logits` V times 2 and `ood_logits` V times K of its images; `read`, V of them, says which count; `evidence`
-    f32[V,P,F+1] for each finding and for the whole by position, in reading order; `cross_kv` for the decoder, as the
-    archive gives it.
+    `finding_logits` F+1 of the study; `view_logits` V times 2 and `ood_logits` V times K of its images; `read`, V of
+    them, says which count; `evidence` f32[V,P,F+1] for each finding and for the whole by position, in reading order;
+    `cross_kv` for the decoder, as the archive gives it.
     """
 
     finding_logits: list[float]
@@ -130,6 +130,19 @@ class StudyEncoder:
         size = next(size for size in SIZES if size >= count)
         filled = F.pad(images, [0, 0, 0, 0, 0, 0, 0, size - count])
         return EncoderOutput(*(part[:count] for part in self._encode(filled)))
+
+
+def study_encoder(checkpoint: Checkpoint, encode: Encode, device: torch.device) -> StudyEncoder:
+    """The encoder of a checkpoint's studies, whose `encode` on that device is given."""
+    manifest = checkpoint.manifest
+    return StudyEncoder(
+        checkpoint.module,
+        encode,
+        Decider(manifest),
+        views_read=[view in manifest.views_read for view in manifest.view_names],
+        max_views=manifest.max_views,
+        device=device,
+    )
 
 
 def make_encode(module: torch.jit.ScriptModule, precision: str, device: torch.device) -> Encode:

@@ -216,7 +216,7 @@ class Composer:
                 for i in members:
                     facts[i] = DENIED
             elif group in present:
-                suited = self._suited(group, members, [s for s in kept if group in s.present][0])
+                suited = self._suited(group, members, next(s for s in kept if group in s.present))
                 count = 1 if rng.random() < 0.7 else rng.randint(1, len(suited))
                 for i in rng.sample(suited, min(count, len(suited))):
                     facts[i] = stated(*present[group])
@@ -240,9 +240,7 @@ class Composer:
         first, *others = self.sections
         said = self._say(self.banks[first], self._content(labels, denials=True), labels, places, rng)
         mentioned = {name for s in said for name in s.mentions}
-        kept = [
-            fact if group in mentioned else PASSED_OVER for fact, group in zip(facts, self.groups, strict=False)
-        ]
+        kept = [fact if group in mentioned else PASSED_OVER for fact, group in zip(facts, self.groups, strict=False)]
         realised = self._with_whole(kept, normal=facts[-1].denied)
         if facts[-1].stated:
             realised = (*realised[:-1], stated())

@@ -15,7 +15,7 @@ from functools import lru_cache
 from app.report import Side
 from app.text.facts import DENIED, PASSED_OVER, Fact, consistent, stated
 from app.text.findings import IMAGE_LABELS, LABEL_WORDS, MIDLINE, Mention
-from app.text.labeller import label_sentence
+from app.text.labeller import label_sentence, says_normal
 from model_training.data.labels import ImageLabels
 from model_training.data.pairing.locations import (
     NOWHERE,
@@ -37,16 +37,6 @@ _BEYOND = re.compile(
       | ct | mri | exam\w* | stud(?:y|ies) | radiograph | view\w* | projection | technique | fluoro\w*
       | recommend\w* | correlat\w* | consider | suggest\w* | follow\w*
       | otherwise | acute\ (?:cardio|pulm|disease|finding|abnorm)\w* )\b""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_NORMALITY = re.compile(
-    r"""(?: (?:there\ (?:is|are)\ )? (?:no|negative\ for|without)
-            (?:\ (?:radiographic\ |convincing\ )?evidence\ (?:of|for))?\s
-            (?:(?:acute|active|significant|radiographic|focal|or|and|visible|,)[\s/]*)+
-            (?:(?:cardio-?pulmonary|pulmonary|cardiac|intrathoracic|cardiothoracic|chest|lung|disease)[\s/]*)*
-            (?:abnormalit(?:y|ies)|findings?|process(?:es)?|disease)?
-            (?:\ (?:is\ |are\ )?(?:identified|seen|noted|demonstrated))?
-          | (?:normal|negative|unremarkable) (?:\ (?:chest|lungs))? (?:\ x-ray|\ radiographs?)? )\.""",
     re.IGNORECASE | re.VERBOSE,
 )
 _OPACITY = "opaci|air ?space|densit"
@@ -103,7 +93,7 @@ def statement_of(sentence: str) -> Statement | None:
 
     That is so of doubts, of what lies outside the labels of images, and of what cannot be said without a location.
     """
-    if _NORMALITY.fullmatch(sentence) and not label_sentence(sentence):
+    if says_normal(sentence):
         return Statement(sentence, {})
     if any(mention.status == "present" for mention in label_sentence(sentence).values()):
         sentence = without_location(sentence)
@@ -176,7 +166,7 @@ def facts_in(sections: Mapping[str, str], names: Sequence[str]) -> tuple[Fact, .
     normal = False
     for sentence in (sentence for text in sections.values() for sentence in sentences(text)):
         mentions = label_sentence(sentence)
-        normal = normal or not mentions and bool(_NORMALITY.fullmatch(sentence))
+        normal = normal or says_normal(sentence)
         location = location_of(sentence) if len(mentions) == 1 else None
         for i, name in enumerate(names):
             mention = mentions.get(IMAGE_LABELS.get(name, name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from model_training.data.pairing.weak_pairing import WeakPairing
 
 from app.text.findings import FINDINGS, IMAGE_LABELS
 from app.text.labeller import label_report
@@ -12,7 +13,6 @@ from model_training.data import Study, read_collection
 from model_training.data.labels import ImageLabels
 from model_training.data.pairing.locations import without_location
 from model_training.data.pairing.statements import statement_of, supported
-from model_training.data.pairing.weak_pairing import WeakPairing
 from model_training.data.text.prior_exams import mentions_prior_exam
 from model_training.data.text.text_policy import TextPolicy
 
