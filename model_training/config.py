@@ -39,6 +39,7 @@ class ModelConfig:
     encoder_weights: str = ""
     decoder: str = "transformer"
     image_size: int = Field(default=160, ge=32, le=4096)
+    output_stride: Literal[16, 32] = 32
     detail: int = Field(default=0, ge=0, le=4096)
     width: int = Field(default=192, ge=1)
     layers: int = Field(default=3, ge=1)

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from app.inference.manifest import FindingDecision
+from app.inference.manifest import FindingDecision, Manifest
 from app.inference.options import OPERATING_POINTS
-from model_training.data.labels import labels_of
+from model_training.data.labels import abnormal_of, labels_of
 from model_training.evaluation.generation import GeneratedReport
 from model_training.metrics.agreement import FloatArray, f1, ratio
 from model_training.metrics.calibration import brier, expected_calibration_error
@@ -43,6 +43,22 @@ class HeadOutput:
         targets = np.array([labels_of(one.study, names) for one in reports], dtype=np.float64).reshape(shape)
         logits = np.log(probabilities / (1 - probabilities))
         return cls(names, (logits - calibration.biases) * calibration.temperatures, targets)
+
+    @classmethod
+    def of_whole(cls, reports: Sequence[GeneratedReport], manifest: Manifest) -> HeadOutput | None:
+        """The same for the findings and, behind them, the whole; None where the checkpoint has no part for that."""
+        if not manifest.abnormal:
+            return None
+        findings = cls.of(reports, manifest.findings)
+        given = np.array([one.report.abnormal.probability for one in reports if one.report.abnormal], dtype=np.float64)
+        clipped = given.clip(_EDGE, 1 - _EDGE)
+        logits = (np.log(clipped / (1 - clipped)) - manifest.abnormal.bias) * manifest.abnormal.temperature
+        truth = np.array([abnormal_of(one.study) for one in reports], dtype=np.float64)
+        return cls(
+            (*findings.names, manifest.abnormal.name),
+            np.column_stack([findings.logits, logits]),
+            np.column_stack([findings.targets, truth]),
+        )
 
     def probabilities(self, temperatures: FloatArray | float = 1.0, biases: FloatArray | float = 0.0) -> FloatArray:
         """Calibrated by temperatures and biases [findings]."""

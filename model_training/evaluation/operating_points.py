@@ -7,15 +7,17 @@ that a common one does not pay. Arrays are [studies, findings and the whole].
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from app.inference.manifest import Threshold
 from app.inference.options import OPERATING_POINTS, OperatingPoint
-from model_training.metrics.agreement import FloatArray
+from model_training.metrics.agreement import FloatArray, ratio
+from model_training.metrics.bootstrap import Estimate, estimate
 
 Flags = npt.NDArray[np.bool_]
 
@@ -101,3 +103,48 @@ def _rates(probabilities: FloatArray, targets: FloatArray, chosen: FloatArray) -
 
 def _rounded(rate: float) -> float | None:
     return None if np.isnan(rate) else round(float(rate), 4)
+
+
+@dataclass(frozen=True, slots=True)
+class PointScores:
+    """One operating point on some studies: how many are normal and the share of these that is given any finding; the
+    sensitivity to findings with `ENOUGH` positive studies and to those that are `URGENT`, means of what each finding
+    has."""
+
+    normal: int
+    false_alarms: Estimate | None
+    sensitivity: Estimate | None
+    urgent: Estimate | None
+
+
+URGENT = ("effusion", "pneumothorax", "cardiomegaly", "edema")
+
+
+def score_points(
+    names: Sequence[str],
+    probabilities: FloatArray,
+    targets: FloatArray,
+    thresholds: Mapping[OperatingPoint, FloatArray],
+) -> dict[OperatingPoint, PointScores]:
+    """The scores of each point's thresholds [findings and the whole]; `names` are those of the findings."""
+    normal, positive = targets[:, -1] == 0, targets[:, :-1] == 1
+    enough = positive.sum(axis=0) >= ENOUGH
+    urgent = np.array([name in URGENT for name in names]) & positive.any(axis=0)
+    scores = {}
+    for point, chosen in thresholds.items():
+        said = decided(probabilities, chosen)
+
+        def alarms(weights: FloatArray, said: Flags = said) -> FloatArray:
+            return ratio(weights @ (said.any(axis=1) & normal), weights @ normal)
+
+        def found(which: Flags, weights: FloatArray, said: Flags = said) -> FloatArray:
+            rates = ratio(weights @ (said & positive)[:, which], weights @ positive[:, which])
+            return np.asarray(np.nanmean(rates, axis=-1))
+
+        scores[point] = PointScores(
+            normal=int(normal.sum()),
+            false_alarms=estimate(alarms, len(targets)) if normal.any() else None,
+            sensitivity=estimate(partial(found, enough), len(targets)) if enough.any() else None,
+            urgent=estimate(partial(found, urgent), len(targets)) if urgent.any() else None,
+        )
+    return scores

@@ -34,6 +34,9 @@ OWN = 0.4
 ANYTHING = 0.3
 """The share of draws told facts at random: no image has most combinations of findings."""
 
+ELSEWHERE = 0.2
+"""How much what one section states counts in the others."""
+
 Content = frozenset[tuple[str, bool]]  # findings by the labeller's names, and whether they are there
 
 
@@ -49,24 +52,17 @@ class Bank:
 
     def __init__(self) -> None:
         self.statements: dict[str, Statement] = {}
-        self.counts: Counter[str] = Counter()
+        self.counts: dict[str, float] = {}
         self._places: defaultdict[Content, list[float]] = defaultdict(list)
 
-    def add(self, statement: Statement, place: float) -> None:
-        """Counts a statement that stands at a place of a section, from 0 to 1."""
+    def add(self, statement: Statement, count: float) -> None:
+        """Takes in a statement that so many reports make."""
         self.statements[statement.text] = statement
-        self.counts[statement.text] += 1
-        self._places[content_of(statement)].append(place)
+        self.counts[statement.text] = max(count, self.counts.get(statement.text, 0.0))
 
-    def keep_repeated(self) -> None:
-        """Leaves out what only one report says of a finding that is there, and adds what would be said elsewhere."""
-        for text, count in list(self.counts.items()):
-            if count < REPEATED and self.statements[text].present:
-                del self.statements[text], self.counts[text]
-        for text, statement in list(self.statements.items()):
-            for other in moved_statements(statement):
-                self.statements.setdefault(other.text, other)
-                self.counts[other.text] = max(self.counts[text], self.counts[other.text])
+    def stands(self, statement: Statement, place: float) -> None:
+        """Notes that a report makes such a statement at a place of the section, from 0 to 1."""
+        self._places[content_of(statement)].append(place)
 
     @cached_property
     def by_content(self) -> Mapping[Content, list[Statement]]:
@@ -123,24 +119,36 @@ class Composer:
         self.banks = {name: Bank() for name in self.sections}
         self.reports: list[dict[str, list[Statement]]] = []
         self._locations: defaultdict[str, Counter[Location]] = defaultdict(Counter)
-        for study in studies:
-            said = {name: _statements(study.sections[name]) for name in self.sections}
-            self.reports.append({name: [best for best, _ in part] for name, part in said.items()})
-            for name, part in said.items():
-                for i, pair in enumerate(part):
-                    for statement in dict.fromkeys(s.text for s in pair):
-                        one = next(s for s in pair if s.text == statement)
-                        self.banks[name].add(one, (i + 0.5) / len(part))
-                        for finding in one.present:
-                            self._locations[finding][one.location] += 1
-        for bank in self.banks.values():
-            bank.keep_repeated()
-        for report in self.reports:
-            for name, part in report.items():
-                report[name] = [s for s in part if s.text in self.banks[name].statements]
+        said = [{name: _statements(study.sections[name]) for name in self.sections} for study in studies]
+        self._fill(said)
+        for one in said:
+            spoken = {
+                name: [located if located.text in self.banks[name].statements else plain for located, plain in part]
+                for name, part in one.items()
+            }
+            self.reports.append(
+                {name: [s for s in part if s.text in self.banks[name].statements] for name, part in spoken.items()}
+            )
         self.reports = [report for report in self.reports if any(s.mentions for part in report.values() for s in part)]
         if not self.reports:
             raise ValueError("no report to pair images with says anything that labels of images could support")
+
+    def _fill(self, said: Sequence[Mapping[str, Sequence[tuple[Statement, Statement]]]]) -> None:
+        """The banks of the sections: what several reports say, elsewhere as well, and in either section where it states
+        something. A location counts with all reports that say the rest of the sentence."""
+        counts = Counter(text for one in said for part in one.values() for text in {plain.text for _, plain in part})
+        for one in said:
+            for name, part in one.items():
+                for i, (located, plain) in enumerate(part):
+                    self.banks[name].stands(plain, (i + 0.5) / len(part))
+                    if counts[plain.text] < REPEATED:
+                        continue
+                    for finding in located.present:
+                        self._locations[finding][located.location] += 1
+                    for statement in (plain, located, *moved_statements(located)):
+                        self.banks[name].add(statement, counts[plain.text])
+                        for other in self.banks.values() if statement.present and not statement.absent else ():
+                            other.add(statement, ELSEWHERE * counts[plain.text])
 
     def draw(self, study: Study, *key: int) -> Composed:
         """A report to learn from for a labelled study: the same for the same key, whoever else is drawn for."""

@@ -36,7 +36,8 @@ _BEYOND = re.compile(
       | patient\w* | histor\w* | clinical\w* | symptom\w* | old | healed | prior | chronic | residual | underlying
       | ct | mri | exam\w* | stud(?:y|ies) | radiograph | view\w* | projection | technique | fluoro\w*
       | recommend\w* | correlat\w* | consider | suggest\w* | follow\w*
-      | otherwise | acute\ (?:cardio|pulm|disease|finding|abnorm)\w* )\b""",
+      | otherwise | however | specifically | additionally | also | typical\w* | other | poly | cardia
+      | acute\ (?:cardio|pulm|disease|finding|abnorm)\w* )\b""",
     re.IGNORECASE | re.VERBOSE,
 )
 _OPACITY = "opaci|air ?space|densit"
@@ -54,6 +55,8 @@ _WORDS = {
 }
 
 
+# What is left of a sentence that said where and how large: nothing to read.
+_BARE = re.compile(r"(?:opacit(?:y|ies)|densit(?:y|ies)|prominence|markings?)\.", re.IGNORECASE)
 _NARROW = {
     group: frozenset(label for label, own in IMAGE_LABELS.items() if own == group and label in _WORDS)
     for group in IMAGE_LABELS.values()
@@ -104,15 +107,16 @@ def statement_of(sentence: str) -> Statement | None:
     present = {name for name, mention in mentions.items() if mention.status == "present"}
     if _CLEAR.search(sentence) and present & _OF_THE_LUNGS:
         return None
-    return None if names_location(sentence) or _BEYOND.search(sentence) else Statement(sentence, mentions)
+    bare = present and _BARE.fullmatch(sentence)
+    return None if bare or names_location(sentence) or _BEYOND.search(sentence) else Statement(sentence, mentions)
 
 
 @lru_cache(maxsize=65536)
 def located_statement_of(sentence: str) -> Statement | None:
     """The sentence without degrees, with the location of the one finding that it states; None where it states more,
     denies anything, or places nothing that `location_of` can tell."""
-    plain = statement_of(sentence)
     location = location_of(sentence)
+    plain = statement_of(sentence)
     if plain is None or location is None or location == NOWHERE or len(plain.mentions) != 1 or not plain.present:
         return None
     text = without_degree(sentence)

@@ -1,29 +1,34 @@
-"""Weak pairing: what sentences state, which statements labels support, and the reports drawn for labelled images."""
+"""Composed reports: what sentences state, which statements labels support, and the reports that facts are told by."""
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from model_training.data.pairing.weak_pairing import WeakPairing
 
+from app.text.facts import DENIED, PASSED_OVER, Fact, consistent, stated
 from app.text.findings import FINDINGS, IMAGE_LABELS
-from app.text.labeller import label_report
+from app.text.labeller import label_report, label_sentence, says_normal
 from model_training.data import Study, read_collection
 from model_training.data.labels import ImageLabels
-from model_training.data.pairing.locations import without_location
-from model_training.data.pairing.statements import statement_of, supported
+from model_training.data.pairing.composition import Composed, Composer
+from model_training.data.pairing.locations import Location, location_of, moved, without_degree, without_location
+from model_training.data.pairing.statements import facts_in, located_statement_of, statement_of, supported
 from model_training.data.text.prior_exams import mentions_prior_exam
-from model_training.data.text.text_policy import TextPolicy
+from model_training.data.text.text_policy import TextPolicy, sentences
 
 SECTIONS = ("findings", "impression")
+NAMES = tuple(IMAGE_LABELS)
 ALL_ABSENT = dict.fromkeys(IMAGE_LABELS, False)
 
 
-def labelled(name: str = "1.jpg", *, normal: bool = False, others: bool | None = False, **present: bool) -> Study:
-    """A study with these labels; `others` is what the rest of them are."""
-    labels = {"normal": normal, **dict.fromkeys(IMAGE_LABELS, others), **present}
-    return Study(name, (), labels=tuple(labels.items()))
+def facts(*, normal: bool = False, denied: tuple[str, ...] = (), **told: Fact) -> tuple[Fact, ...]:
+    """Facts of all labels: those told, those denied, nothing of the rest."""
+    known = [told.get(name, DENIED if name in denied else PASSED_OVER) for name in NAMES]
+    whole = stated() if told else DENIED if normal else PASSED_OVER
+    return consistent([*known, whole], NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +51,8 @@ def reports() -> list[Study]:
 
 
 @pytest.fixture(scope="module")
-def pairing(reports: list[Study]) -> WeakPairing:
-    return WeakPairing(reports, SECTIONS)
+def composer(reports: list[Study]) -> Composer:
+    return Composer(reports, SECTIONS, NAMES)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +73,53 @@ def test_locations_sizes_and_degrees_are_taken_out(sentence: str, plain: str) ->
 
 
 @pytest.mark.parametrize(
+    ("sentence", "kept"),
+    [
+        ("Small left pleural effusion.", "Left pleural effusion."),
+        ("There is a small to moderate right-sided pleural effusion.", "There is a right-sided pleural effusion."),
+        ("There is a 9 mm nodule in the right upper lobe.", "There is a nodule in the right upper lobe."),
+        ("Mild bibasilar atelectasis.", "Bibasilar atelectasis."),
+    ],
+)
+def test_degrees_are_taken_out_and_locations_stay(sentence: str, kept: str) -> None:
+    """What a side and a zone can tell is told."""
+    assert without_degree(sentence) == kept
+
+
+@pytest.mark.parametrize(
+    ("sentence", "location"),
+    [
+        ("Left pleural effusion.", Location("left")),
+        ("Opacity in the right lower lobe.", Location("right", "lower")),
+        ("Bibasilar atelectasis.", Location("both", "lower")),
+        ("Airspace disease at both lung bases.", Location("both", "lower")),
+        ("Atelectasis at the left base.", Location("left", "lower")),
+        ("Right apical pneumothorax.", Location("right", "upper")),
+        ("Right middle lobe opacity.", Location("right", "middle")),
+        ("Upper lobe opacity.", Location(None, "upper")),
+        ("Cardiomegaly.", Location()),
+        ("Left retrocardiac opacity.", None),
+        ("Bilateral effusions, left greater than right.", None),
+        ("Opacities in the right upper and left lower lobes.", None),
+    ],
+)
+def test_a_location_is_a_side_and_a_zone_or_cannot_be_told(sentence: str, location: Location | None) -> None:
+    """None where the sentence says more than that."""
+    assert location_of(sentence) == location
+
+
+def test_a_sentence_moves_to_the_other_side_and_zone() -> None:
+    """And nowhere else: the left lung has no middle lobe."""
+    assert dict(moved("Left lower lobe opacity.", Location("left", "lower"))) == {
+        "Right lower lobe opacity.": Location("right", "lower"),
+        "Left upper lobe opacity.": Location("left", "upper"),
+        "Right upper lobe opacity.": Location("right", "upper"),
+    }
+    assert moved("Right middle lobe opacity.", Location("right", "middle")) == []
+    assert moved("Bilateral effusions.", Location("both")) == []
+
+
+@pytest.mark.parametrize(
     "sentence",
     [
         "Old right rib fracture.",  # a finding that images are not labelled for
@@ -82,6 +134,7 @@ def test_locations_sizes_and_degrees_are_taken_out(sentence: str, plain: str) ->
 def test_sentences_that_labels_cannot_support_state_nothing(sentence: str) -> None:
     """Whatever the labels are."""
     assert statement_of(sentence) is None
+    assert located_statement_of(sentence) is None
 
 
 @pytest.mark.parametrize(
@@ -101,6 +154,8 @@ def test_sentences_that_labels_cannot_support_state_nothing(sentence: str) -> No
         ("Mass.", {"mass": False, "nodule": True}, False),
         ("No acute disease.", {"normal": True}, True),
         ("No acute disease.", {"normal": False, **ALL_ABSENT}, False),
+        ("The lungs are clear.", ALL_ABSENT, True),
+        ("The lungs are clear.", {**ALL_ABSENT, "nodule": True}, False),
     ],
 )
 def test_a_statement_holds_where_the_labels_say_all_of_it(
@@ -112,58 +167,101 @@ def test_a_statement_holds_where_the_labels_say_all_of_it(
     assert supported(statement, ImageLabels.of(Study("1", (), labels=tuple(labels.items())))) is holds
 
 
-def test_drawn_reports_say_what_the_labels_say(pairing: WeakPairing) -> None:
-    """Every finding present is named in both sections, and what is denied is labelled absent."""
-    study = labelled(cardiomegaly=True, effusion=True)
-    for key in range(30):
-        drawn = pairing.draw(study, key)
-        for text in drawn.values():
-            named = {name for name, mention in label_report(text).items() if mention.status == "present"}
-            assert named == {"cardiomegaly", "pleural effusion"}
+def said(composed: Composed, section: str) -> Counter[tuple[str, str]]:
+    """How often a section mentions each finding with each status."""
+    return Counter(
+        (mention.finding, mention.status)
+        for sentence in sentences(composed.sections[section])
+        for mention in label_sentence(sentence).values()
+    )
 
 
-def test_a_label_set_without_a_report_is_composed_of_single_sentences(pairing: WeakPairing) -> None:
-    """No report has heart, mass and pneumonia together."""
-    text = pairing.draw(labelled(cardiomegaly=True, mass=True, pneumonia=True), 1)["findings"]
-    assert label_report(text).keys() >= {"cardiomegaly", "nodule", "airspace opacity"}
-    assert len(text.split(". ")) >= 3
+def check_exact(composed: Composed) -> None:
+    """Each fact once a section: all of them in the first, what is there in the last, and nothing else."""
+    groups = {IMAGE_LABELS[name]: fact for name, fact in zip(NAMES, composed.facts, strict=False) if fact.assertion}
+    told = {(group, "present" if fact.stated else "absent") for group, fact in groups.items()}
+    assert said(composed, "findings") == dict.fromkeys(told, 1)
+    assert said(composed, "impression") == dict.fromkeys((pair for pair in told if pair[1] == "present"), 1)
+    calm = [sentence for sentence in sentences(composed.sections["impression"]) if says_normal(sentence)]
+    assert len(calm) == composed.facts[-1].denied
+    for group, fact in groups.items():
+        sides = label_report(composed.sections["findings"])[group].sides
+        known = {"both": {"left", "right"}, None: set()}.get(fact.place[0], {fact.place[0]})
+        assert not fact.stated or not sides or sides == known
 
 
-def test_what_is_not_labelled_is_neither_affirmed_nor_denied(pairing: WeakPairing) -> None:
-    """A child's radiograph, labelled for pneumonia alone, and a normal one without any other label."""
-    for key in range(30):
-        ill, well = labelled(others=None, pneumonia=True), labelled(others=None, normal=True)
-        assert label_report(" ".join(pairing.draw(ill, key).values())).keys() == {"airspace opacity"}
-        assert pairing.draw(well, key) == {"findings": "No acute disease.", "impression": "No acute disease."}
+def test_a_report_says_the_facts_told_and_nothing_else(composer: Composer) -> None:
+    """Once a section, and where they lie."""
+    told = facts(cardiomegaly=stated(), effusion=stated("right"), denied=("pneumothorax",))
+    for seed in range(30):
+        composed = composer.compose(told, random.Random(seed))
+        assert composed.facts == told
+        check_exact(composed)
+        assert "ight" in composed.sections["findings"]
+        assert "eft" not in composed.sections["findings"] + composed.sections["impression"]
 
 
-def test_draws_follow_from_the_key_and_the_study_alone(pairing: WeakPairing) -> None:
-    """Afresh for every key, the same for the same."""
-    study = labelled(effusion=True)
-    draws = [pairing.draw(study, 1, epoch) for epoch in range(20)]
-    assert draws == [pairing.draw(study, 1, epoch) for epoch in range(20)]
-    assert len({str(drawn) for drawn in draws}) > 1
+def test_findings_that_no_report_has_together_are_composed(composer: Composer) -> None:
+    """Heart, mass and pneumonia."""
+    told = facts(cardiomegaly=stated(), mass=stated(), pneumonia=stated())
+    composed = composer.compose(told, random.Random(1))
+    assert composed.facts == told
+    check_exact(composed)
+
+
+def test_the_healthy_get_a_report_that_says_so(composer: Composer) -> None:
+    """And only denials beside."""
+    told = facts(normal=True, denied=("cardiomegaly", "effusion", "pneumothorax"))
+    composed = composer.compose(told, random.Random(1))
+    assert composed.sections["impression"] == "No acute disease."
+    check_exact(composed)
+    assert composer.compose(facts(normal=True), random.Random(1)).sections == {
+        "findings": "",
+        "impression": "No acute disease.",
+    }
+
+
+def test_what_no_sentence_says_is_passed_over(composer: Composer) -> None:
+    """These reports have no words for a hernia: its fact is none of those that the report says."""
+    composed = composer.compose(facts(hernia=stated(), effusion=stated()), random.Random(1))
+    assert composed.facts == facts(effusion=stated())
+    check_exact(composed)
+
+
+def test_every_draw_says_its_own_facts(composer: Composer) -> None:
+    """Reports as written, facts at random, and those of a study."""
+    study = Study("1.jpg", (), labels=tuple({"normal": False, **ALL_ABSENT, "effusion": True}.items()))
+    draws = [composer.draw(study, key) for key in range(300)]
+    for composed in draws:
+        check_exact(composed)
+    assert draws == [composer.draw(study, key) for key in range(300)]
+    assert len({str(composed) for composed in draws}) > 100
+
+
+def test_facts_of_a_text_are_those_the_labeller_reads() -> None:
+    """With the place of what is there; nothing found is a fact of its own."""
+    names = ("cardiomegaly", "effusion", "pneumothorax")
+    text = {"findings": "Small left pleural effusion. Heart size is normal."}
+    assert facts_in(text, names) == (DENIED, stated("left"), PASSED_OVER, stated())
+    assert facts_in({"impression": "No acute disease."}, names)[-1] == DENIED
+    assert facts_in({"findings": ""}, names) == (PASSED_OVER,) * 4
 
 
 def test_reports_that_say_nothing_of_labels_are_refused() -> None:
     """An error that says so, before any training."""
     with pytest.raises(ValueError, match="no report to pair"):
-        WeakPairing([Study("1", (), findings="Old rib fracture.")], SECTIONS)
+        Composer([Study("1", (), findings="Old rib fracture.", impression="Fracture.")], SECTIONS, NAMES)
 
 
-def test_on_the_real_collections_nothing_unsupported_is_drawn(data_dir: Path) -> None:
-    """Over every training image: no mark, no prior examination, no finding beyond the labels, none left unsaid."""
-    pairing = WeakPairing(
-        [TextPolicy().apply(study) for study in read_collection(data_dir / "iu_xray").split("train")], SECTIONS
-    )
-    for study in read_collection(data_dir / "radiographs").split("train")[::5]:
-        labels = ImageLabels.of(study)
-        text = " ".join(pairing.draw(study, 1).values())
-        mentions = label_report(text)
-        assert {name for name, mention in mentions.items() if mention.status == "present"} == labels.present
-        assert {name for name, m in mentions.items() if m.status == "absent"} <= labels.findings.keys()
-        assert not mentions_prior_exam(text)
-        assert "xxxx" not in text.lower()
+def test_real_reports_compose_exactly(data_dir: Path) -> None:
+    """A thousand draws from the reports of the Indiana collection, none of them of an earlier examination."""
+    studies = [TextPolicy().apply(study) for study in read_collection(data_dir / "iu_xray").split("train")]
+    composer = Composer(studies, SECTIONS, NAMES)
+    study = Study("1.jpg", (), labels=tuple({"normal": False, **ALL_ABSENT, "infiltration": True}.items()))
+    for key in range(1000):
+        composed = composer.draw(study, key)
+        check_exact(composed)
+        assert not any(mentions_prior_exam(s) for text in composed.sections.values() for s in sentences(text))
 
 
 def test_labels_of_images_belong_to_findings_of_reports() -> None:
