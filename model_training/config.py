@@ -32,11 +32,14 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True, config=SECTION)
 class ModelConfig:
-    """The network. `conditioning` is what its decoder attends to, `detail` what its encoder sees of an image of
-    `image_size` pixels a side: none finer than so many a side, 0 for all (`ReportModel`)."""
+    """The network. `weights_deviation` is the standard deviation of the images that `encoder_weights` learnt from, as
+    they were normalised there; `output_stride` is how far apart the encoder's positions lie, in pixels; `conditioning`
+    is what its decoder attends to, `detail` what its encoder sees of an image of `image_size` pixels a side: none finer
+    than so many a side, 0 for all (`ReportModel`)."""
 
     encoder: str = "resnet-small"
     encoder_weights: str = ""
+    weights_deviation: float = Field(default=1.0, gt=0, le=10)
     decoder: str = "transformer"
     image_size: int = Field(default=160, ge=32, le=4096)
     output_stride: Literal[16, 32] = 32

@@ -135,13 +135,14 @@ FINE = 16
 ENCODERS = (*SMALL, *TORCHVISION)
 
 
-def build_encoder(name: str, weights: str = "", stride: int = 32) -> Encoder | ClipTower:
+def build_encoder(name: str, weights: str = "", stride: int = 32, deviation: float = 1.0) -> Encoder | ClipTower:
     """An encoder by name, from nothing or from `weights`: a torchvision weights name ("IMAGENET1K_V1", downloaded) or
     the path of a state dict of the whole torchvision network. With `stride` 16 a network of torchvision's is as fine as
     before its last reduction (`dilate`).
 
     The first convolution of three-channel weights is summed over colours: it then answers to a grey image as it would
-    to the same image in three equal channels. Raises ValueError for unknown names and weights that do not fit.
+    to the same image in three equal channels. Images come with a standard deviation of 1; `deviation` is that of those
+    that torchvision's weights in a file learnt from. Raises ValueError for unknown names and weights that do not fit.
     """
     if stride == FINE and name not in TORCHVISION:
         raise ValueError(f"encoder {name!r} has no output stride of {stride}")
@@ -163,7 +164,7 @@ def build_encoder(name: str, weights: str = "", stride: int = 32) -> Encoder | C
     if from_file:
         load_weights(net, Path(from_file))
     layers = take(net)
-    to_single_channel(layers)
+    to_single_channel(layers, deviation)
     if stride == FINE:
         dilate(layers)
     return Encoder(layers, first_centre, stride)
@@ -211,8 +212,9 @@ def load_weights(net: nn.Module, path: Path) -> None:
         raise ValueError(f"{path} does not fit: {', '.join(wrong[:5])}")
 
 
-def to_single_channel(layers: nn.Module) -> None:
-    """Replaces the first convolution, of three channels, by one of a single channel, in place."""
+def to_single_channel(layers: nn.Module, deviation: float) -> None:
+    """Replaces the first convolution, of three channels, by one of a single channel of so much greater a deviation, in
+    place."""
     for parent in layers.modules():
         for name, child in parent.named_children():
             if isinstance(child, nn.Conv2d):
@@ -225,7 +227,7 @@ def to_single_channel(layers: nn.Module) -> None:
                     bias=child.bias is not None,
                 )
                 with torch.no_grad():
-                    single.weight.copy_(child.weight.sum(1, keepdim=True))
+                    single.weight.copy_(child.weight.sum(1, keepdim=True) * deviation)
                     if child.bias is not None and single.bias is not None:
                         single.bias.copy_(child.bias)
                 setattr(parent, name, single)

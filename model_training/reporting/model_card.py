@@ -68,8 +68,8 @@ def card(checkpoint: Checkpoint, words: Config, path: Path) -> str:
         *_measured(manifest.metrics),
         *words.card.notes,
         "## Decisions of the finding head",
-        "A finding is called present from the threshold of the operating point on, in a study that is abnormal from its "
-        "own on; its probability is the sigmoid of the logit over the temperature plus the bias. All were fitted on "
+        "A finding is called present from the threshold of the operating point on, in a study abnormal from its own "
+        "on; its probability is the sigmoid of the logit over the temperature plus the bias. All were fitted on "
         "validation, and so were the sensitivity and specificity of each threshold by itself.",
         *_decisions(manifest),
         *(["## Failures", _items(words.card.failures)] if words.card.failures else []),
