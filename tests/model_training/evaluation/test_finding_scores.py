@@ -16,7 +16,7 @@ from model_training.evaluation.finding_scores import (
     score_head,
     view_accuracy,
 )
-from model_training.metrics.calibration import expected_calibration_error, fit_temperatures
+from model_training.metrics.calibration import expected_calibration_error, fit_calibration
 from model_training.metrics.ranking import auroc
 from model_training.reporting import risk_coverage
 from tests.model_training.reports import generated, report
@@ -52,7 +52,7 @@ def test_raw_logits_are_found_again_behind_the_temperature() -> None:
 def test_calibration_lowers_the_error_of_an_overconfident_head() -> None:
     """Fitted on one sample, it holds on another."""
     sample, fresh = synthetic(seed=1), synthetic(seed=2)
-    fitted = Calibration(fit_temperatures(sample.logits, sample.targets), np.full(2, 0.5))
+    fitted = Calibration(*fit_calibration(sample.logits, sample.targets), np.full(2, 0.5))
     rows = score_head(fresh, fitted).findings
     for name, row in rows.items():
         assert row.ece < 0.3 * row.ece_before, name
@@ -66,7 +66,7 @@ def test_the_interval_of_the_mean_auroc_holds_the_truth() -> None:
     """It brackets the figure of a sample a hundred times the size."""
     truth = np.mean(auroc(*(lambda o: (o.logits, o.targets))(synthetic(40_000, seed=3))))
     output = synthetic(400, seed=4)
-    figures = score_head(output, Calibration(np.ones(2), np.full(2, 0.5))).summary
+    figures = score_head(output, Calibration(np.ones(2), np.zeros(2), np.full(2, 0.5))).summary
     assert figures.mean_auroc_low < truth < figures.mean_auroc_high
     assert figures.mean_auroc_low < figures.mean_auroc < figures.mean_auroc_high
 

@@ -17,6 +17,7 @@ from model_training.model.build import DECODERS, build_model
 from model_training.model.encoders import ENCODERS, build_encoder
 from model_training.training.dataset import Batch
 from model_training.training.losses import loss_counts, loss_sums, objective
+from tests.encoded import facts_at_random
 
 PAIRS = [(encoder, "transformer") for encoder in ENCODERS] + [("resnet-tiny", "lstm"), ("mobilenet-v2", "lstm")]
 
@@ -35,9 +36,9 @@ def batch_of(size: int, vocabulary: int) -> Batch:
         images=torch.randn(4, 1, size, size, generator=generator),
         view_mask=torch.tensor([[True, True], [True, False], [True, False]]),
         views=torch.tensor([0, 1, 0, -100]),
-        labels=torch.tensor([[1.0, 0.0, 1.0], [0.0, float("nan"), 1.0], [0.0, 0.0, 0.0]]),
+        labels=torch.tensor([[1.0, 0.0, 1.0, 1.0], [0.0, float("nan"), 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]]),
         tokens=tokens,
-        assertions=torch.tensor([[1.0, -1.0, 1.0], [-1.0, 0.0, 1.0], [-1.0, -1.0, -1.0]]),
+        facts=facts_at_random(3, 4),
         boxes=torch.zeros(0, 6),
     )
 
