@@ -64,10 +64,11 @@ def _attention(module: torch.jit.ScriptModule, encoding: Encoding, ids: Sequence
     views, positions, _ = encoding.evidence.shape
     cross_kv = [table[None] for table in encoding.cross_kv]
     # The word at position t is chosen by the query at the position before it.
-    tokens = torch.tensor([[BOS, *ids[:-1]]], device=encoding.evidence.device)
+    tokens = torch.tensor([[BOS, *ids[:-1]]], device=encoding.cross_kv[0].device)
     attention: Tensor = module.attention(tokens, cross_kv)[0].cpu()
     facts = 0 if module.conditioning == "images" else len(encoding.decisions.facts)
-    return attention[:, facts : facts + views * positions].view(len(ids), views, -1)
+    looked = attention[:, facts : facts + views * positions]
+    return looked.view(len(ids), views, positions if looked.shape[1] else 0)
 
 
 def _maps(shares: Tensor, boxes: Sequence[Box]) -> tuple[Heatmap, ...]:
