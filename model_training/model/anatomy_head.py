@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 
@@ -11,4 +10,4 @@ class NoAnatomyHead(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images f32[B,1,S,S] to f32[B,1,1,1] of zeros: no exporter likes a tensor without elements."""
-        return torch.zeros_like(images[:, :, :1, :1])
+        return images[:, :, :1, :1] * 0.0

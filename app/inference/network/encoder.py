@@ -199,6 +199,9 @@ class OpenVinoEncode:
         frontend = frontends.FrontEndManager().load_by_framework("pytorch")
         graph = decoders.TorchScriptPythonDecoder(frozen)
         model = frontend.convert(frontend.load(graph))
+        for given in model.get_parameters():
+            given.set_element_type(openvino.Type.f32)  # what the graph does not say of its inputs
+        model.validate_nodes_and_infer_types()
         model.reshape([-1, 1, -1, -1])
         self._request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
 
