@@ -10,6 +10,7 @@ import pytest
 
 from app.inference.errors import CheckpointError
 from app.inference.manifest import Manifest
+from app.inference.options import OPERATING_POINTS
 from tests.conftest import ROOT
 
 
@@ -54,4 +55,6 @@ def test_a_checkpoint_says_what_it_was_exported_with(tiny_checkpoint: Path) -> N
     manifest = Manifest.from_json(content(tiny_checkpoint))
     assert (manifest.name, manifest.image_size, manifest.max_views) == ("tiny", 64, 4)
     assert manifest.section_names == ("findings", "impression")
-    assert [finding.threshold for finding in manifest.findings] == [0.5] * 3
+    assert [set(finding.thresholds) for finding in manifest.findings] == [set(OPERATING_POINTS)] * 3
+    assert {one.probability for finding in manifest.findings for one in finding.thresholds.values()} == {0.5}
+    assert manifest.views_read == ("frontal", "lateral")
