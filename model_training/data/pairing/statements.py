@@ -108,7 +108,8 @@ def statement_of(sentence: str) -> Statement | None:
     if _CLEAR.search(sentence) and present & _OF_THE_LUNGS:
         return None
     bare = present and _BARE.fullmatch(sentence)
-    return None if bare or names_location(sentence) or _BEYOND.search(sentence) else Statement(sentence, mentions)
+    sided = any(mentions[name].sides for name in present)  # "of the diaphragms"
+    return None if bare or sided or names_location(sentence) or _BEYOND.search(sentence) else Statement(sentence, mentions)
 
 
 @lru_cache(maxsize=65536)
