@@ -153,7 +153,7 @@ def test_a_finer_encoder_sees_what_the_coarse_one_sees(name: str) -> None:
 @pytest.mark.parametrize("name", ["densenet-121", "resnet-tiny"])
 def test_a_network_that_cannot_be_finer_says_so(name: str) -> None:
     """Its last reduction is no convolution, or it is none of torchvision's."""
-    with pytest.raises(ValueError, match="output.stride"):
+    with pytest.raises(ValueError, match=r"output.stride"):
         build_encoder(name, stride=16)
 
 
