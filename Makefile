@@ -66,7 +66,8 @@ train-reference: setup
 	  $(BIN)/python -m model_training anatomy --run $(RUN) --masks $(XRAY_REPORT_DATA)/anatomy; fi
 	$(BIN)/python -m model_training calibrate --run $(RUN) --data $(DATA) --cache $(REFERENCE)/cache
 	@if [ ! $(RUN)/ood_head.pt -nt $(RUN)/training.pt ]; then \
-	  $(BIN)/python -m model_training intake --run $(RUN) --data $(DATA) --films 250 --phantoms 160 --negatives 80; fi
+	  $(BIN)/python -m model_training intake --run $(RUN) --data $(DATA) \
+	    --also $(XRAY_REPORT_DATA)/covid --also $(XRAY_REPORT_DATA)/anatomy --films 250 --phantoms 160 --negatives 80; fi
 	$(BIN)/python -m model_training export --run $(RUN) --out $(RUN)/xray-report-reference.pt
 	$(BIN)/python -m model_training evaluate $(RUN)/xray-report-reference.pt --data $(DATA) --out $(RUN)/evaluation \
 	  --films hannover=$(DATA)/hannover --films indiana=$(XRAY_REPORT_DATA)/iu_xray/images --films anatomy=$(XRAY_REPORT_DATA)/anatomy/images \

@@ -85,7 +85,7 @@ def contradictions(sentences: Iterable[Sentence], findings: Sequence[Finding]) -
 def _misplaced(said: Iterable[tuple[str, Mention, tuple[int, ...]]], findings: Sequence[Finding]) -> Iterator[str]:
     for section, mention, about in said:
         sides = {where.side for i in about if findings[i].present for where in findings[i].locations if where.side}
-        told = {"left", "right"} if "both" in sides else sides
+        told: set[str] = {"left", "right"} if "both" in sides else {*sides}
         if mention.status == "present" and mention.sides and told and mention.sides != told:
             named, known = (" and ".join(sorted(sides)) for sides in (mention.sides, told))
             yield f"The {section} section places {mention.finding} {named}, the finding head {known}."

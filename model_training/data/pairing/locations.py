@@ -109,19 +109,17 @@ class Location(NamedTuple):
 
 NOWHERE = Location()
 # Words that place a finding on a side, in a zone (the thirds of a lung from top to bottom), or both.
-_PLACES: list[tuple[re.Pattern[str], Side | None, Zone | None]] = [
-    (re.compile(rf"\b{_any_of(words)}\b", re.IGNORECASE), side, zone)
-    for words, side, zone in [
-        ("bi-?basilar bi-?basal bases", "both", "lower"),
-        ("bi-?apical apices", "both", "upper"),
-        ("bilateral(?:ly)? both", "both", None),
-        ("left left-sided", "left", None),
-        ("right right-sided", "right", None),
-        ("upper apical apex", None, "upper"),
-        ("middle mid midlung", None, "middle"),
-        ("lower basilar basal base", None, "lower"),
-    ]
+_WORDS: list[tuple[str, Side | None, Zone | None]] = [
+    ("bi-?basilar bi-?basal bases", "both", "lower"),
+    ("bi-?apical apices", "both", "upper"),
+    ("bilateral(?:ly)? both", "both", None),
+    ("left left-sided", "left", None),
+    ("right right-sided", "right", None),
+    ("upper apical apex", None, "upper"),
+    ("middle mid midlung", None, "middle"),
+    ("lower basilar basal base", None, "lower"),
 ]
+_PLACES = [(re.compile(rf"\b{_any_of(words)}\b", re.IGNORECASE), side, zone) for words, side, zone in _WORDS]
 _COMPARED = re.compile(r"\b(?:than|greater|worse|more|less)\b", re.IGNORECASE)
 
 

@@ -109,7 +109,9 @@ def statement_of(sentence: str) -> Statement | None:
         return None
     bare = present and _BARE.fullmatch(sentence)
     sided = any(mentions[name].sides for name in present)  # "of the diaphragms"
-    return None if bare or sided or names_location(sentence) or _BEYOND.search(sentence) else Statement(sentence, mentions)
+    return (
+        None if bare or sided or names_location(sentence) or _BEYOND.search(sentence) else Statement(sentence, mentions)
+    )
 
 
 @lru_cache(maxsize=65536)

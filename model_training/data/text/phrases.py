@@ -32,8 +32,8 @@ def with_phrases(tokenizer: Tokenizer, reports: Iterable[Mapping[str, str]], cou
     )
     trained = Trained(BPE())
     trained.train_from_iterator(written, trainer)
-    ids = {(_id(character),): _id(character) for character in alphabet}
-    merges = []
+    ids: dict[tuple[int, ...], int] = {(_id(character),): _id(character) for character in alphabet}
+    merges: list[tuple[int, int]] = []
     for pair in json.loads(trained.to_str())["model"]["merges"]:
         first, second = (tuple(map(_id, part)) for part in pair)
         if first + second not in ids:  # the same phrase of other parts

@@ -186,7 +186,7 @@ def check_exact(composed: Composed) -> None:
     assert len(calm) == composed.facts[-1].denied
     for group, fact in groups.items():
         sides = label_report(composed.sections["findings"])[group].sides
-        known = {"both": {"left", "right"}, None: set()}.get(fact.place[0], {fact.place[0]})
+        known: set[str] = {"left", "right"} if fact.place[0] == "both" else {*filter(None, [fact.place[0]])}
         assert not fact.stated or not sides or sides == known
 
 
