@@ -184,7 +184,7 @@ def dilate(layers: nn.Sequential) -> None:
             conv.stride, behind = (1, 1), True
         elif behind and conv.kernel_size != (1, 1):
             conv.dilation = (2, 2)
-            conv.padding = tuple(2 * size for size in conv.padding)
+            conv.padding = tuple(2 * int(size) for size in conv.padding)
 
 
 def _is_conv(module: nn.Module) -> TypeGuard[nn.Conv2d]:

@@ -61,7 +61,7 @@ def changes_of(draws: np.ndarray[tuple[int, int], np.dtype[np.float64]], limits:
 def augment(images: Tensor, changes: Changes) -> Tensor:
     """Images f32[B,1,S,S], each changed as `changes` says, where they are."""
     if changes.kept:
-        images = torch.cat(list(map(_reduced, images.split(1), changes.kept, changes.kernels)))
+        images = torch.cat(list(map(_reduced, torch.split(images, 1), changes.kept, changes.kernels)))
     grid = F.affine_grid(changes.affine, list(images.shape), align_corners=False)
     # What comes in from outside is as dark as preprocessing's own padding.
     darkest = images.amin((2, 3), keepdim=True)
