@@ -51,6 +51,38 @@ def test_losses_of_parts_add_up_to_those_of_the_whole(tiny_model: ReportModel) -
 
 
 @torch.inference_mode()
+def test_mixup_blends_images_with_their_labels(tiny_model: ReportModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same shares, the greater one that of the image whose boxes count; never where a study has two views."""
+    whole = batch_of(tiny_model, [1, 2])
+    labels = torch.tensor([[1.0, 0.0, 1.0, 1.0], [0.0, math.nan, 1.0, 0.0]])
+    batch = replace(whole, view_mask=whole.view_mask[:, :1], labels=labels)
+    seen: list[torch.Tensor] = []
+
+    def spy(images: torch.Tensor, *rest: torch.Tensor) -> object:
+        seen.append(images)
+        return ReportModel.forward(tiny_model, images, *rest)
+
+    monkeypatch.setattr(tiny_model, "forward", spy)
+    torch.manual_seed(3)
+    mixed = loss_sums(tiny_model, batch, mixup=0.3)
+    difference = batch.images - batch.images.flip(0)
+    shares = (seen[0] - batch.images.flip(0)) / difference
+    share = float(shares.mean())
+    assert 0.5 <= share <= 1.0
+    torch.testing.assert_close(seen[0], share * batch.images + (1 - share) * batch.images.flip(0))
+    logits = tiny_model(seen[0], batch.view_mask, batch.tokens[:, :-1], batch.facts)[1]
+    for labels, weight in ((batch.labels, share), (batch.labels.flip(0), 1 - share)):
+        known = ~labels.isnan()
+        entropy = torch.nn.functional.binary_cross_entropy_with_logits
+        mixed[1] -= weight * entropy(logits[known], labels[known], reduction="sum")
+    assert float(mixed[1]) == pytest.approx(0.0, abs=1e-4)
+    several = batch_of(tiny_model, [0, 1])
+    seen.clear()
+    loss_sums(tiny_model, several, mixup=0.3)
+    assert torch.equal(seen[0], several.images)
+
+
+@torch.inference_mode()
 def test_a_batch_that_teaches_nothing_has_a_loss_of_zero(tiny_model: ReportModel) -> None:
     """No word, label or view known: a number all the same."""
     batch = batch_of(tiny_model, [2])
@@ -60,6 +92,21 @@ def test_a_batch_that_teaches_nothing_has_a_loss_of_zero(tiny_model: ReportModel
 def norm(model: ReportModel) -> Any:
     """The first batch norm, which has buffers."""
     return next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d))
+
+
+def test_films_lose_detail_and_nothing_else() -> None:
+    """A fine pattern goes, what changes slowly stays; each film by its own draw, none by a draw of -1."""
+    size = 64
+    fine = (torch.arange(size)[:, None] + torch.arange(size)) % 2 * 2.0 - 1.0
+    slow = torch.linspace(-1, 1, size).expand(size, size)
+    images = torch.stack([fine, slow, fine])[:, None]
+    draws = np.zeros((3, AMOUNTS))
+    draws[:, 6] = (1.0, 1.0, -1.0)
+    draws[:, 7] = -1.0
+    out = augment(images, changes_of(draws, AugmentationConfig(sharpness=0.6)))
+    assert float(out[0].std()) < 0.3
+    torch.testing.assert_close(out[1][..., 8:-8, 8:-8], images[1][..., 8:-8, 8:-8], atol=0.05, rtol=0)
+    torch.testing.assert_close(out[2], images[2], atol=1e-4, rtol=0)
 
 
 def test_the_average_follows_the_model(tiny_model: ReportModel) -> None:
@@ -156,7 +203,7 @@ def test_evidence_inside_the_box_costs_nothing_and_outside_much(tiny_model: Repo
     batch = batch_of(tiny_model, [1])
 
     def cost(boxes: torch.Tensor, across: float = 0.0) -> float:
-        changes = changes_of(np.array([[0.0, across, across, 0.0, 0.0, 0.0]]), limits)
+        changes = changes_of(np.array([[0.0, across, across, *[0.0] * (AMOUNTS - 3)]]), limits)
         return float(box_loss(tiny_model, evidence, replace(batch, boxes=boxes, changes=changes)))
 
     assert cost(corner) == pytest.approx(0.0, abs=1e-3)
