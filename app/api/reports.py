@@ -103,6 +103,7 @@ async def _report(
                     options.decoding,
                     started + seconds,
                     request_context.get(),
+                    operating_point=options.operating_point,
                     heatmaps="heatmaps" in options.include,
                 )
             report = await asyncio.wrap_future(future)
