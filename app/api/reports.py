@@ -40,6 +40,7 @@ _PROBLEMS = problem_responses(
     "invalid-options",
     "corrupt-image",
     "not-a-chest-xray",
+    "no-usable-view",
     "rate-limited",
     "internal-error",
     "overloaded",
