@@ -15,7 +15,7 @@ from torch import Tensor
 
 from app.inference.checkpoint import Checkpoint, load_checkpoint
 from app.inference.engine.engine import Engine
-from app.inference.engine.observer import Observer
+from app.inference.engine.observer import Observer, Silent
 from app.inference.engine.request import Generation, Refuse, refuse_none
 from app.inference.engine.step_graphs import StepGraphs
 from app.inference.errors import NoUsableViewError, StudyError
@@ -78,6 +78,7 @@ class Generator:
             self._graphs = StepGraphs(decoder, CudaRecorder(self.device))
         self._encoder = study_encoder(checkpoint, encode, self.device)
         self._ood = OodPolicy(self.manifest.ood.thresholds if self.manifest.ood else None, ood)
+        self._observer: Observer = observer or Silent()
         self._builder = ReportBuilder(checkpoint, self._module, self._ood)
         self._warm = False
         self._engine = Engine(
@@ -86,7 +87,7 @@ class Generator:
             max_new_tokens=limits.max_new_tokens,
             max_rows=max_rows,
             max_queue=max_queue,
-            observer=observer,
+            observer=self._observer,
             graphs=self._graphs,
         )
 
@@ -197,6 +198,8 @@ class Generator:
         return answer
 
     def _refusal(self, encoding: Encoding) -> NotAChestXrayError | NoUsableViewError | None:
+        for score, outcome in self._ood.outcomes(encoding.ood_logits):
+            self._observer.ood_scored(score, outcome)
         return self._ood.refusal(encoding.ood_logits) or no_usable_view(encoding.read, self.manifest)
 
     def close(self, drain_seconds: float = 0.0) -> None:
