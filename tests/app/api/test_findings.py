@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from PIL import Image
 
 from app.inference.checkpoint import load_checkpoint
 from app.inference.manifest import FindingDecision, Threshold
+from app.inference.options import OperatingPoint
 from app.report import Abnormal, Location, Measurement, Report
 from tests.app.api.test_openapi import valid
 from tests.app.api.test_reports import URL, post
@@ -26,13 +27,17 @@ pytestmark = pytest.mark.anyio
 NAMES = ("cardiomegaly", "pleural effusion", "pneumothorax")
 # By a temperature that leaves every probability near one half.
 EVEN = 1e4
-THRESHOLDS = {"balanced": Threshold(0.5), "sensitive": Threshold(0.1, 1.0, 0.25), "specific": Threshold(0.9, 0.5, 1.0)}
+THRESHOLDS: Mapping[OperatingPoint, Threshold] = {
+    "balanced": Threshold(0.5),
+    "sensitive": Threshold(0.1, 1.0, 0.25),
+    "specific": Threshold(0.9, 0.5, 1.0),
+}
 
 
 @pytest.fixture(scope="module")
 def decided_checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny checkpoint calling everything present where it is to be sensitive, and nothing where specific."""
-    decisions = [FindingDecision(name, EVEN, THRESHOLDS) for name in (*NAMES, "abnormal")]  # type: ignore[arg-type]  # its keys are points
+    decisions = [FindingDecision(name, EVEN, THRESHOLDS) for name in (*NAMES, "abnormal")]
     path = tmp_path_factory.mktemp("decided") / "decided.pt"
     assert tuple(one.name for one in load_checkpoint(tiny_checkpoint).manifest.findings) == NAMES
     return altered(tiny_checkpoint, path, findings=tuple(decisions[:-1]), abnormal=decisions[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping, Sequence
 
 from hypothesis import strategies as st
 
@@ -54,7 +55,11 @@ _HOSTILE = (
 
 
 # What the options that are no numbers may be.
-_WORDS = {"early_stopping": [*EARLY_STOPPING], "include": [*INCLUDES], "operating_point": [*OPERATING_POINTS]}
+_WORDS: Mapping[str, Sequence[str]] = {
+    "early_stopping": [*EARLY_STOPPING],
+    "include": INCLUDES,
+    "operating_point": OPERATING_POINTS,
+}
 
 
 def option_set(rng: random.Random, tokens: int) -> dict[str, str]:

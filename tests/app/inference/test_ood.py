@@ -50,10 +50,9 @@ def test_disoriented(image: list[float], words: str) -> None:
 @pytest.mark.parametrize(("mode", "outcome"), [("refuse", "refused"), ("warn", "warned"), ("off", "accepted")])
 def test_outcomes(mode: OodMode, outcome: str) -> None:
     """Each image has its score and what becomes of it, whatever becomes of the study."""
-    assert OodPolicy(THRESHOLDS, mode).outcomes([FILM, PHOTOGRAPH]) == [
-        (pytest.approx(0.982, abs=1e-3), "accepted"),
-        (pytest.approx(0.018, abs=1e-3), outcome),
-    ]
+    scores, outcomes = zip(*OodPolicy(THRESHOLDS, mode).outcomes([FILM, PHOTOGRAPH]), strict=True)
+    assert scores == pytest.approx((0.982, 0.018), abs=1e-3)
+    assert outcomes == ("accepted", outcome)
     assert OodPolicy(None, mode).outcomes([FILM]) == []
 
 
