@@ -1,8 +1,8 @@
 """Operating points: the thresholds that trade what is missed against what is said of the healthy.
 
 A finding is present from its threshold on, in a study that is abnormal from its own threshold on. At one operating
-point all findings are called present in the same share of normal studies, so that a rare one is not found at a price
-that a common one does not pay. Arrays are [studies, findings and the whole].
+point all findings reach theirs in the same share of the studies without them, so that a rare one is not found at a
+price that a common one does not pay. Arrays are [studies, findings and the whole].
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from app.inference.manifest import Threshold
 from app.inference.options import OPERATING_POINTS, OperatingPoint
-from model_training.metrics.agreement import FloatArray, ratio
+from model_training.evaluation.finding_scores import decision_counts
+from model_training.metrics.agreement import FloatArray, macro_f1, ratio
 from model_training.metrics.bootstrap import Estimate, estimate
 
 Flags = npt.NDArray[np.bool_]
@@ -61,35 +62,64 @@ def decided(probabilities: FloatArray, thresholds: FloatArray) -> Flags:
 
 
 def fit_points(probabilities: FloatArray, targets: FloatArray) -> Fitted:
-    """The thresholds of all operating points. Without 20 normal studies all of them are at one half."""
-    normal = targets[:, -1] == 0
-    findings = probabilities.shape[1] - 1
-    chosen = np.full((len(OPERATING_POINTS), findings + 1), 0.5)
-    if normal.sum() >= 20:
-        positive = targets[:, :-1] == 1
-        enough = positive.sum(axis=0) >= ENOUGH
-        if not enough.any():
-            enough = positive.any(axis=0)
+    """The thresholds of all operating points. Without 20 normal studies all of them are at one half.
+
+    Of all within a point's false alarms, those of the greatest macro-F1 are chosen; of all that are sensitive enough,
+    those of the greatest specificity. Means are over the findings with `ENOUGH` positive studies. What is present at
+    one point is present at every more sensitive one.
+    """
+    normal, positive, absent = targets[:, -1] == 0, targets[:, :-1] == 1, targets[:, :-1] == 0
+    chosen = np.full((len(OPERATING_POINTS), targets.shape[1]), 0.5)
+    enough = np.flatnonzero((positive.sum(axis=0) >= ENOUGH) & absent.any(axis=0))
+    if normal.sum() >= 20 and len(enough):
         choices = []
         for gate in np.quantile(probabilities[normal, -1], _GATES):
             for share in _SHARES:
-                thresholds = np.append(np.quantile(probabilities[normal, :-1], 1 - share, axis=0), gate)
+                thresholds = np.append(_reached_by(share, probabilities, absent), gate)
                 said = decided(probabilities, thresholds)
-                alarms = said[normal].any(axis=1).mean()
-                found = np.array([said[positive[:, i], i].mean() for i in np.flatnonzero(enough)])
-                choices.append((float(alarms), float(found.mean()), thresholds))
+                choices.append(
+                    _Choice(
+                        alarms=float(said[normal].any(axis=1).mean()),
+                        sensitivity=float(np.mean([said[positive[:, i], i].mean() for i in enough])),
+                        specificity=float(np.mean([1 - said[absent[:, i], i].mean() for i in enough])),
+                        macro_f1=float(macro_f1(decision_counts(said, targets[:, :-1])[enough])),
+                        thresholds=thresholds,
+                    )
+                )
+        balanced = _best("balanced", choices).thresholds
+        within: Mapping[OperatingPoint, list[_Choice]] = {
+            "balanced": choices,
+            "sensitive": [c for c in choices if (c.thresholds <= balanced).all()],
+            "specific": [c for c in choices if (c.thresholds >= balanced).all()],
+        }
         for p, point in enumerate(OPERATING_POINTS):
-            chosen[p] = _best(point, choices)
+            chosen[p] = _best(point, within[point]).thresholds
     return Fitted(chosen, *_rates(probabilities, targets, chosen))
 
 
-def _best(point: OperatingPoint, choices: list[tuple[float, float, FloatArray]]) -> FloatArray:
-    """The most sensitive choice within the point's false alarms; for the sensitive point, that of fewest of them."""
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Thresholds with what they come to on the studies they are chosen by."""
+
+    alarms: float
+    sensitivity: float
+    specificity: float
+    macro_f1: float
+    thresholds: FloatArray
+
+
+def _reached_by(share: float, probabilities: FloatArray, absent: Flags) -> FloatArray:
+    """For each finding the probability that this share of the studies without it reach; 1 where there are none."""
+    columns = (probabilities[absent[:, i], i] for i in range(absent.shape[1]))
+    return np.array([np.quantile(column, 1 - share) if len(column) else 1.0 for column in columns])
+
+
+def _best(point: OperatingPoint, choices: list[_Choice]) -> _Choice:
     if point == "sensitive":
-        allowed = [c for c in choices if c[1] >= SENSITIVITY] or [max(choices, key=lambda c: c[1])]
-        return min(allowed, key=lambda c: c[0])[2]
-    allowed = [c for c in choices if c[0] <= FALSE_ALARMS[point]] or [min(choices, key=lambda c: c[0])]
-    return max(allowed, key=lambda c: c[1])[2]
+        enough = [c for c in choices if c.sensitivity >= SENSITIVITY]
+        return max(enough, key=lambda c: c.specificity) if enough else max(choices, key=lambda c: c.sensitivity)
+    few = [c for c in choices if c.alarms <= FALSE_ALARMS[point]] or [min(choices, key=lambda c: c.alarms)]
+    return max(few, key=lambda c: c.macro_f1)
 
 
 def _rates(probabilities: FloatArray, targets: FloatArray, chosen: FloatArray) -> tuple[FloatArray, FloatArray]:
