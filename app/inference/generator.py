@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from app.inference.anatomy import Cells
 from app.inference.checkpoint import Checkpoint, load_checkpoint
 from app.inference.decisions import Decider
 from app.inference.engine.engine import Engine
@@ -80,7 +81,7 @@ class Generator:
         self._encoder = StudyEncoder(
             self._module,
             encode,
-            Decider(self.manifest),
+            Decider(self.manifest, Cells.of(self._module, self.manifest.image_size)),
             views_read=[view in self.manifest.views_read for view in self.manifest.view_names],
             max_views=limits.max_views,
             device=self.device,

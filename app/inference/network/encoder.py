@@ -186,6 +186,7 @@ class OpenVinoEncode:
         frontend = frontends.FrontEndManager().load_by_framework("pytorch")
         graph = decoders.TorchScriptPythonDecoder(frozen)
         model = frontend.convert(frontend.load(graph))
+        model.inputs[0].get_node().set_element_type(openvino.Type.f32)  # it can be told from convolutions alone
         model.reshape([-1, 1, -1, -1])
         self._request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
 
