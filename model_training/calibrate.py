@@ -41,7 +41,7 @@ def fit(output: HeadOutput, sources: Sequence[str | None], denied: Sequence[str]
 
     Temperatures and biases count each source the same; thresholds are those of `operating_points.fit_points`. A finding
     of `denied` may be denied below the greatest probability at which no more than `DENIAL_ERROR` of the denied ones
-    were there, and never from its most sensitive threshold on. A report is uncertain when its expected gain is among
+    were there, and never from its balanced threshold on. A report is uncertain when its expected gain is among
     the least 1 - `COVERAGE`; the balance is the one of `BALANCES` by which leaving out that share leaves the highest
     micro-F1.
     """
@@ -86,7 +86,7 @@ def _denied_below(i: int, probabilities: FloatArray, targets: FloatArray, fitted
     error = np.cumsum(present) / np.arange(1, len(present) + 1)
     allowed = np.flatnonzero(error <= DENIAL_ERROR)
     below = float(ranked[allowed[-1]]) if len(allowed) else 0.0
-    return round(min(below, fitted.thresholds(i)["sensitive"].probability), 4)
+    return round(min(below, fitted.thresholds(i)["balanced"].probability), 4)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

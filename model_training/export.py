@@ -33,15 +33,18 @@ def export_model(
     metrics: Mapping[str, Any] | None = None,
     calibration: Calibration | None = None,
     intake: Mapping[str, Any] | None = None,
+    anatomy: Mapping[str, Any] | None = None,
 ) -> str:
     """Writes the archive and its SHA-256 beside it. Returns the SHA-256.
 
-    `calibration` is what `calibrate` fitted, `intake` what `fit_ood` found.
+    `calibration` is what `calibrate` fitted, `intake` what `fit_ood` found, `anatomy` what `fit_head` did.
 
     Raises `CheckpointError` when the scripted model does not agree with the eager one, or would not load.
     """
     if intake:
         model.attach_ood_head(intake["head"], intake["view_head"], laterals=intake["laterals"])
+    if anatomy:
+        model.attach_anatomy_head(anatomy["head"])
     model.eval()
     module = script(model)
     check_agreement(model, module, tokenizer, config.data.max_views)
@@ -90,6 +93,7 @@ def check_agreement(
     with torch.inference_mode():
         views_eager = torch.stack([model.preprocess(image) for image in images])
         token_logits, findings, view_logits, _ = model(views_eager, mask, tokens, facts)
+        anatomy = model.anatomy(views_eager)
         encoded = EncoderOutput(*module.encode(torch.stack([module.preprocess(image) for image in images])))
         findings_scripted = module.join(model.spread(encoded.finding_logits, mask), mask)
         memory, seen = (model.spread(part, mask) for part in (encoded.memory, encoded.view_logits))
@@ -99,6 +103,7 @@ def check_agreement(
     pairs: Sequence[tuple[str, Tensor, Tensor]] = (
         ("finding logits", findings, findings_scripted),
         ("view logits", view_logits, encoded.view_logits),
+        ("anatomy logits", anatomy, encoded.anatomy),
         ("token logits", token_logits[spoken], stepped[spoken]),
     )
     for name, eager, scripted in pairs:
@@ -148,6 +153,7 @@ def run(args: argparse.Namespace) -> int:
         metrics=_metrics(args.evaluation) if args.evaluation else None,
         calibration=run_folder.read_calibration(args.run, config.data.findings),
         intake=run_folder.load_ood_head(args.run, model),
+        anatomy=run_folder.load_anatomy_head(args.run, model),
     )
     print(f"{args.out} ({args.out.stat().st_size / 1e6:.1f} MB), SHA-256 {sha256}")
     return 0

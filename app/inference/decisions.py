@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from app.inference.anatomy import Anatomy
+from app.inference.anatomy import Anatomy, Cells
 from app.inference.manifest import FindingDecision, Manifest
 from app.inference.options import OperatingPoint
 from app.report import Abnormal, Finding, Location, Measurement, Side, Zone
@@ -27,9 +27,11 @@ class Decisions:
 class Decider:
     """Decides by the thresholds of one checkpoint."""
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, cells: Cells) -> None:
+        """`cells` says where the positions of the evidence lie."""
         self._findings, self._abnormal = manifest.findings, manifest.abnormal
         self._names = tuple(finding.name for finding in manifest.findings)
+        self._cells = cells
 
     def __call__(
         self, logits: Sequence[float], evidence: Tensor, anatomy: Tensor, read: Sequence[bool], point: OperatingPoint
@@ -44,7 +46,7 @@ class Decider:
         if self._abnormal:
             probability = self._abnormal.probability(logits[-1])
             abnormal = Abnormal(probability, probability >= self._abnormal.thresholds[point].probability)
-        maps = [Anatomy(anatomy[i]) if seen else None for i, seen in enumerate(read)]
+        maps = [Anatomy(anatomy[i], self._cells) if seen else None for i, seen in enumerate(read)]
         findings = []
         for i, decision in enumerate(self._findings):
             probability, threshold = decision.probability(logits[i]), decision.thresholds[point].probability

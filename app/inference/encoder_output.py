@@ -12,7 +12,7 @@ class EncoderOutput(NamedTuple):
 
     `memory` f32[B,P,D]; `finding_logits` f32[B,F+1], that the whole is abnormal behind the findings; `view_logits`
     f32[B,2]; `evidence` f32[B,P,F+1] for the same by position; `ood_logits` f32[B,K], what the out-of-distribution head
-    says; `anatomy` f32[B,C,A,A], over the square that the network sees: logits of `app.inference.anatomy.STRUCTURES`,
+    says; `anatomy` f32[B,C,A,A], over the square that the network sees: logits of `app.inference.chest.STRUCTURES`,
     or of one class alone where no head for them was fitted.
     """
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from app.text.facts import ASSERTIONS, SIDES, ZONES
 from app.text.tokenizer import BOS, PAD, UNK
-from model_training.model.anatomy_head import NoAnatomyHead
+from model_training.model.anatomy_head import AnatomyHead, NoAnatomyHead
 from model_training.model.clip import ClipTower
 from model_training.model.encoders import Encoder
 from model_training.model.ood_head import NoOodHead, OodHead
@@ -84,6 +84,11 @@ class ReportModel(nn.Module):
         if not laterals:
             with torch.no_grad():
                 self.view_embedding.weight[:, 1] = self.view_embedding.weight[:, 0]
+
+    def attach_anatomy_head(self, head: Mapping[str, Tensor]) -> None:
+        """Takes the state dict of an `AnatomyHead`."""
+        self.anatomy = AnatomyHead(self.image_size)
+        self.anatomy.load_state_dict(head)
 
     @torch.jit.export
     def preprocess(self, image: Tensor) -> Tensor:

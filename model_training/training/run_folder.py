@@ -3,6 +3,7 @@
 training.pt      the best epoch: configuration, tokenizer, averaged weights; what `export` reads
 calibration.json what `calibrate` fitted, for `export`
 ood_head.pt      what refuses other images, fitted to it, if it was
+anatomy_head.pt  what finds lungs and heart, if it was fitted
 state.pt         everything to go on from after an interruption; gone once the run is finished
 config.toml      the configuration as it was used
 run.json         when, with which command and which commit of the code the run was started and resumed; its outcome
@@ -35,6 +36,7 @@ from model_training.model.weights import read_tensors
 
 FILE = "training.pt"
 OOD_HEAD = "ood_head.pt"
+ANATOMY_HEAD = "anatomy_head.pt"
 STATE = "state.pt"
 CALIBRATION = "calibration.json"
 CONFIG = "config.toml"
@@ -128,6 +130,25 @@ def load_ood_head(folder: Path, model: ReportModel) -> dict[str, Any] | None:
     return fitted
 
 
+def save_anatomy_head(folder: Path, fitted: Mapping[str, Any]) -> None:
+    """Writes the fitted anatomy head (see `model_training.anatomy.fit`) atomically."""
+    _save(folder / ANATOMY_HEAD, fitted)
+
+
+def load_anatomy_head(folder: Path, model: ReportModel) -> dict[str, Any] | None:
+    """What `save_anatomy_head` wrote, None where nothing was fitted.
+
+    Raises `UnreadableFileError` for a damaged file and one that does not fit the model.
+    """
+    path = folder / ANATOMY_HEAD
+    if not path.exists():
+        return None
+    fitted: dict[str, Any] = read_tensors(path)
+    with reading(path, "not what `anatomy` writes for this run"):
+        copy.deepcopy(model).attach_anatomy_head(fitted["head"])
+    return fitted
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """What `calibrate` has fitted: how each finding and the whole are decided on (None where no study says that it is
@@ -207,7 +228,7 @@ def load_state(folder: Path, config: Config, fingerprint: str) -> dict[str, Any]
 
 def clear_run(folder: Path) -> None:
     """Removes what a run leaves, except cached images and what others put there."""
-    for name in (FILE, OOD_HEAD, STATE, CALIBRATION, CONFIG, RECORD, HISTORY, CURVES):
+    for name in (FILE, OOD_HEAD, ANATOMY_HEAD, STATE, CALIBRATION, CONFIG, RECORD, HISTORY, CURVES):
         (folder / name).unlink(missing_ok=True)
     for events in (folder / TENSORBOARD).glob("events.out.tfevents.*"):
         events.unlink()

@@ -82,13 +82,13 @@ def test_thresholds_say_how_sensitive_and_specific_they_are() -> None:
 
 
 def test_few_of_the_denied_findings_were_there() -> None:
-    """As many as are allowed, nothing that even the sensitive point states, and nothing that may not be denied."""
+    """As many as are allowed, nothing that the balanced point states, and nothing that may not be denied."""
     output = calibrated()
     fitted, probabilities, _ = fitted_to(output)
     first, second = fitted.findings
     assert second.denied_below is None
     assert first.denied_below
-    assert first.denied_below <= first.thresholds["sensitive"].probability
+    assert first.denied_below <= first.thresholds["balanced"].probability
     assert output.targets[probabilities[:, 0] < first.denied_below, 0].mean() <= DENIAL_ERROR + 0.005
 
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from app.inference.anatomy import Cells
 from app.inference.checkpoint import Checkpoint, frozen_encode
 from app.inference.decisions import Decider, Decisions
 from app.inference.encoder_output import EncoderOutput
@@ -138,7 +139,7 @@ def study_encoder(checkpoint: Checkpoint, encode: Encode, device: torch.device) 
     return StudyEncoder(
         checkpoint.module,
         encode,
-        Decider(manifest),
+        Decider(manifest, Cells.of(checkpoint.module, manifest.image_size)),
         views_read=[view in manifest.views_read for view in manifest.view_names],
         max_views=manifest.max_views,
         device=device,
