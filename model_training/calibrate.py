@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from app.inference.anatomy import Cells
 from app.inference.files import write_atomically
 from app.inference.manifest import FindingDecision
 from app.inference.network.devices import choose_device
 from app.inference.uncertainty import AbstainRule
 from app.text.facts import ABNORMAL
+from model_training.anatomy.places import PlaceShares, boxed_films, fit_places
 from model_training.data.arguments import add_data_arguments, open_collection
 from model_training.data.selection import select_studies
 from model_training.evaluation.finding_scores import HeadOutput, decision_counts
@@ -89,6 +92,15 @@ def _denied_below(i: int, probabilities: FloatArray, targets: FloatArray, fitted
     return round(min(below, fitted.thresholds(i)["balanced"].probability), 4)
 
 
+def with_places(calibration: Calibration, places: Mapping[str, PlaceShares]) -> Calibration:
+    """The same, with the shares of the evidence from which on a finding's side and zone are said."""
+    findings = [
+        replace(one, side_from=places[one.name].side_from, zone_from=places[one.name].zone_from)
+        for one in calibration.findings
+    ]
+    return replace(calibration, findings=tuple(findings))
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `python -m model_training calibrate`."""
     parser.description = "Fit the finding head's probabilities and thresholds on the validation split."
@@ -102,16 +114,21 @@ def run(args: argparse.Namespace) -> int:
     model, tokenizer, config = run_folder.load_run(args.run)
     collection = open_collection(args)
     print(collection.origin("val"))
-    studies, _ = select_studies(collection.split("val"), config.data)
-    if config.data.natural:
-        studies = [study for study in studies if study.source in config.data.natural]
+    everyone, _ = select_studies(collection.split("val"), config.data)
+    studies = [study for study in everyone if study.source in (config.data.natural or (study.source,))]
     if not studies:
         raise ValueError(f"{args.data} has no validation studies")
-    texts = [dict[str, str]()] * len(studies)
-    examples = Examples(studies, texts, tokenizer, config, model, args.cache or args.run / "cache")
+    cache = args.cache or args.run / "cache"
+    examples = Examples(studies, [{}] * len(studies), tokenizer, config, model, cache)
     logits = finding_logits(model, examples, choose_device("auto")).double().numpy()
     output = HeadOutput((*config.data.findings, ABNORMAL), logits, examples.labels.double().numpy())
     fitted = fit(output, [study.source for study in studies], config.data.denied or config.data.findings)
+    if anatomy := run_folder.load_anatomy_head(args.run, model):
+        model.attach_anatomy_head(anatomy["head"])
+        boxed = [study for study in everyone if any(image.boxes for image in study.images)]
+        films = boxed_films(model, Examples(boxed, [{}] * len(boxed), tokenizer, config, model, cache))
+        cells = Cells.of(model, model.image_size)
+        fitted = with_places(fitted, fit_places(films, config.data.findings, cells))
     write_atomically(args.run / run_folder.CALIBRATION, fitted.to_json())
     print(f"{fitted.studies:,} validation studies: uncertain below an expected gain of {fitted.abstain.below:.2f}")
     return 0

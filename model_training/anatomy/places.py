@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from app.inference.anatomy import THIRDS, Anatomy, Cells, Shares
+from app.inference.checkpoint import script
 from app.inference.chest import Chest
+from app.inference.network.encoder import make_encode
 from app.report import Side, Zone
 from app.text.findings import IMAGE_LABELS, MIDLINE
 from model_training.data.study import Box
+from model_training.model.report_model import ReportModel
+from model_training.training.dataset import Examples
+from model_training.training.teachers import BATCH
 
 SIDE_RIGHT, ZONE_RIGHT = 0.95, 0.8  # of what is said of validation boxes
 LEAST_BOXES = 15  # that a finding's own shares are fitted to
@@ -28,6 +34,21 @@ class BoxedFilm:
     evidence: Tensor
     anatomy: Tensor
     boxes: tuple[Box, ...]
+
+
+@torch.inference_mode()
+def boxed_films(model: ReportModel, examples: Examples) -> Iterator[BoxedFilm]:
+    """The images of studies as the network encodes them, without augmentation, with their boxes."""
+    encode = make_encode(script(model.eval()), "exact", torch.device("cpu"))
+    for _, batch in examples.batches(BATCH):
+        encoded = encode(batch.images)
+        boxes: list[list[Box]] = [[] for _ in batch.images]
+        for row, finding, *corners in batch.boxes.tolist():
+            left, top, right, bottom = ((edge + 1) / 2 for edge in corners)
+            middle = ((left + right) / 2, (top + bottom) / 2)
+            boxes[int(row)].append(Box(examples.findings[int(finding)], *middle, right - left, bottom - top))
+        for i, own in enumerate(boxes):
+            yield BoxedFilm(encoded.evidence[i], encoded.anatomy[i], tuple(own))
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,18 +117,18 @@ class Examples:
             [VIEW_NAMES.index(image.view) if image.view else IGNORED for image in study.images]
             for study in self.studies
         ]
-        self._findings = config.data.findings
-        self.labels = torch.tensor([[*labels_of(study, self._findings), abnormal_of(study)] for study in self.studies])
+        self.findings = config.data.findings
+        self.labels = torch.tensor([[*labels_of(study, self.findings), abnormal_of(study)] for study in self.studies])
         self.targets = self.labels
         images = [image for study in self.studies for image in study.images]
         self.boxes = [
-            boxes_of(image, self._findings, region)
+            boxes_of(image, self.findings, region)
             for image, region in zip(images, cached.regions.tolist(), strict=True)
         ]
         self._tokenizer, self._limit, self._composer = tokenizer, 1 + config.model.max_new_tokens, composer
         drawn = [composer.draw(study, config.training.seed) for study in self.studies] if composer else []
         self.tokens = [self._encode(text) for text in ([one.sections for one in drawn] or self.texts)]
-        self.facts = [one.facts for one in drawn] or [facts_in(text, self._findings) for text in self.texts]
+        self.facts = [one.facts for one in drawn] or [facts_in(text, self.findings) for text in self.texts]
 
     def __len__(self) -> int:
         return len(self.studies)
