@@ -219,8 +219,8 @@ def run(args: argparse.Namespace) -> int:
     home = read_collection(args.train_data) if args.train_data else collection
     films, others = (dict(map(named_images, given)) for given in (args.films, args.others))
     checkpoint = load_checkpoint(args.checkpoint)
-    # What the service would refuse is scored all the same, blank images among it.
-    generator = Generator(checkpoint, precision=args.precision, max_queue=2 * IN_FLIGHT, ood="off")
+    # What the service would refuse or not read is scored all the same, blank images among it.
+    generator = Generator(checkpoint, precision=args.precision, max_queue=2 * IN_FLIGHT, ood="off", every_view=True)
     try:
         most = generator.model.limits.max_views
         task = Task(

@@ -50,10 +50,12 @@ class Generator:
         max_queue: int = MAX_QUEUE,
         observer: Observer | None = None,
         ood: OodMode = "refuse",
+        every_view: bool = False,
         cuda_graphs: bool = True,
     ) -> None:
         """`threads` for torch in this process; None leaves it as it is. `ood` is what becomes of a study with an image
-        that is no chest radiograph. `cuda_graphs` False launches every kernel by itself, for comparison.
+        that is no chest radiograph, `every_view` reads also views that the model has not learnt. `cuda_graphs` False
+        launches every kernel by itself, for comparison.
 
         Raises `UnsupportedDeviceError`, and `CheckpointError` when the self-test fails on the device."""
         if threads:
@@ -76,7 +78,7 @@ class Generator:
         self._graphs: StepGraphs | None = None
         if cuda_graphs and self.device.type == "cuda" and isinstance(decoder, PackedDecoder):
             self._graphs = StepGraphs(decoder, CudaRecorder(self.device))
-        self._encoder = study_encoder(checkpoint, encode, self.device)
+        self._encoder = study_encoder(checkpoint, encode, self.device, every_view=every_view)
         self._ood = OodPolicy(self.manifest.ood.thresholds if self.manifest.ood else None, ood)
         self._observer: Observer = observer or Silent()
         self._builder = ReportBuilder(checkpoint, self._module, self._ood)

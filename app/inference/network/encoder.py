@@ -133,14 +133,17 @@ class StudyEncoder:
         return EncoderOutput(*(part[:count] for part in self._encode(filled)))
 
 
-def study_encoder(checkpoint: Checkpoint, encode: Encode, device: torch.device) -> StudyEncoder:
-    """The encoder of a checkpoint's studies, whose `encode` on that device is given."""
+def study_encoder(
+    checkpoint: Checkpoint, encode: Encode, device: torch.device, *, every_view: bool = False
+) -> StudyEncoder:
+    """The encoder of a checkpoint's studies, whose `encode` on that device is given; with `every_view` it also reads
+    images of views that it has not learnt."""
     manifest = checkpoint.manifest
     return StudyEncoder(
         checkpoint.module,
         encode,
         Decider(manifest, Cells.of(checkpoint.module, manifest.image_size)),
-        views_read=[view in manifest.views_read for view in manifest.view_names],
+        views_read=[every_view or view in manifest.views_read for view in manifest.view_names],
         max_views=manifest.max_views,
         device=device,
     )
