@@ -1,8 +1,9 @@
 """Operating points: the thresholds that trade what is missed against what is said of the healthy.
 
 A finding is present from its threshold on, in a study that is abnormal from its own threshold on. At one operating
-point all findings reach theirs in the same share of the studies without them, so that a rare one is not found at a
-price that a common one does not pay. Arrays are [studies, findings and the whole].
+point every threshold is the same multiple of the square root of how common the finding is: with one probability for
+all, rare findings would never be stated, and with one rate of false alarms, at a probability of a few percent. Arrays
+are [studies, findings and the whole].
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from app.inference.manifest import Threshold
 from app.inference.options import OPERATING_POINTS, OperatingPoint
 from model_training.evaluation.finding_scores import decision_counts
-from model_training.metrics.agreement import FloatArray, macro_f1, ratio
+from model_training.metrics.agreement import FloatArray, macro_f1, micro_f1, ratio
 from model_training.metrics.bootstrap import Estimate, estimate
 
 Flags = npt.NDArray[np.bool_]
@@ -27,7 +28,7 @@ FALSE_ALARMS: Mapping[OperatingPoint, float] = {"balanced": 0.22, "specific": 0.
 SENSITIVITY = 0.87
 """The least mean sensitivity of the point that is sensitive, over findings with `ENOUGH` positive studies."""
 ENOUGH = 15
-_SHARES = np.concatenate([[0.001, 0.002, 0.003, 0.005, 0.0075], np.arange(0.01, 0.9, 0.01)])
+_MULTIPLES = np.geomspace(0.01, 3.0, 90)
 _GATES = np.arange(0.05, 1.0, 0.05)
 
 
@@ -64,25 +65,27 @@ def decided(probabilities: FloatArray, thresholds: FloatArray) -> Flags:
 def fit_points(probabilities: FloatArray, targets: FloatArray) -> Fitted:
     """The thresholds of all operating points. Without 20 normal studies all of them are at one half.
 
-    Of all within a point's false alarms, those of the greatest macro-F1 are chosen; of all that are sensitive enough,
-    those of the greatest specificity. Means are over the findings with `ENOUGH` positive studies. What is present at
-    one point is present at every more sensitive one.
+    Of all within a point's false alarms, those of the greatest macro- and micro-F1 together are chosen; of all that are
+    sensitive enough, those of the greatest specificity. Means are over the findings with `ENOUGH` positive studies.
+    What is present at one point is present at every more sensitive one.
     """
     normal, positive, absent = targets[:, -1] == 0, targets[:, :-1] == 1, targets[:, :-1] == 0
     chosen = np.full((len(OPERATING_POINTS), targets.shape[1]), 0.5)
     enough = np.flatnonzero((positive.sum(axis=0) >= ENOUGH) & absent.any(axis=0))
     if normal.sum() >= 20 and len(enough):
         choices = []
+        rarity = np.sqrt((1 + positive.sum(axis=0)) / (2 + positive.sum(axis=0) + absent.sum(axis=0)))
         for gate in np.quantile(probabilities[normal, -1], _GATES):
-            for share in _SHARES:
-                thresholds = np.append(_reached_by(share, probabilities, absent), gate)
+            for multiple in _MULTIPLES:
+                thresholds = np.append((multiple * rarity).clip(max=1.0), gate)
                 said = decided(probabilities, thresholds)
+                counts = decision_counts(said, targets[:, :-1])[enough]
                 choices.append(
                     _Choice(
                         alarms=float(said[normal].any(axis=1).mean()),
                         sensitivity=float(np.mean([said[positive[:, i], i].mean() for i in enough])),
                         specificity=float(np.mean([1 - said[absent[:, i], i].mean() for i in enough])),
-                        macro_f1=float(macro_f1(decision_counts(said, targets[:, :-1])[enough])),
+                        f1=float(macro_f1(counts) + micro_f1(counts)),
                         thresholds=thresholds,
                     )
                 )
@@ -104,14 +107,8 @@ class _Choice:
     alarms: float
     sensitivity: float
     specificity: float
-    macro_f1: float
+    f1: float
     thresholds: FloatArray
-
-
-def _reached_by(share: float, probabilities: FloatArray, absent: Flags) -> FloatArray:
-    """For each finding the probability that this share of the studies without it reach; 1 where there are none."""
-    columns = (probabilities[absent[:, i], i] for i in range(absent.shape[1]))
-    return np.array([np.quantile(column, 1 - share) if len(column) else 1.0 for column in columns])
 
 
 def _best(point: OperatingPoint, choices: list[_Choice]) -> _Choice:
@@ -119,7 +116,7 @@ def _best(point: OperatingPoint, choices: list[_Choice]) -> _Choice:
         enough = [c for c in choices if c.sensitivity >= SENSITIVITY]
         return max(enough, key=lambda c: c.specificity) if enough else max(choices, key=lambda c: c.sensitivity)
     few = [c for c in choices if c.alarms <= FALSE_ALARMS[point]] or [min(choices, key=lambda c: c.alarms)]
-    return max(few, key=lambda c: c.macro_f1)
+    return max(few, key=lambda c: c.f1)
 
 
 def _rates(probabilities: FloatArray, targets: FloatArray, chosen: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -134,10 +134,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _films_of(folder: Path) -> Iterator[Study]:
-    """The studies of a further collection, as one source of its name. Raises OSError, ValueError."""
+    """The studies of a further collection whose views are known, as one source of its name. Raises OSError,
+    ValueError."""
     collection = read_collection(folder)
     print(collection.origin("train", "val"))
-    yield from (replace(study, source=study.source or collection.name) for study in collection.studies)
+    for study in collection.studies:
+        if all(image.view for image in study.images):
+            yield replace(study, source=study.source or collection.name)
 
 
 def run(args: argparse.Namespace) -> int:
