@@ -201,13 +201,12 @@ def _content(data: str | bytes) -> dict[str, Any]:
         raise CheckpointError(f"{MANIFEST} is not JSON") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{MANIFEST} is not an object")
+    version = content.get("schema_version")
+    if isinstance(version, int) and version != SCHEMA_VERSION:  # or the keys of another one are missed first
+        raise CheckpointError(f"{MANIFEST}: schema_version {version}, this program reads {SCHEMA_VERSION}")
     for key, kind in _REQUIRED.items():
         if not isinstance(content.get(key), kind):
             raise CheckpointError(f"{MANIFEST}: {key} is missing or of the wrong type")
-    if content["schema_version"] != SCHEMA_VERSION:
-        raise CheckpointError(
-            f"{MANIFEST}: schema_version {content['schema_version']}, this program reads {SCHEMA_VERSION}"
-        )
     if not 1 <= content["max_new_tokens"] <= MAX_TOKENS:
         raise CheckpointError(f"{MANIFEST}: max_new_tokens must be from 1 to {MAX_TOKENS}")
     return content

@@ -41,6 +41,14 @@ def test_what_a_checkpoint_lacks_is_not_invented(tiny_checkpoint: Path) -> None:
     assert {finding.denied_below for finding in manifest.findings} == {None}
 
 
+def test_an_older_checkpoint_is_told_its_version(tiny_checkpoint: Path) -> None:
+    """Not the first key that its schema does not have."""
+    given = json.loads(content(tiny_checkpoint)) | {"schema_version": 2}
+    del given["views_read"]
+    with pytest.raises(CheckpointError, match="schema_version 2, this program reads 3"):
+        Manifest.from_json(json.dumps(given))
+
+
 @pytest.mark.parametrize("broken", [None, 1, {}, {"name": "a", "temperature": 1.0}, {"thresholds": {"balanced": {}}}])
 def test_a_finding_that_cannot_be_decided_on_is_refused(tiny_checkpoint: Path, broken: object) -> None:
     """By a checkpoint error that says what is missing, before anything is served."""
