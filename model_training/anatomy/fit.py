@@ -52,7 +52,7 @@ def fit_head(films: Sequence[MaskedFilm], image_size: int, *, epochs: int, seed:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         # Of images as small as it works at: they come at all resolutions.
-        head = AnatomyHead(0).to(memory_format=torch.channels_last)
+        head = AnatomyHead(0).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it for tensors alone
     average = moving_average(head, AVERAGING)
     optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=DECAY)
     for group in optimiser.param_groups:
