@@ -157,7 +157,7 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
         f"after temperature, micro-F1 {number(head['micro-F1'])}. View accuracy {number(metrics['view accuracy'])}."
     )
     for part in (
-        *consistency(metrics["consistency"]),
+        *consistency(metrics.get("consistency") or {}),
         *ood(metrics.get("acceptance") or {}),
         *pointing(metrics.get("pointing") or {}),
     ):

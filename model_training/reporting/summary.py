@@ -105,7 +105,7 @@ def decisions(source: str, part: Mapping[str, Any]) -> Iterator[str]:
     if part.get("abnormal"):
         yield f"Abnormal against normal studies, {source}:"
         yield table({"finding head": part["abnormal"]}, columns.ABNORMAL)
-    if any(len(row) > 1 for row in part["points"].values()):
+    if any(len(row) > 1 for row in part.get("points", {}).values()):
         yield (
             f"Operating points, {source}: the share of normal studies that is given any finding, and the mean "
             f"sensitivity to findings with at least {ENOUGH} positive studies, and to {', '.join(URGENT)}."
@@ -114,7 +114,9 @@ def decisions(source: str, part: Mapping[str, Any]) -> Iterator[str]:
 
 
 def consistency(row: Mapping[str, Any]) -> Iterator[str]:
-    """Whether texts say what was decided, of scores as JSON has them."""
+    """Whether texts say what was decided, of scores as JSON has them; nothing where that was not scored."""
+    if not row:
+        return
     yield "## Text against decisions"
     yield (
         "Shares of the reports that say just what the head decided, by the rule labeller, and that repeat a sentence "

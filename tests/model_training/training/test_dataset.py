@@ -76,7 +76,7 @@ def test_marks_and_prior_exams_never_reach_the_vocabulary(prepared: Callable[...
     words = {word.lower() for word in trainer.tokenizer.tokens}
     assert not {"xxxx", "unchanged", "compared"} & words
     assert trainer.train.texts[0]["findings"].endswith("The lungs are clear.")
-    assert trainer.train.labels[0].tolist() == [1.0, 0.0]
+    assert trainer.train.labels[0].tolist() == [1.0, 0.0, 1.0]
 
 
 def test_the_policy_can_keep_everything(small_config: Config) -> None:
