@@ -46,28 +46,27 @@ train-phantom: setup
 	$(BIN)/python -m model_training export --run $(PHANTOM) --out $(PHANTOM)/xray-report-phantom.pt --evaluation $(PHANTOM)/evaluation/evaluation.json
 
 # Trains the checkpoint for real radiographs. Interrupted, the same command goes on; with training done, it goes on behind it.
-# SEED=2 and SEED=3 repeat it with the same teachers, to tell luck from recipe.
+# SEED=2 and SEED=3 repeat it, to tell luck from recipe.
 REFERENCE := runs/reference
 SEED := 1
-SEEDS := 1 2 3
 RUN = $(REFERENCE)/seed-$(SEED)
 DATA = $(XRAY_REPORT_DATA)/radiographs
-# $(1): folder of the run, the rest: what `train` is given. A finished run is left alone.
-train-run = if [ ! -f $(1)/training.pt ] || [ -f $(1)/state.pt ]; then \
-	  $(BIN)/python -m model_training train --data $(DATA) --out $(1) --cache $(REFERENCE)/cache $(2); fi
 train-reference: setup
-	@test -d "$(DATA)" || { echo "XRAY_REPORT_DATA must name the folder that holds radiographs/, iu_xray/, ood/ and pretrained/"; exit 2; }
-	@for seed in $(SEEDS); do $(call train-run,$(REFERENCE)/teacher-$$seed,--config reference-teacher --set training.seed=$$seed \
-	  --set model.encoder_weights=$(XRAY_REPORT_DATA)/pretrained/mobilenet_v2_imagenet.pt) || exit; done
-	@$(call train-run,$(RUN),--config reference --set training.seed=$(SEED) --set data.reports=$(XRAY_REPORT_DATA)/iu_xray \
-	  --set training.start_from=$(REFERENCE)/teacher-$(SEED) \
-	  --set 'training.teachers=[$(foreach seed,$(SEEDS),"$(REFERENCE)/teacher-$(seed)",)]')
+	@test -d "$(DATA)" || { echo "XRAY_REPORT_DATA must name the folder that holds radiographs/, iu_xray/, anatomy/, covid/, ood/ and pretrained/"; exit 2; }
+	@if [ ! -f $(RUN)/training.pt ] || [ -f $(RUN)/state.pt ]; then \
+	  $(BIN)/python -m model_training train --data $(DATA) --out $(RUN) --cache $(REFERENCE)/cache --config reference \
+	    --set training.seed=$(SEED) --set data.reports=$(XRAY_REPORT_DATA)/iu_xray \
+	    --set model.encoder_weights=$(XRAY_REPORT_DATA)/pretrained/mobilenet_v2_imagenet.pt; fi
+	@if [ ! $(RUN)/anatomy_head.pt -nt $(RUN)/training.pt ]; then \
+	  $(BIN)/python -m model_training anatomy --run $(RUN) --masks $(XRAY_REPORT_DATA)/anatomy; fi
 	$(BIN)/python -m model_training calibrate --run $(RUN) --data $(DATA) --cache $(REFERENCE)/cache
 	@if [ ! $(RUN)/ood_head.pt -nt $(RUN)/training.pt ]; then \
-	  $(BIN)/python -m model_training intake --run $(RUN) --data $(DATA) --films 250 --phantoms 160 --negatives 80; fi
+	  $(BIN)/python -m model_training intake --run $(RUN) --data $(DATA) \
+	    --also $(XRAY_REPORT_DATA)/covid --also $(XRAY_REPORT_DATA)/anatomy --films 250 --phantoms 160 --negatives 80; fi
 	$(BIN)/python -m model_training export --run $(RUN) --out $(RUN)/xray-report-reference.pt
 	$(BIN)/python -m model_training evaluate $(RUN)/xray-report-reference.pt --data $(DATA) --out $(RUN)/evaluation \
-	  --films hannover=$(DATA)/hannover --films indiana=$(XRAY_REPORT_DATA)/iu_xray/images --others ood=$(XRAY_REPORT_DATA)/ood
+	  --films hannover=$(DATA)/hannover --films indiana=$(XRAY_REPORT_DATA)/iu_xray/images --films anatomy=$(XRAY_REPORT_DATA)/anatomy/images \
+	  --others ood=$(XRAY_REPORT_DATA)/ood
 	$(BIN)/python -m model_training export --run $(RUN) --out $(RUN)/xray-report-reference.pt --evaluation $(RUN)/evaluation/evaluation.json
 	$(BIN)/python -m model_training card $(RUN)/xray-report-reference.pt --out $(RUN)/MODEL_CARD.md
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.inference.memory import give_back_freed_memory
-from app.inference.options import EARLY_STOPPING, INCLUDES, MEANINGS, RANGES
+from app.inference.options import EARLY_STOPPING, INCLUDES, MEANINGS, OPERATING_POINTS, RANGES
 from app.inference.pipes import printing
 from app.settings import Settings, SettingsError, load_settings
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 OPTIONS = {
     **{name: f"{one.meaning} {one}" for name, one in RANGES.items()},
     "early_stopping": f"{MEANINGS['early_stopping']} {', '.join(EARLY_STOPPING)}",
+    "operating_point": f"{MEANINGS['operating_point']} {', '.join(OPERATING_POINTS)}",
     "sections": f"{MEANINGS['sections']} The checkpoint's, comma-separated",
     "include": f"{MEANINGS['include']} {', '.join(INCLUDES)}, comma-separated",
 }
@@ -127,7 +128,12 @@ def predict(settings: Settings, paths: Sequence[Path], options: Mapping[str, str
                 raise CommandError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
         decoded = time.monotonic()
         pixels = [image.pixels for image in images]
-        report = generator.submit(pixels, chosen.decoding, heatmaps="heatmaps" in chosen.include).result()
+        report = generator.submit(
+            pixels,
+            chosen.decoding,
+            operating_point=chosen.operating_point,
+            heatmaps="heatmaps" in chosen.include,
+        ).result()
         seconds = {"decode_seconds": decoded - started, "total_seconds": time.monotonic() - started}
         answer = ReportResponse.of(report, images, chosen, generator.model, **seconds)
     except Problem as error:

@@ -10,6 +10,8 @@ DISCLAIMER = "Research use only. Not for clinical use."
 
 FinishReason = Literal["eos", "length"]
 HeatmapSource = Literal["evidence", "attention"]
+Side = Literal["left", "right", "both"]
+Zone = Literal["upper", "middle", "lower"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +32,53 @@ class Hypothesis:
 
 
 @dataclass(frozen=True, slots=True)
+class Location:
+    """Where a finding lies in one image, `image` by its index in the study: side and zone (a third of the lung from top
+    to bottom) of the patient, as far as known, and a box: left, top, right, bottom as fractions of the image."""
+
+    image: int
+    side: Side | None
+    zone: Zone | None
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
-    """The finding head's word on one finding of the study: calibrated probability and the decision taken on it."""
+    """The finding head's word on one finding of the study: calibrated probability, the decision taken on it, the
+    probability from which on it is present, and where it lies if it is."""
 
     name: str
+    probability: float
+    present: bool
+    threshold: float
+    locations: tuple[Location, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Abnormal:
+    """The finding head's word on the whole study: calibrated probability that anything is found, and the decision."""
+
     probability: float
     present: bool
 
 
 @dataclass(frozen=True, slots=True)
+class Measurement:
+    """Something measured in one image, `image` by its index in the study."""
+
+    name: str
+    value: float
+    image: int
+
+
+@dataclass(frozen=True, slots=True)
 class ViewGuess:
-    """The projection the model takes an image for, with the probability it gives it."""
+    """The projection the model takes an image for, with the probability it gives it; `read` says whether it has learnt
+    to read that one, and so did."""
 
     view: str
     probability: float
+    read: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +136,14 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the model says of one study: hypotheses best first, findings, one view guess an image; heatmaps where they
-    were asked for."""
+    """What the model says of one study: hypotheses best first, findings, one view guess an image; `abnormal` and
+    measurements as far as the checkpoint has a part for them; heatmaps where they were asked for."""
 
     hypotheses: tuple[Hypothesis, ...]
     findings: tuple[Finding, ...]
     views: tuple[ViewGuess, ...]
     warnings: tuple[str, ...]
     timing: Timing
+    abnormal: Abnormal | None = None
+    measurements: tuple[Measurement, ...] = ()
     heatmaps: Heatmaps | None = None

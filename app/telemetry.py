@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -17,6 +17,7 @@ request_context: ContextVar[Mapping[str, str]] = ContextVar("request_context", d
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _ROWS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
+_SCORES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
 _RECORD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", "taskName"}
 
 
@@ -55,6 +56,40 @@ class Metrics:
             f"{prefix}_batch_rows", "Beams advanced together in one step.", buckets=_ROWS, registry=registry
         )
         self._tokens = Counter(f"{prefix}_generated_tokens", "Tokens of finished reports.", registry=registry)
+        self._studies = Counter(
+            f"{prefix}_studies", "Studies reported on.", ["abnormal", "operating_point"], registry=registry
+        )
+        self._findings_present = Counter(
+            f"{prefix}_findings_present",
+            "Findings called present.",
+            ["finding", "operating_point"],
+            registry=registry,
+        )
+        self._ood_score = Histogram(
+            f"{prefix}_ood_score",
+            "How much an image looks like a chest X-ray.",
+            ["outcome"],
+            buckets=_SCORES,
+            registry=registry,
+        )
+
+    def expect(self, findings: Sequence[str], operating_points: Iterable[str]) -> None:
+        """Counts from 0 what may be seen: where a series begins with its first count, Prometheus sees no rise."""
+        for point in operating_points:
+            for abnormal in (True, False):
+                self._studies.labels(_word(abnormal), point)
+            for name in findings:
+                self._findings_present.labels(name, point)
+
+    def reported(self, abnormal: bool, present: Iterable[str], operating_point: str) -> None:
+        """A study was called abnormal or not, and these findings present in it."""
+        self._studies.labels(_word(abnormal), operating_point).inc()
+        for name in present:
+            self._findings_present.labels(name, operating_point).inc()
+
+    def ood_scored(self, score: float, outcome: str) -> None:
+        """An image looks like a chest X-ray by so much, and that became of it."""
+        self._ood_score.labels(outcome).observe(score)
 
     def queued(self, depth: int) -> None:
         """`depth` studies wait."""
@@ -88,6 +123,10 @@ class Metrics:
     def exposition(self, names: Sequence[str] = ()) -> bytes:
         """Prometheus text format 0.0.4, of the series of these names alone if any are given."""
         return generate_latest(self.registry.restricted_registry(names) if names else self.registry)
+
+
+def _word(value: bool) -> str:
+    return str(value).lower()
 
 
 class JsonFormatter(logging.Formatter):

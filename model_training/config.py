@@ -32,24 +32,32 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True, config=SECTION)
 class ModelConfig:
-    """The network."""
+    """The network. `weights_deviation` is the standard deviation of the images that `encoder_weights` learnt from, as
+    they were normalised there; `output_stride` is how far apart the encoder's positions lie, in pixels; `conditioning`
+    is what its decoder attends to, `detail` what its encoder sees of an image of `image_size` pixels a side: none finer
+    than so many a side, 0 for all (`ReportModel`)."""
 
     encoder: str = "resnet-small"
     encoder_weights: str = ""
+    weights_deviation: float = Field(default=1.0, gt=0, le=10)
     decoder: str = "transformer"
     image_size: int = Field(default=160, ge=32, le=4096)
+    output_stride: Literal[16, 32] = 32
+    detail: int = Field(default=0, ge=0, le=4096)
     width: int = Field(default=192, ge=1)
     layers: int = Field(default=3, ge=1)
     heads: int = Field(default=4, ge=1)
     dropout: float = Field(default=0.1, ge=0, le=0.9)
     feature_dropout: float = Field(default=0.0, ge=0, le=0.9)
-    conditioning: Literal["nothing", "probabilities", "decisions"] = "probabilities"
+    conditioning: Literal["images", "images and facts", "facts"] = "images and facts"
     max_new_tokens: int = Field(default=128, ge=1, le=MAX_TOKENS)
 
     def __post_init__(self) -> None:
-        """Raises ValueError where the heads cannot share the width."""
+        """Raises ValueError where the heads cannot share the width, or an image cannot be reduced evenly."""
         if self.width % self.heads:
             raise ValueError(f"width: {self.width} is no multiple of model.heads, {self.heads}")
+        if self.detail and self.image_size % self.detail:
+            raise ValueError(f"detail: model.image_size, {self.image_size}, is no multiple of {self.detail}")
 
 
 @dataclass(frozen=True, slots=True, config=SECTION)
@@ -58,8 +66,9 @@ class AugmentationConfig:
     left and right, which reports name.
 
     `rotation` in degrees, `shift` as a share of the side, `scale` and `contrast` as a share of 1, `brightness` in
-    standard deviations of the image. Preprocessing takes exposure out but for what borders and markers add to it, so
-    little of the last two is enough.
+    standard deviations of the image. `sharpness` is the share of its detail that an image may lose, by a kernel drawn
+    at random: collections differ in how their films were reduced. Preprocessing takes exposure out but for what borders
+    and markers add to it, so little of the last two is enough.
     """
 
     rotation: float = Field(default=0.0, ge=0, le=45)
@@ -67,6 +76,7 @@ class AugmentationConfig:
     scale: float = Field(default=0.0, ge=0, le=0.5)
     brightness: float = Field(default=0.0, ge=0, le=5)
     contrast: float = Field(default=0.0, ge=0, le=0.9)
+    sharpness: float = Field(default=0.0, ge=0, le=0.9)
 
 
 @dataclass(frozen=True, slots=True, config=SECTION)
@@ -74,8 +84,8 @@ class TrainingConfig:
     """The optimisation. Losses are summed with these weights, the token loss with weight 1; `box_weight` is that of
     the boxes, where a collection has them.
 
-    `label_dropout` is the greatest share of an image's labels that weak pairing keeps back from its report
-    (`dataset.drop_labels`). `teachers` are folders of finished runs; in studies of the sources they learnt from,
+    `place_dropout` is how often a decoder that sees the images is not told where the findings of a report lie, so that
+    it learns to look. `teachers` are folders of finished runs; in studies of the sources they learnt from,
     their mean probability takes the place of a label by `teacher_weight`, and entirely where there is none (Hinton et
     al. 2015, arXiv:1503.02531).
 
@@ -83,6 +93,8 @@ class TrainingConfig:
     pieces. The encoder learns at `encoder_rate_factor` × `learning_rate`, and not at all in the first `frozen_epochs`;
     its first `frozen_layers` (of convolutional encoders) never do. `start_from` is the folder of a finished run with
     the same encoder and findings, whose encoder and finding head this one starts with.
+    With `mixup`, images are blended by pairs, their labels with them, by shares drawn from Beta(`mixup`, `mixup`)
+    (Zhang et al. 2018, arXiv:1710.09412): only where the decoder does not look at them.
     `source_balance` and `class_balance` are how far rare sources and findings are repeated (`training.sampling`).
     The best epoch by `monitor` on the validation split is kept; after `patience` epochs without a better one training
     ends (0: never early). The state to resume from is saved every `save_minutes` and every `save_steps` (0: off).
@@ -103,9 +115,10 @@ class TrainingConfig:
     finding_weight: float = Field(default=1.0, ge=0)
     view_weight: float = Field(default=0.2, ge=0)
     box_weight: float = Field(default=0.0, ge=0)
-    label_dropout: float = Field(default=0.0, ge=0, le=1)
+    place_dropout: float = Field(default=0.5, ge=0, le=1)
     teachers: tuple[str, ...] = ()
     teacher_weight: float = Field(default=0.5, ge=0, le=1)
+    mixup: float = Field(default=0.0, ge=0, le=1)
     view_dropout: float = Field(default=0.1, ge=0, le=1)
     clip_norm: float = Field(default=1.0, gt=0)
     source_balance: float = Field(default=0.0, ge=0, le=1)

@@ -19,6 +19,7 @@ from app.inference.options import DecodingOptions
 from model_training.data import Study, read_collection
 from model_training.data.arguments import add_data_arguments, open_collection
 from model_training.evaluation import generation, selective_prediction, text_scores
+from model_training.evaluation.consistency import score_consistency
 from model_training.evaluation.finding_scores import Calibration, HeadOutput, score_head, view_accuracy
 from model_training.evaluation.generation import (
     IN_FLIGHT,
@@ -69,12 +70,13 @@ class Reports:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Study by study: texts under every view, those of frontal images alone, the finding head, and the losses of the
-    reports [studies]; of images, how they are told from others."""
+    """Study by study: texts under every view, those of frontal images alone, the finding head (without the whole and
+    with it), and the losses of the reports [studies]; of images, how they are told from others."""
 
     texts: Sequence[TextScores]
     frontal: TextScores | None
     head: HeadOutput
+    whole: HeadOutput | None
     validation: HeadOutput
     losses: FloatArray
     ood: OodScores | None
@@ -120,6 +122,7 @@ def score(task: Task, reports: Reports) -> Scores:
         texts=texts,
         frontal=frontal,
         head=HeadOutput.of(reports.model, findings),
+        whole=HeadOutput.of_whole(reports.model, task.generator.manifest),
         validation=HeadOutput.of(reports.validation, findings),
         losses=report_losses(reports.model, texts),
         ood=score_ood(task.checkpoint, films, task.others),
@@ -172,7 +175,8 @@ def assemble(task: Task, reports: Reports, scores: Scores) -> Evaluation:
         head=score_head(scores.head, calibration),
         validation=score_head(scores.validation, calibration),
         view_accuracy=view_accuracy(reports.model),
-        sources=score_sources(systems, task.train, scores.head, calibration, rule),
+        sources=score_sources(systems, task.train, scores.head, scores.whole, manifest),
+        consistency=score_consistency(reports.model, manifest.section_names),
         pointing=score_pointing(reports.model),
         ood=scores.ood,
         curves=selective_prediction.curves(reports.model, scores.losses, confidences, scores.head, calibration),
@@ -182,7 +186,7 @@ def assemble(task: Task, reports: Reports, scores: Scores) -> Evaluation:
 
 def predictions(reports: Sequence[GeneratedReport], scores: Scores, calibration: Calibration) -> list[Prediction]:
     """The reports one by one."""
-    probabilities = scores.head.probabilities(calibration.temperatures)
+    probabilities = scores.head.calibrated(calibration)
     rows = zip(reports, (1 - scores.losses).tolist(), scores.head.targets, probabilities, strict=True)
     return [
         Prediction(one, text_scores.is_normal(one.study), f1, truths.tolist(), said.tolist())
@@ -215,8 +219,8 @@ def run(args: argparse.Namespace) -> int:
     home = read_collection(args.train_data) if args.train_data else collection
     films, others = (dict(map(named_images, given)) for given in (args.films, args.others))
     checkpoint = load_checkpoint(args.checkpoint)
-    # What the service would refuse is scored all the same, blank images among it.
-    generator = Generator(checkpoint, precision=args.precision, max_queue=2 * IN_FLIGHT, ood="off")
+    # What the service would refuse or not read is scored all the same, blank images among it.
+    generator = Generator(checkpoint, precision=args.precision, max_queue=2 * IN_FLIGHT, ood="off", every_view=True)
     try:
         most = generator.model.limits.max_views
         task = Task(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,15 @@ from torch import Tensor
 from app.inference.checkpoint import save_checkpoint, script
 from app.inference.encoder_output import EncoderOutput
 from app.inference.errors import CheckpointError
-from app.inference.manifest import FindingDecision, Manifest, OodDetection
-from app.inference.uncertainty import AbstainRule
-from app.text.tokenizer import BOS, Tokenizer
+from app.inference.manifest import FindingDecision, Manifest, OodDetection, Threshold
+from app.inference.options import OPERATING_POINTS
+from app.text.facts import ASSERTIONS
+from app.text.tokenizer import BOS, SPECIAL_TOKENS, Tokenizer
 from model_training.config import Config
 from model_training.data.files import UnreadableFileError, read_json
 from model_training.model.report_model import VIEW_NAMES, ReportModel
 from model_training.training import run_folder
+from model_training.training.run_folder import Calibration
 
 
 def export_model(
@@ -30,25 +31,23 @@ def export_model(
     path: Path,
     *,
     metrics: Mapping[str, Any] | None = None,
-    calibration: Mapping[str, Any] | None = None,
+    calibration: Calibration | None = None,
     intake: Mapping[str, Any] | None = None,
+    anatomy: Mapping[str, Any] | None = None,
 ) -> str:
     """Writes the archive and its SHA-256 beside it. Returns the SHA-256.
 
-    `calibration` is what `calibrate` fitted, `intake` what `fit_ood` found.
+    `calibration` is what `calibrate` fitted, `intake` what `fit_ood` found, `anatomy` what `fit_head` did.
 
     Raises `CheckpointError` when the scripted model does not agree with the eager one, or would not load.
     """
     if intake:
         model.attach_ood_head(intake["head"], intake["view_head"], laterals=intake["laterals"])
+    if anatomy:
+        model.attach_anatomy_head(anatomy["head"])
     model.eval()
-    findings = [decision(name, calibration) for name in config.data.findings]
-    model.set_decisions(
-        [f.temperature * logit(f.threshold) for f in findings],
-        [f.temperature * logit(f.denied_below or 0.0) for f in findings],
-    )
     module = script(model)
-    check_agreement(model, module, len(tokenizer), config.data.max_views)
+    check_agreement(model, module, tokenizer, config.data.max_views)
     manifest = Manifest(
         name=config.card.name,
         version=config.card.version,
@@ -60,8 +59,10 @@ def export_model(
         max_views=config.data.max_views,
         section_names=config.data.sections,
         view_names=VIEW_NAMES,
-        findings=tuple(findings),
-        abstain=AbstainRule(calibration["balance"], calibration["uncertain_below"]) if calibration else None,
+        views_read=config.data.views,
+        findings=tuple(calibration.findings if calibration else map(undecided, config.data.findings)),
+        abnormal=calibration.abnormal if calibration else None,
+        abstain=calibration.abstain if calibration else None,
         ood=OodDetection.of(intake) if intake else None,
         default_options=config.decoding_options,
         metrics=metrics or {},
@@ -72,45 +73,37 @@ def export_model(
     return save_checkpoint(module, manifest, tokenizer, path)
 
 
-def decision(name: str, calibration: Mapping[str, Any] | None) -> FindingDecision:
-    """How a finding is decided on, for the manifest: without calibration, by what is likelier."""
-    if calibration is None:
-        return FindingDecision(name, temperature=1.0, threshold=0.5, denied_below=0.5)
-    return FindingDecision(
-        name,
-        temperature=round(calibration["temperatures"][name], 4),
-        threshold=round(calibration["threshold"], 4),
-        denied_below=round(calibration["denied_below"], 4),
-    )
-
-
-def logit(probability: float) -> float:
-    """The inverse of the logistic function; of 0 and 1, that of the numbers nearest to them."""
-    bounded = min(max(probability, 1e-9), 1 - 1e-9)
-    return math.log(bounded / (1 - bounded))
+def undecided(name: str) -> FindingDecision:
+    """How a finding is decided on without calibration: by what is likelier."""
+    likelier = dict.fromkeys(OPERATING_POINTS, Threshold(0.5))
+    return FindingDecision(name, temperature=1.0, thresholds=likelier, denied_below=0.5)
 
 
 def check_agreement(
-    model: ReportModel, module: torch.jit.ScriptModule, vocabulary: int, views: int, tolerance: float = 1e-4
+    model: ReportModel, module: torch.jit.ScriptModule, tokenizer: Tokenizer, views: int, tolerance: float = 1e-4
 ) -> None:
     """Raises `CheckpointError` when eager training forward and scripted cached stepping differ on random studies."""
     generator = torch.Generator().manual_seed(0)
     size = model.image_size
     mask = torch.arange(views) < torch.tensor([[1], [views]])
     images = torch.rand(int(mask.sum()), size // 2, size + 7, generator=generator)
-    tokens = torch.randint(len(VIEW_NAMES) + 4, vocabulary, (2, 6), generator=generator)
+    tokens = torch.randint(len(SPECIAL_TOKENS), len(tokenizer), (2, 6), generator=generator)
     tokens[:, 0] = BOS
+    facts = torch.randint(0, len(ASSERTIONS), (2, len(model.finding_bias), 3), generator=generator)
     with torch.inference_mode():
         views_eager = torch.stack([model.preprocess(image) for image in images])
-        token_logits, findings, view_logits, _ = model(views_eager, mask, tokens)
+        token_logits, findings, view_logits, _ = model(views_eager, mask, tokens, facts)
+        anatomy = model.anatomy(views_eager)
         encoded = EncoderOutput(*module.encode(torch.stack([module.preprocess(image) for image in images])))
-        parts = (encoded.memory, encoded.finding_logits, encoded.view_logits)
-        findings_scripted, cross_kv = module.begin(*(model.spread(part, mask) for part in parts), mask)
+        findings_scripted = module.join(model.spread(encoded.finding_logits, mask), mask)
+        memory, seen = (model.spread(part, mask) for part in (encoded.memory, encoded.view_logits))
+        cross_kv = module.begin(memory, seen, mask, facts)
         stepped = _step_plainly(module, tokens, cross_kv)
     spoken = stepped.isfinite()
     pairs: Sequence[tuple[str, Tensor, Tensor]] = (
         ("finding logits", findings, findings_scripted),
         ("view logits", view_logits, encoded.view_logits),
+        ("anatomy logits", anatomy, encoded.anatomy),
         ("token logits", token_logits[spoken], stepped[spoken]),
     )
     for name, eager, scripted in pairs:
@@ -160,6 +153,7 @@ def run(args: argparse.Namespace) -> int:
         metrics=_metrics(args.evaluation) if args.evaluation else None,
         calibration=run_folder.read_calibration(args.run, config.data.findings),
         intake=run_folder.load_ood_head(args.run, model),
+        anatomy=run_folder.load_anatomy_head(args.run, model),
     )
     print(f"{args.out} ({args.out.stat().st_size / 1e6:.1f} MB), SHA-256 {sha256}")
     return 0

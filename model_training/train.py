@@ -18,8 +18,9 @@ from app.text.tokenizer import Tokenizer
 from model_training.config import Config, load_config
 from model_training.data import Collection, Study, read_collection
 from model_training.data.arguments import add_data_arguments, open_collection
-from model_training.data.pairing.weak_pairing import WeakPairing
+from model_training.data.pairing.composition import Composer
 from model_training.data.selection import select_studies
+from model_training.data.text.phrases import with_phrases
 from model_training.metrics import text as text_metrics
 from model_training.model.build import build_model
 from model_training.training import run_folder
@@ -31,6 +32,8 @@ from model_training.training.trainer import DivergedError, Trainer
 
 # EX_TEMPFAIL of sysexits.h: not done, to be tried again. Not 0, or what follows in a script would take it for finished.
 INTERRUPTED = 75
+DRAWS = 20_000
+"""Composed reports that words and phrases are counted in."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,11 +83,12 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
     resuming = not args.fresh and run_folder.resumable(args.out)
     collection = open_collection(args)
     processes.say(collection.origin("train", "val"))
-    pairing = _read_pairing(config, processes) if config.data.reports else None
-    parts = [_read_split(collection, split, config, processes, pairing) for split in ("train", "val")]
+    composer = _read_composer(config, processes) if config.data.reports else None
+    parts = [_read_split(collection, split, config, processes) for split in ("train", "val")]
     splits, held_back = [part[:2] for part in parts], sum(part[2] for part in parts)
-    vocabulary = pairing.texts() if pairing else splits[0][1]
-    tokenizer = Tokenizer.build(vocabulary, config.data.sections, config.data.min_count)
+    written = list(composer.texts(DRAWS) if composer else splits[0][1])
+    tokenizer = Tokenizer.build(written, config.data.sections, config.data.min_count)
+    tokenizer = with_phrases(tokenizer, written, config.data.phrases)
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.training.seed)
     with processes.first_goes_first():
@@ -92,7 +96,7 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
             run_folder.clear_run(args.out)  # once all that can be wrong with the arguments has been looked at
         model = build_model(config, len(tokenizer), pretrained=not resuming)
         train, val = (
-            Examples(studies, texts, tokenizer, config, model, args.cache or args.out / "cache", pairing)
+            Examples(studies, texts, tokenizer, config, model, args.cache or args.out / "cache", composer)
             for studies, texts in splits
         )
         model.set_prior(train.labels)
@@ -112,23 +116,22 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
     return trainer
 
 
-def _read_pairing(config: Config, processes: Processes) -> WeakPairing:
-    """The training reports that labelled images are paired with, less those held back."""
+def _read_composer(config: Config, processes: Processes) -> Composer:
+    """The training reports whose sentences those of labelled images are made of, less those held back."""
     folder = Path(config.data.reports)
     reports = read_collection(folder).split("train")
     chosen = [config.text.apply(study) for study in reports if study.id not in config.data.excluded]
-    processes.say(f"weak pairing: {len(chosen):,} of {len(reports):,} training reports of {folder.name}")
-    return WeakPairing(chosen, config.data.sections)
+    processes.say(f"reports composed of {len(chosen):,} of {len(reports):,} training reports of {folder.name}")
+    return Composer(chosen, config.data.sections, config.data.findings)
 
 
 def _read_split(
-    collection: Collection, split: str, config: Config, processes: Processes, pairing: WeakPairing | None
+    collection: Collection, split: str, config: Config, processes: Processes
 ) -> tuple[list[Study], list[dict[str, str]], int]:
     """The studies of a split to learn from and their texts, counted aloud, and how many `data.exclude` held back."""
     everyone = collection.split(split)
     chosen, left_out = select_studies(everyone, config.data)
-    seed = config.training.seed
-    texts = [pairing.draw(study, seed) if pairing else training_text(study, config) for study in chosen]
+    texts = [training_text(study, config) for study in chosen]
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
     silent = sum(not any(text.values()) for text in texts)
     processes.say(

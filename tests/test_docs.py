@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from app.inference.checkpoint import load_checkpoint
-from app.inference.options import EARLY_STOPPING, INCLUDES, MEANINGS, RANGES, DecodingOptions
+from app.inference.options import EARLY_STOPPING, INCLUDES, MEANINGS, OPERATING_POINTS, RANGES, DecodingOptions
 from app.main import create_app
 from app.settings import load_settings
 from app.telemetry import Metrics
@@ -168,10 +168,11 @@ def test_options() -> None:
     """The API's page lists every option with its values and meaning as the code has them."""
     rows = table_rows(API.read_text(), "| option | values | default | meaning |")
     known = {name: (str(one), one.meaning) for name, one in RANGES.items()}
-    values = {"early_stopping": EARLY_STOPPING, "sections": shipped_sections(), "include": INCLUDES}
+    values = {"early_stopping": EARLY_STOPPING, "operating_point": OPERATING_POINTS}
+    values |= {"sections": shipped_sections(), "include": INCLUDES}
     known |= {name: (", ".join(given), MEANINGS[name]) for name, given in values.items()}
     assert {name: (values, meaning) for name, values, _, meaning in rows} == known
-    assert {field.name for field in dataclasses.fields(DecodingOptions)} | {"sections", "include"} == known.keys()
+    assert {field.name for field in dataclasses.fields(DecodingOptions)} | values.keys() == known.keys()
 
 
 def table_rows(text: str, head: str) -> list[list[str]]:

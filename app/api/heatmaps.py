@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from app import report as records
+from app.api.boxes import Box
 from app.api.options import ReportOptions
 from app.images.decode import DecodedImage
 
@@ -31,15 +32,6 @@ EXAMPLE: Any = {
 }
 
 
-class Box(BaseModel):
-    """A region in pixels of an image as the file has it, upright; it may reach beyond the image."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-
 class Heatmap(BaseModel):
     """Where the model looked in one image: a grid whose cells divide the box evenly."""
 
@@ -53,14 +45,15 @@ class Heatmap(BaseModel):
     @classmethod
     def all_of(cls, maps: Iterable[records.Heatmap], images: Sequence[DecodedImage]) -> list[Heatmap]:
         """Heatmaps with their boxes in the pixels of the images."""
-        made = []
-        for one in maps:
-            x, y, end_x, end_y = images[one.image].region
-            left, right = (round(x + share * (end_x - x), 1) for share in one.box[::2])
-            top, bottom = (round(y + share * (end_y - y), 1) for share in one.box[1::2])
-            box = Box(left=left, top=top, right=right, bottom=bottom)
-            made.append(cls(image=one.image, levels=[list(row) for row in one.levels], scale=one.scale, box=box))
-        return made
+        return [
+            cls(
+                image=one.image,
+                levels=[list(row) for row in one.levels],
+                scale=one.scale,
+                box=Box.over(images[one.image], one.box),
+            )
+            for one in maps
+        ]
 
 
 class FindingHeatmaps(BaseModel):

@@ -12,11 +12,19 @@ from app.api.auth import require_api_key
 from app.api.options import ReportOptions, option_schemas
 from app.api.schemas import OptionValues, problem_responses
 from app.api.service import ServiceDep
-from app.inference.options import MAX_BEAMS
+from app.inference.options import MAX_BEAMS, OperatingPoint
 from app.inference.served_model import ServedModel
 from app.report import DISCLAIMER
 
 router = APIRouter(prefix="/v1", tags=["model"], dependencies=[Depends(require_api_key)])
+
+
+class Threshold(BaseModel):
+    """The probability from which on something may be called present, and how that does on validation where known."""
+
+    threshold: float
+    sensitivity: float | None = None
+    specificity: float | None = None
 
 
 class ModelResponse(BaseModel):
@@ -33,6 +41,10 @@ class ModelResponse(BaseModel):
     sections: list[str]
     findings: list[str]
     views: list[str]
+    views_read: list[str] = Field(description="The views it has learnt; images of others are not read.")
+    operating_points: dict[OperatingPoint, dict[str, Threshold]] = Field(
+        description="Of each operating point, the threshold of each finding, and of `abnormal` where that is said."
+    )
     default_options: OptionValues
     options: dict[str, dict[str, Any]] = Field(description="What each option may be, as JSON Schema.")
     limits: dict[str, int | float]
@@ -53,13 +65,25 @@ class ModelResponse(BaseModel):
             sections=list(model.section_names),
             findings=list(model.finding_names),
             views=list(model.view_names),
+            views_read=list(model.views_read),
+            operating_points={
+                point: {
+                    name: Threshold(threshold=one.probability, sensitivity=one.sensitivity, specificity=one.specificity)
+                    for name, one in thresholds.items()
+                }
+                for point, thresholds in model.operating_points.items()
+            },
             default_options=ReportOptions(model.default_options, model.section_names).as_dict(),
             options=option_schemas(model),
             limits=dict(limits),
         )
 
 
-@router.get("/model", responses=problem_responses("unauthorized", "model-not-ready"))
+@router.get(
+    "/model",
+    responses=problem_responses("unauthorized", "model-not-ready"),
+    response_model_exclude_none=True,
+)
 async def describe_model(service: ServiceDep) -> ModelResponse:
     """The checkpoint, where and how it runs, its options with their defaults and ranges, and every limit."""
     if service.generator is None:

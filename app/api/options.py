@@ -11,9 +11,11 @@ from app.api.problems import Problem
 from app.inference.options import (
     INCLUDES,
     MEANINGS,
+    OPERATING_POINTS,
     RANGES,
     DecodingOptions,
     InvalidOptionError,
+    OperatingPoint,
     check_model,
     parse_option,
 )
@@ -21,7 +23,8 @@ from app.inference.served_model import ServedModel
 
 Pairs = Iterable[tuple[str, str]]
 _LISTS = ("sections", "include")
-_NAMES = (*DecodingOptions.__dataclass_fields__, *_LISTS)
+_POINT = "operating_point"
+_NAMES = (*DecodingOptions.__dataclass_fields__, _POINT, *_LISTS)
 # What an option's name may look like for an error to repeat it.
 _NAME = re.compile("[a-z][a-z0-9_]{0,31}")
 
@@ -33,10 +36,12 @@ class ReportOptions:
     decoding: DecodingOptions
     sections: tuple[str, ...]
     include: tuple[str, ...] = ()
+    operating_point: OperatingPoint = OPERATING_POINTS[0]
 
     def as_dict(self) -> dict[str, bool | int | float | str | list[str]]:
         """Name to value."""
-        return {**self.decoding.as_dict(), "sections": list(self.sections), "include": list(self.include)}
+        lists = {"sections": list(self.sections), "include": list(self.include)}
+        return {**self.decoding.as_dict(), _POINT: self.operating_point, **lists}
 
 
 def parse_options(query: Pairs, form: Pairs, model: ServedModel) -> ReportOptions:
@@ -47,6 +52,10 @@ def parse_options(query: Pairs, form: Pairs, model: ServedModel) -> ReportOption
     sections = _choose("sections", given.pop("sections", list(section_names)), section_names)
     if not sections:
         raise _invalid(f"sections must name at least one of {', '.join(section_names)}")
+    (asked,) = given.pop(_POINT, OPERATING_POINTS[:1])
+    point = next((one for one in OPERATING_POINTS if one == asked), None)
+    if point is None:
+        raise _takes(_POINT, OPERATING_POINTS)
     try:
         changes = {name: parse_option(name, text) for name, (text,) in given.items()}
         check_model(changes, max_new_tokens)
@@ -57,7 +66,7 @@ def parse_options(query: Pairs, form: Pairs, model: ServedModel) -> ReportOption
         decoding.check_model(max_new_tokens)
     except InvalidOptionError as error:
         raise _invalid(str(error)) from error
-    return ReportOptions(decoding, sections, include)
+    return ReportOptions(decoding, sections, include, point)
 
 
 def option_schemas(model: ServedModel) -> dict[str, dict[str, Any]]:
@@ -73,6 +82,8 @@ def option_schemas(model: ServedModel) -> dict[str, dict[str, Any]]:
             values = [{"type": "boolean"}, {"type": "string", "const": "never"}]
             schema = {"anyOf": values, "description": MEANINGS[name]}
         schemas[name] = schema | {"default": default}
+    points = {"type": "string", "enum": list(OPERATING_POINTS), "default": OPERATING_POINTS[0]}
+    schemas[_POINT] = points | {"description": MEANINGS[_POINT]}
     for name, known in (("sections", model.section_names), ("include", INCLUDES)):
         items = {"type": "string", "enum": list(known)}
         schemas[name] = {"type": "array", "items": items, "description": MEANINGS[name]}
@@ -114,8 +125,12 @@ def _merge(query: dict[str, list[str]], form: dict[str, list[str]]) -> dict[str,
 def _choose(option: str, asked: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     """Those of `known` that were asked for, in the order they are known."""
     if not set(asked) <= {*known, ""}:
-        raise _invalid(f"{option} takes {', '.join(known)}")
+        raise _takes(option, known)
     return tuple(name for name in known if name in asked)
+
+
+def _takes(option: str, known: Sequence[str]) -> Problem:
+    return _invalid(f"{option} takes {', '.join(known)}")
 
 
 def _invalid(detail: str) -> Problem:

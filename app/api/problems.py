@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from app.images.errors import DecodeError
 from app.images.sandbox import WorkerStartError
-from app.inference.errors import DeadlineExceededError, GenerationError
+from app.inference.errors import DeadlineExceededError, GenerationError, NoUsableViewError
 from app.inference.ood import NotAChestXrayError
 from app.inference.options import InvalidOptionError
 from app.telemetry import request_context
@@ -31,6 +31,7 @@ TABLE: Mapping[str, tuple[int, str]] = {
     "invalid-options": (422, "An option is not valid."),
     "corrupt-image": (422, "An image is damaged or incomplete."),
     "not-a-chest-xray": (422, "An image is not a chest X-ray."),
+    "no-usable-view": (422, "No image shows a view that the model reads."),
     "rate-limited": (429, "This client sends too many requests."),
     "client-closed-request": (499, "The client left before its answer."),
     "internal-error": (500, "The service failed."),
@@ -64,6 +65,8 @@ def problem_from(error: Exception) -> Problem:
             return Problem("invalid-options", str(error))
         case NotAChestXrayError():
             return Problem("not-a-chest-xray", str(error))
+        case NoUsableViewError():
+            return Problem("no-usable-view", str(error))
         case WorkerStartError():  # too many processes, or too little memory
             return Problem("overloaded", headers={"Retry-After": "5"})
         case DeadlineExceededError() | TimeoutError():
@@ -109,6 +112,7 @@ def install_problems(app: FastAPI) -> None:
         DecodeError,
         InvalidOptionError,
         NotAChestXrayError,
+        NoUsableViewError,
         DeadlineExceededError,
         GenerationError,
         WorkerStartError,

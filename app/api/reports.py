@@ -22,7 +22,8 @@ from app.images.errors import DecodeError
 from app.images.pool import DecodePool
 from app.inference.errors import EngineFullError, EngineStoppedError
 from app.inference.served_model import ReportGenerator
-from app.telemetry import request_context
+from app.report import Report
+from app.telemetry import Metrics, request_context
 
 JSON, TEXT = "application/json", "text/plain"
 
@@ -40,6 +41,7 @@ _PROBLEMS = problem_responses(
     "invalid-options",
     "corrupt-image",
     "not-a-chest-xray",
+    "no-usable-view",
     "rate-limited",
     "internal-error",
     "overloaded",
@@ -103,6 +105,7 @@ async def _report(
                     options.decoding,
                     started + seconds,
                     request_context.get(),
+                    operating_point=options.operating_point,
                     heatmaps="heatmaps" in options.include,
                 )
             report = await asyncio.wrap_future(future)
@@ -110,6 +113,7 @@ async def _report(
             raise service.overloaded() from error
         except EngineStoppedError as error:
             raise service.unavailable() from error
+    _count(report, options, service.metrics)
     return ReportResponse.of(
         report,
         images,
@@ -118,6 +122,13 @@ async def _report(
         decode_seconds=decode_seconds,
         total_seconds=time.monotonic() - started,
     )
+
+
+def _count(report: Report, options: ReportOptions, metrics: Metrics) -> None:
+    """What is seen, for whoever watches that it stays what it was."""
+    present = [finding.name for finding in report.findings if finding.present]
+    abnormal = report.abnormal.present if report.abnormal else bool(present)
+    metrics.reported(abnormal, present, options.operating_point)
 
 
 async def _decode(slot: RequestSlot, decoder: DecodePool) -> list[DecodedImage]:

@@ -11,7 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app import report as records
 from app.api import problems
-from app.api.heatmaps import EXAMPLE, Heatmaps
+from app.api.findings import EXAMPLE as FINDINGS_EXAMPLE
+from app.api.findings import Abnormal, Finding, Measurement
+from app.api.heatmaps import EXAMPLE as HEATMAPS_EXAMPLE
+from app.api.heatmaps import Heatmaps
 from app.api.options import ReportOptions
 from app.images.decode import DecodedImage
 from app.inference.served_model import ServedModel
@@ -82,16 +85,6 @@ class Hypothesis(BaseModel):
         )
 
 
-class Finding(BaseModel):
-    """The model's word on one finding, calibrated, and the decision at its threshold."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    name: str
-    probability: float
-    present: bool
-
-
 class Image(BaseModel):
     """One image as it was read. Width and height are the file's, upright."""
 
@@ -100,6 +93,7 @@ class Image(BaseModel):
     height: int
     view: str = Field(description="The projection the model takes it for.")
     view_probability: float
+    read: bool = Field(description="Whether the model has learnt that view: what it has not, it does not read.")
     sha256: str
 
 
@@ -121,7 +115,9 @@ class ReportResponse(BaseModel):
     model: ModelIdentity
     report: Hypothesis
     alternatives: list[Hypothesis] | None = Field(None, description="With include=alternatives: the other hypotheses.")
+    abnormal: Abnormal | None = Field(None, description="Absent where the checkpoint does not say.")
     findings: list[Finding]
+    measurements: list[Measurement] | None = Field(None, description="Absent where nothing could be measured.")
     images: list[Image]
     options: OptionValues = Field(description="Every option in effect, given or not.")
     warnings: list[str]
@@ -136,16 +132,16 @@ class ReportResponse(BaseModel):
                 "created": "2026-01-31T12:00:00Z",
                 "model": {"name": "xray-report", "version": "1.0.0", "sha256": "9f86d081884c7d65…"},
                 "report": {
-                    "text": "The heart is normal in size. The lungs are clear.\n\nNo acute disease.",
+                    "text": "The heart is normal in size. There is a left pleural effusion.\n\nLeft effusion.",
                     "sections": {
-                        "findings": "The heart is normal in size. The lungs are clear.",
-                        "impression": "No acute disease.",
+                        "findings": "The heart is normal in size. There is a left pleural effusion.",
+                        "impression": "Left effusion.",
                     },
                     "score": -0.42,
                     "tokens": 18,
                     "finish_reason": "eos",
                 },
-                "findings": [{"name": "cardiomegaly", "probability": 0.08, "present": False}],
+                **FINDINGS_EXAMPLE,
                 "images": [
                     {
                         "format": "PNG",
@@ -153,12 +149,13 @@ class ReportResponse(BaseModel):
                         "height": 2496,
                         "view": "frontal",
                         "view_probability": 0.99,
+                        "read": True,
                         "sha256": "60303ae22b998861…",
                     }
                 ],
-                "options": {"num_beams": 3, "length_penalty": 1.0, "sections": ["findings", "impression"]},
+                "options": {"num_beams": 3, "length_penalty": 1.0, "operating_point": "balanced"},
                 "warnings": ["The report does not mention what the finding head calls present: nodule 61%."],
-                "heatmaps": EXAMPLE,
+                "heatmaps": HEATMAPS_EXAMPLE,
                 "timing": {
                     "decode_ms": 21.0,
                     "queue_ms": 0.4,
@@ -190,7 +187,9 @@ class ReportResponse(BaseModel):
             model=ModelIdentity(name=model.name, version=model.version, sha256=model.sha256),
             report=best,
             alternatives=others if "alternatives" in options.include else None,
-            findings=[Finding.model_validate(finding) for finding in report.findings],
+            abnormal=Abnormal.model_validate(report.abnormal) if report.abnormal else None,
+            findings=[Finding.of(finding, images) for finding in report.findings],
+            measurements=[Measurement.model_validate(one) for one in report.measurements] or None,
             images=[
                 Image(
                     format=image.format,
@@ -198,6 +197,7 @@ class ReportResponse(BaseModel):
                     height=image.height,
                     view=guess.view,
                     view_probability=guess.probability,
+                    read=guess.read,
                     sha256=image.sha256,
                 )
                 for image, guess in zip(images, report.views, strict=True)
@@ -215,7 +215,7 @@ class ReportResponse(BaseModel):
         )
 
     def as_json(self) -> str:
-        """JSON without the members that were not asked for."""
+        """JSON without the members that were not asked for, or that the checkpoint has no part for."""
         return self.model_dump_json(exclude_none=True)
 
     def as_text(self) -> str:

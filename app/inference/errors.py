@@ -27,6 +27,10 @@ class StudyError(GenerationError):
     """This study's own options or data made it fail, in an engine that works."""
 
 
+class NoUsableViewError(ValueError):
+    """No image of the study shows a view that the model reads; the message may be shown to the client."""
+
+
 class CheckpointError(Exception):
     """A checkpoint that must not be served; the message says what did not match."""
 

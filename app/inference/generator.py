@@ -15,19 +15,20 @@ from torch import Tensor
 
 from app.inference.checkpoint import Checkpoint, load_checkpoint
 from app.inference.engine.engine import Engine
-from app.inference.engine.observer import Observer
+from app.inference.engine.observer import Observer, Silent
 from app.inference.engine.request import Generation, Refuse, refuse_none
 from app.inference.engine.step_graphs import StepGraphs
-from app.inference.errors import StudyError
+from app.inference.errors import NoUsableViewError, StudyError
+from app.inference.manifest import Manifest, Threshold
 from app.inference.network.cuda_graphs import CudaRecorder
 from app.inference.network.decoder import ArchiveDecoder
 from app.inference.network.devices import choose_device, choose_precision, configure_backend
-from app.inference.network.encoder import Encoding, OpenVinoEncode, StudyEncoder, make_encode
+from app.inference.network.encoder import Encoding, OpenVinoEncode, make_encode, study_encoder
 from app.inference.network.packed_decoder import PackedDecoder, make_decoder
 from app.inference.ood import NotAChestXrayError, OodMode, OodPolicy
-from app.inference.options import MAX_QUEUE, MAX_ROWS, DecodingOptions
+from app.inference.options import MAX_QUEUE, MAX_ROWS, OPERATING_POINTS, DecodingOptions, OperatingPoint
 from app.inference.preprocessing import Preprocessor
-from app.inference.report_builder import ReportBuilder, Shapes
+from app.inference.report_builder import ReportBuilder, Shapes, no_usable_view
 from app.inference.self_test import compare_self_test, run_self_test
 from app.inference.served_model import Image, Limits, ServedModel
 from app.report import Report
@@ -49,10 +50,12 @@ class Generator:
         max_queue: int = MAX_QUEUE,
         observer: Observer | None = None,
         ood: OodMode = "refuse",
+        every_view: bool = False,
         cuda_graphs: bool = True,
     ) -> None:
         """`threads` for torch in this process; None leaves it as it is. `ood` is what becomes of a study with an image
-        that is no chest radiograph. `cuda_graphs` False launches every kernel by itself, for comparison.
+        that is no chest radiograph, `every_view` reads also views that the model has not learnt. `cuda_graphs` False
+        launches every kernel by itself, for comparison.
 
         Raises `UnsupportedDeviceError`, and `CheckpointError` when the self-test fails on the device."""
         if threads:
@@ -75,8 +78,9 @@ class Generator:
         self._graphs: StepGraphs | None = None
         if cuda_graphs and self.device.type == "cuda" and isinstance(decoder, PackedDecoder):
             self._graphs = StepGraphs(decoder, CudaRecorder(self.device))
-        self._encoder = StudyEncoder(self._module, encode, max_views=limits.max_views, device=self.device)
+        self._encoder = study_encoder(checkpoint, encode, self.device, every_view=every_view)
         self._ood = OodPolicy(self.manifest.ood.thresholds if self.manifest.ood else None, ood)
+        self._observer: Observer = observer or Silent()
         self._builder = ReportBuilder(checkpoint, self._module, self._ood)
         self._warm = False
         self._engine = Engine(
@@ -85,7 +89,7 @@ class Generator:
             max_new_tokens=limits.max_new_tokens,
             max_rows=max_rows,
             max_queue=max_queue,
-            observer=observer,
+            observer=self._observer,
             graphs=self._graphs,
         )
 
@@ -159,19 +163,20 @@ class Generator:
         deadline: float | None = None,
         tag: object = None,
         *,
+        operating_point: OperatingPoint = OPERATING_POINTS[0],
         heatmaps: bool = False,
     ) -> Future[Report]:
         """Queues one study of greyscale images [H,W]; uint8 and uint16 span their range, float32 is 0..1.
 
-        `deadline` is a `time.monotonic` time; the observer learns by `tag` who was encoded together; with `heatmaps`
-        the report says where the model looked. Cancelling the future frees its rows. Raises `EngineFullError`,
-        `EngineStoppedError`, `InvalidOptionError` beyond the model's limits, and ValueError for a study without images
-        or with too many.
+        `deadline` is a `time.monotonic` time; the observer learns by `tag` who was encoded together; `operating_point`
+        decides what is present; with `heatmaps` the report says where the model looked. Cancelling the future frees its
+        rows. Raises `EngineFullError`, `EngineStoppedError`, `InvalidOptionError` beyond the model's limits, and
+        ValueError for a study without images or with too many.
         """
         if not 1 <= len(images) <= self.model.limits.max_views:
             raise ValueError(f"a study has 1 to {self.model.limits.max_views} images, not {len(images)}")
         options.check_model(self.model.limits.max_new_tokens)
-        return self._submit(images, options, deadline, tag, self._refusal, heatmaps=heatmaps)
+        return self._submit(images, options, deadline, tag, self._refusal, operating_point, heatmaps=heatmaps)
 
     def _submit(
         self,
@@ -180,21 +185,24 @@ class Generator:
         deadline: float | None = None,
         tag: object = None,
         refuse: Refuse = refuse_none,  # our own trials are no radiographs
+        operating_point: OperatingPoint = OPERATING_POINTS[0],
         *,
         heatmaps: bool = False,
     ) -> Future[Report]:
         views: Future[Tensor] = Future()
-        generation = self._engine.submit(views, options, deadline, tag, refuse)
+        generation = self._engine.submit(views, options, deadline, tag, refuse, operating_point)
         answer: Future[Report] = Future()
-        shapes = [image.shape for image in images] if heatmaps else []
+        shapes = [image.shape for image in images]
         # The engine has better things to do than reading what it wrote.
-        generation.add_done_callback(lambda done: self._answering.submit(self._answer, answer, shapes, done))
+        generation.add_done_callback(lambda done: self._answering.submit(self._answer, answer, shapes, heatmaps, done))
         answer.add_done_callback(lambda done: generation.cancel() if done.cancelled() else None)
         self._preprocessor.start(images, views, generation)
         return answer
 
-    def _refusal(self, encoding: Encoding) -> NotAChestXrayError | None:
-        return self._ood.refusal(encoding.ood_logits)
+    def _refusal(self, encoding: Encoding) -> NotAChestXrayError | NoUsableViewError | None:
+        for score, outcome in self._ood.outcomes(encoding.ood_logits):
+            self._observer.ood_scored(score, outcome)
+        return self._ood.refusal(encoding.ood_logits) or no_usable_view(encoding.read, self.manifest)
 
     def close(self, drain_seconds: float = 0.0) -> None:
         """Takes no more studies, finishes what is in flight within `drain_seconds`, fails the rest."""
@@ -202,7 +210,7 @@ class Generator:
         self._preprocessor.close()
         self._answering.shutdown()
 
-    def _answer(self, answer: Future[Report], shapes: Shapes, generation: Future[Generation]) -> None:
+    def _answer(self, answer: Future[Report], shapes: Shapes, heatmaps: bool, generation: Future[Generation]) -> None:
         with suppress(InvalidStateError):  # the client left meanwhile
             if generation.cancelled():
                 answer.cancel()
@@ -210,7 +218,7 @@ class Generator:
                 answer.set_exception(error)
             elif not answer.cancelled():
                 try:
-                    report = self._builder.build(generation.result(), shapes)
+                    report = self._builder.build(generation.result(), shapes, heatmaps=heatmaps)
                 except Exception as error:
                     logger.warning("a report could not be put together: %s", type(error).__name__)
                     answer.set_exception(StudyError("the report could not be put together"))
@@ -234,6 +242,14 @@ def describe(checkpoint: Checkpoint, device: torch.device, precision: str, limit
         section_names=manifest.section_names,
         finding_names=tuple(finding.name for finding in manifest.findings),
         view_names=manifest.view_names,
+        views_read=manifest.views_read,
+        operating_points=operating_points(manifest),
         default_options=manifest.default_options,
         limits=limits,
     )
+
+
+def operating_points(manifest: Manifest) -> dict[OperatingPoint, dict[str, Threshold]]:
+    """Of each operating point, the threshold of everything that is decided by one."""
+    decided = [*manifest.findings, *filter(None, [manifest.abnormal])]
+    return {point: {one.name: one.thresholds[point] for one in decided} for point in OPERATING_POINTS}

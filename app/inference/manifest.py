@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from app.inference.errors import CheckpointError
-from app.inference.ood import OodThresholds
-from app.inference.options import MAX_TOKENS, DecodingOptions
+from app.inference.ood import OodThresholds, sigmoid
+from app.inference.options import MAX_TOKENS, OPERATING_POINTS, DecodingOptions, OperatingPoint
 from app.inference.uncertainty import RULE, AbstainRule
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST = "manifest.json"
 
 _REQUIRED: Mapping[str, type | tuple[type, ...]] = {
@@ -25,6 +25,7 @@ _REQUIRED: Mapping[str, type | tuple[type, ...]] = {
     "max_views": int,
     "section_names": list,
     "view_names": list,
+    "views_read": list,
     "findings": list,
     "default_options": dict,
     "intended_use": str,
@@ -37,14 +38,47 @@ _REQUIRED: Mapping[str, type | tuple[type, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Threshold:
+    """The probability from which on something is present, and how sensitive and specific that is on validation."""
+
+    probability: float
+    sensitivity: float | None = None
+    specificity: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FindingDecision:
-    """How a finding is decided on: the temperature of its logit, the probability from which on it is present, and the
-    one below which the decoder may deny it."""
+    """How a finding is decided on: its probability is the logistic function of its logit / `temperature` + `bias`, its
+    thresholds are by operating point, and the decoder may be told to deny it below `denied_below`.
+
+    Where a side (zone) holds at least `side_from` (`zone_from`) of the evidence, that is where it lies.
+    """
 
     name: str
     temperature: float
-    threshold: float
+    thresholds: Mapping[OperatingPoint, Threshold]
+    bias: float = 0.0
     denied_below: float | None = None
+    side_from: float | None = None
+    zone_from: float | None = None
+
+    def probability(self, logit: float) -> float:
+        """The calibrated probability."""
+        return sigmoid(logit / self.temperature + self.bias)
+
+    def to_json(self) -> dict[str, Any]:
+        """As the manifest has it, without what is not known."""
+        return {
+            name: {point: _without_none(asdict(one)) for point, one in value.items()} if name == "thresholds" else value
+            for name in self.__slots__
+            if (value := getattr(self, name)) is not None
+        }
+
+    @classmethod
+    def from_json(cls, content: Any) -> FindingDecision:
+        """Raises KeyError, TypeError, AttributeError."""
+        thresholds = {point: Threshold(**content["thresholds"][point]) for point in OPERATING_POINTS}
+        return cls(**{**content, "thresholds": thresholds})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +118,9 @@ class Manifest:
     max_views: int
     section_names: tuple[str, ...]
     view_names: tuple[str, ...]
+    views_read: tuple[str, ...]
     findings: tuple[FindingDecision, ...]
+    abnormal: FindingDecision | None = None
     abstain: AbstainRule | None = None
     ood: OodDetection | None = None
     default_options: DecodingOptions
@@ -95,7 +131,7 @@ class Manifest:
     self_test: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        """The file, schema 2."""
+        """The file, schema 3."""
         abstain = self.abstain and {"rule": RULE, "balance": self.abstain.balance, "below": self.abstain.below}
         content = {
             "name": self.name,
@@ -108,7 +144,9 @@ class Manifest:
             "max_views": self.max_views,
             "section_names": self.section_names,
             "view_names": self.view_names,
-            "findings": [_without_none(asdict(finding)) for finding in self.findings],
+            "views_read": self.views_read,
+            "findings": [finding.to_json() for finding in self.findings],
+            "abnormal": self.abnormal and self.abnormal.to_json(),
             "abstain": abstain,
             "intake": self.ood and _ood_content(self.ood),
             "default_options": self.default_options.as_dict(),
@@ -126,6 +164,7 @@ class Manifest:
         """Raises `CheckpointError` naming the key that is missing or cannot be."""
         content = _content(data)
         findings, abstain = tuple(map(_finding, content["findings"])), _abstain(content.get("abstain"))
+        abnormal = content.get("abnormal")
         try:
             options = DecodingOptions(**content["default_options"])
         except (TypeError, ValueError) as error:
@@ -141,7 +180,9 @@ class Manifest:
             max_views=content["max_views"],
             section_names=tuple(content["section_names"]),
             view_names=tuple(content["view_names"]),
+            views_read=tuple(content["views_read"]),
             findings=findings,
+            abnormal=_finding(abnormal) if abnormal else None,
             abstain=abstain,
             ood=_ood(content.get("intake")),
             default_options=options,
@@ -160,22 +201,25 @@ def _content(data: str | bytes) -> dict[str, Any]:
         raise CheckpointError(f"{MANIFEST} is not JSON") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{MANIFEST} is not an object")
+    version = content.get("schema_version")
+    if isinstance(version, int) and version != SCHEMA_VERSION:  # or the keys of another one are missed first
+        raise CheckpointError(f"{MANIFEST}: schema_version {version}, this program reads {SCHEMA_VERSION}")
     for key, kind in _REQUIRED.items():
         if not isinstance(content.get(key), kind):
             raise CheckpointError(f"{MANIFEST}: {key} is missing or of the wrong type")
-    if content["schema_version"] != SCHEMA_VERSION:
-        raise CheckpointError(
-            f"{MANIFEST}: schema_version {content['schema_version']}, this program reads {SCHEMA_VERSION}"
-        )
     if not 1 <= content["max_new_tokens"] <= MAX_TOKENS:
         raise CheckpointError(f"{MANIFEST}: max_new_tokens must be from 1 to {MAX_TOKENS}")
     return content
 
 
 def _finding(content: Any) -> FindingDecision:
-    if not (isinstance(content, dict) and {"name", "temperature", "threshold"} <= content.keys()):
-        raise CheckpointError(f"{MANIFEST}: a finding lacks name, temperature or threshold")
-    return FindingDecision(content["name"], content["temperature"], content["threshold"], content.get("denied_below"))
+    try:
+        return FindingDecision.from_json(content)
+    except (KeyError, TypeError, AttributeError) as error:
+        points = ", ".join(OPERATING_POINTS)
+        raise CheckpointError(
+            f"{MANIFEST}: a finding is not made of name, temperature and thresholds for {points}"
+        ) from error
 
 
 def _abstain(content: Any) -> AbstainRule | None:

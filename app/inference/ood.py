@@ -4,11 +4,12 @@ head of the network says of each image."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 OodMode = Literal["refuse", "warn", "off"]
+OodOutcome = Literal["accepted", "warned", "refused"]
 OUTPUTS = ("chest", "inverted", "turned 0", "turned 90", "turned 180", "turned 270")
 """What the head says of an image: logits that it is a chest radiograph, that dark and bright are exchanged, and of how
 many degrees it is turned anticlockwise."""
@@ -18,6 +19,8 @@ ADVICE = (
     "or as a screenshot."
 )
 """What helps where a film was refused: photographs of films and pictures of several are taken for something else."""
+# What becomes of an image that is none.
+_OF_STRANGE: Mapping[OodMode, OodOutcome] = {"refuse": "refused", "warn": "warned", "off": "accepted"}
 
 
 class NotAChestXrayError(ValueError):
@@ -46,6 +49,13 @@ class OodPolicy:
             return None
         reasons = [_strange(i, logits, self._thresholds) for i, logits in enumerate(images, 1)]
         return NotAChestXrayError(" ".join(filter(None, [*reasons, ADVICE]))) if any(reasons) else None
+
+    def outcomes(self, images: Sequence[OodLogits]) -> list[tuple[float, OodOutcome]]:
+        """How far each image looks like a chest radiograph, 0 to 1, and what becomes of it; none without thresholds."""
+        if self._thresholds is None:
+            return []
+        strange = _OF_STRANGE[self._mode]
+        return [(sigmoid(one[0]), "accepted" if one[0] >= self._thresholds.chest else strange) for one in images]
 
     def warnings(self, images: Sequence[OodLogits]) -> list[str]:
         """What its reader must know of the images, one sentence or two each."""

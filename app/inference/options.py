@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 MAX_BEAMS = 8
 # No checkpoint writes more; most write less.
@@ -17,6 +17,9 @@ EarlyStopping = bool | Literal["never"]
 # The values of the options that are no numbers; of `sections` the checkpoint knows them.
 EARLY_STOPPING: Mapping[str, EarlyStopping] = {"true": True, "false": False, "never": "never"}
 INCLUDES = ("alternatives", "tokens", "heatmaps")
+OperatingPoint = Literal["balanced", "sensitive", "specific"]
+# The thresholds that decide what is present; the first is the default.
+OPERATING_POINTS: tuple[OperatingPoint, ...] = get_args(OperatingPoint)
 
 _INTEGER = re.compile("-?[0-9]+")
 _NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
@@ -106,6 +109,7 @@ MEANINGS: Mapping[str, str] = {
     "early_stopping": "When a study is done: at once with enough hypotheses, by estimate, or never before certain.",
     "sections": "Sections of the report to answer with.",
     "include": "What to add to the answer.",
+    "operating_point": "Which thresholds decide what is present.",
 }
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from app.inference.checkpoint import Checkpoint
 from app.inference.engine.request import Generation
+from app.inference.errors import NoUsableViewError
 from app.inference.heatmaps import make_heatmaps
-from app.inference.manifest import FindingDecision
-from app.inference.ood import OodPolicy, sigmoid
+from app.inference.manifest import Manifest
+from app.inference.ood import OodPolicy
 from app.inference.search.beam_tables import TokenSequence
 from app.inference.uncertainty import doubts
 from app.report import Finding, Hypothesis, Report, Timing, ViewGuess
@@ -32,13 +34,15 @@ class ReportBuilder:
         self._module, self._ood = module, ood
 
     @torch.inference_mode()
-    def build(self, generation: Generation, shapes: Shapes) -> Report:
-        """The report of a study, with heatmaps over its images if their `shapes` are given."""
+    def build(self, generation: Generation, shapes: Shapes, *, heatmaps: bool) -> Report:
+        """The report of a study of images of these shapes, with heatmaps over them if wanted."""
         hypotheses = tuple(self._hypothesis(sequence) for sequence in generation.sequences)
         encoding = generation.encoding
-        findings = tuple(map(self._finding, self._manifest.findings, encoding.finding_logits))
+        decided = encoding.decisions
+        findings = tuple(self._placed(finding, shapes) for finding in decided.findings)
         sentences = sentences_of(hypotheses[0].token_texts, self._manifest.section_names)
-        warnings = self._ood.warnings(encoding.ood_logits)
+        views = tuple(map(self._view, encoding.view_logits, encoding.read))
+        warnings = [*self._ood.warnings(encoding.ood_logits), *_not_read(views)]
         if not hypotheses[0].text:
             warnings.append("The model wrote an empty report.")
         if hypotheses[0].finish_reason == "length":
@@ -49,14 +53,16 @@ class ReportBuilder:
         return Report(
             hypotheses=hypotheses,
             findings=findings,
-            views=tuple(map(self._view, encoding.view_logits)),
+            views=views,
             warnings=tuple(warnings),
             timing=Timing(
                 queue_ms=generation.queue_seconds * 1e3,
                 encode_ms=generation.encode_seconds * 1e3,
                 generate_ms=generation.generate_seconds * 1e3,
             ),
-            heatmaps=make_heatmaps(self._module, encoding, shapes, findings, ids, sentences) if shapes else None,
+            abnormal=decided.abnormal,
+            measurements=decided.measurements,
+            heatmaps=make_heatmaps(self._module, encoding, shapes, findings, ids, sentences) if heatmaps else None,
         )
 
     def _hypothesis(self, sequence: TokenSequence) -> Hypothesis:
@@ -71,12 +77,37 @@ class ReportBuilder:
             token_log_probabilities=sequence.log_probabilities,
         )
 
-    def _finding(self, decision: FindingDecision, logit: float) -> Finding:
-        probability = sigmoid(logit / decision.temperature)
-        return Finding(decision.name, probability, probability >= decision.threshold)
+    def _placed(self, finding: Finding, shapes: Shapes) -> Finding:
+        """The finding with its boxes over the images in place of the squares that the network sees."""
+        locations = []
+        for location in finding.locations:
+            height, width = shapes[location.image]
+            left, top, right, bottom = self._module.square(height, width)
+            across, down = right - left, bottom - top
+            first, second, third, fourth = location.box
+            box = (left + first * across, top + second * down, left + third * across, top + fourth * down)
+            inside = tuple(min(1.0, max(0.0, edge)) for edge in box)
+            locations.append(replace(location, box=(inside[0], inside[1], inside[2], inside[3])))
+        return replace(finding, locations=tuple(locations))
 
-    def _view(self, logits: list[float]) -> ViewGuess:
+    def _view(self, logits: list[float], read: bool) -> ViewGuess:
         highest = max(logits)
         weights = [math.exp(logit - highest) for logit in logits]
         best = logits.index(highest)
-        return ViewGuess(self._manifest.view_names[best], weights[best] / sum(weights))
+        return ViewGuess(self._manifest.view_names[best], weights[best] / sum(weights), read)
+
+
+def no_usable_view(read: Sequence[bool], manifest: Manifest) -> NoUsableViewError | None:
+    """Why no report is to be written of a study whose images are `read` or not, if so."""
+    if any(read):
+        return None
+    known = " and ".join(manifest.views_read)
+    return NoUsableViewError(f"The model reads {known} views, and the study has none. Send one along.")
+
+
+def _not_read(views: Sequence[ViewGuess]) -> list[str]:
+    return [
+        f"Image {i} looks like a {view.view} view, which the model has not learnt: it was not read."
+        for i, view in enumerate(views, 1)
+        if not view.read
+    ]

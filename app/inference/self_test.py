@@ -21,13 +21,15 @@ def self_test_image(size: int = 96) -> Tensor:
 
 
 def run_self_test(module: torch.jit.ScriptModule, device: torch.device) -> dict[str, list[float]]:
-    """Finding, view and first-token logits for the self-test's picture."""
+    """Finding, view and first-token logits for the self-test's picture, told to state every other finding."""
     with torch.inference_mode():
         views = module.preprocess(self_test_image().to(device))[None]
         encoded = EncoderOutput(*module.encode(views))
         mask = torch.ones(1, 1, dtype=torch.bool, device=device)
-        joined = (part[None] for part in (encoded.memory, encoded.finding_logits, encoded.view_logits))
-        findings, cross_kv = module.begin(*joined, mask)
+        findings = module.join(encoded.finding_logits[None], mask)
+        facts = torch.zeros(*findings.shape, 3, dtype=torch.long, device=device)
+        facts[:, ::2, 0] = 1
+        cross_kv = module.begin(encoded.memory[None], encoded.view_logits[None], mask, facts)
         first = torch.zeros(1, dtype=torch.long, device=device)
         bos = torch.full((1, 1), BOS, device=device)
         kv_cache = module.allocate(1, 1, 1)

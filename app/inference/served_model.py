@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from app.inference.options import DecodingOptions
+from app.inference.manifest import Threshold
+from app.inference.options import OPERATING_POINTS, DecodingOptions, OperatingPoint
 from app.report import Report
 
 Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32]  # [H,W]
@@ -42,6 +43,8 @@ class ServedModel:
     section_names: tuple[str, ...]
     finding_names: tuple[str, ...]
     view_names: tuple[str, ...]
+    views_read: tuple[str, ...]
+    operating_points: Mapping[OperatingPoint, Mapping[str, Threshold]]
     default_options: DecodingOptions
     limits: Limits
 
@@ -89,6 +92,7 @@ class ReportGenerator(Protocol):
         deadline: float | None = None,
         tag: object = None,
         *,
+        operating_point: OperatingPoint = OPERATING_POINTS[0],
         heatmaps: bool = False,
     ) -> Future[Report]:
         """Queues one study."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from app.report import Finding
 from app.text.cleaning import clean
 from app.text.findings import IMAGE_LABELS, LABEL_WORDS, POSITIVE, Mention
-from app.text.labeller import label_sentence
+from app.text.labeller import label_sentence, says_normal
 from app.text.sentences import Sentence
 
 _OWN_WORDS = {label: re.compile(words) for label, words in LABEL_WORDS.items()}
@@ -36,12 +37,14 @@ def named_findings(sentence: str, names: tuple[str, ...]) -> tuple[Named, ...]:
 
 
 def contradictions(sentences: Iterable[Sentence], findings: Sequence[Finding]) -> list[str]:
-    """A line for each finding that the text states and the head calls absent, and for each that it denies and the head
-    calls present; one more for those that the head calls present and the text passes over.
+    """A line for each finding that the text states and the head calls absent, for each that it denies and the head
+    calls present, for each that it places on another side than the head, for each that a section mentions twice, and
+    where it says that nothing was found; one more for those that the head calls present and the text passes over.
 
     A finding that is doubted is mentioned and contradicts nothing; one that is stated in one sentence and denied in
     another is stated.
     """
+    sentences = list(sentences)
     names = tuple(finding.name for finding in findings)
     said = [(s.section, *named) for s in sentences for named in named_findings(s.text, names)]
     affirmed = {mention.finding for _, mention, _ in said if mention.status in POSITIVE}
@@ -55,6 +58,16 @@ def contradictions(sentences: Iterable[Sentence], findings: Sequence[Finding]) -
         sure = ", ".join(map(_percent, (findings[i] for i in about))) if len(about) > 1 else _share(findings[about[0]])
         where = f"{' and '.join(sections)} section{'s state' if len(sections) > 1 else ' states'}"
         lines.append(f"The {where} {name}, but the finding head calls it absent ({sure}).")
+    lines += _misplaced(said, findings)
+    lines += [
+        f"The {section} section mentions {finding} more than once."
+        for (section, finding), count in Counter((section, mention.finding) for section, mention, _ in said).items()
+        if count > 1
+    ]
+    present = [_percent(finding) for finding in findings if finding.present]
+    calm = [sentence.section for sentence in sentences if says_normal(sentence.text)]
+    if present and calm:
+        lines.append(f"The {calm[0]} section says that nothing was found, but the finding head calls {present[0]}.")
     passed_over: list[str] = []
     for i, finding in enumerate(findings):
         if finding.present and IMAGE_LABELS.get(finding.name, finding.name) not in affirmed:
@@ -67,6 +80,15 @@ def contradictions(sentences: Iterable[Sentence], findings: Sequence[Finding]) -
     if passed_over:
         lines.append(f"The report does not mention what the finding head calls present: {', '.join(passed_over)}.")
     return lines
+
+
+def _misplaced(said: Iterable[tuple[str, Mention, tuple[int, ...]]], findings: Sequence[Finding]) -> Iterator[str]:
+    for section, mention, about in said:
+        sides = {where.side for i in about if findings[i].present for where in findings[i].locations if where.side}
+        told: set[str] = {"left", "right"} if "both" in sides else {*sides}
+        if mention.status == "present" and mention.sides and told and mention.sides != told:
+            named, known = (" and ".join(sorted(sides)) for sides in (mention.sides, told))
+            yield f"The {section} section places {mention.finding} {named}, the finding head {known}."
 
 
 def _share(finding: Finding) -> str:

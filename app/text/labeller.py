@@ -28,6 +28,17 @@ _SIDES = [
     (frozenset({"right"}), phrases.compile_phrase(phrases.RIGHT)),
 ]
 
+_NORMALITY = re.compile(
+    r"""(?: (?:there\ (?:is|are)\ )? (?:no|negative\ for|without)
+            (?:\ (?:radiographic\ |convincing\ )?evidence\ (?:of|for))?\s
+            (?:(?:acute|active|significant|radiographic|focal|or|and|visible|,)[\s/]*)+
+            (?:(?:cardio-?pulmonary|pulmonary|cardiac|intrathoracic|cardiothoracic|chest|lung|disease)[\s/]*)*
+            (?:abnormalit(?:y|ies)|findings?|process(?:es)?|disease)?
+            (?:\ (?:is\ |are\ )?(?:identified|seen|noted|demonstrated))?
+          | (?:normal|negative|unremarkable) (?:\ (?:chest|lungs))? (?:\ x-ray|\ radiographs?)? )\.""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
 
 @dataclass(slots=True)
 class _Hit:
@@ -55,6 +66,11 @@ def label_report(text: str) -> dict[str, Mention]:
 def label_sentence(sentence: str) -> dict[str, Mention]:
     """As `label_report`, for one sentence."""
     return {mention.finding: mention for mention in _label_words(re.sub(r"\W+", " ", sentence.lower()).strip())}
+
+
+def says_normal(sentence: str) -> bool:
+    """Whether the sentence says that nothing was found, of no finding in particular."""
+    return bool(_NORMALITY.fullmatch(sentence)) and not label_sentence(sentence)
 
 
 @lru_cache(maxsize=65536)  # reports repeat their sentences

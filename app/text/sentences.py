@@ -12,7 +12,7 @@ _ENDS = frozenset(".!?")
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One sentence of a section; `positions` are those of its words among the tokens."""
+    """One sentence of a section; `positions` are those of its words among the tokens, several to one of a phrase."""
 
     section: str
     words: tuple[str, ...]
@@ -39,7 +39,7 @@ def sentences_of(tokens: Iterable[str], section_names: Sequence[str]) -> list[Se
         if token in markers:
             current = markers[token]
         elif token not in SPECIAL_TOKENS:
-            parts[current].append((position, token))
+            parts[current] += [(position, word) for word in token.split(" ")]
     return [sentence for section, part in parts.items() for sentence in split(section, part)]
 
 

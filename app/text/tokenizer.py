@@ -1,12 +1,15 @@
-"""Word-level tokenizer: lower-cased words and punctuation in, readable cased text out.
+"""The tokenizer: lower-cased words, punctuation and phrases in, readable cased text out.
 
 Words keep the casing they mostly have inside sentences ("PA", "CT") and sentences get their capital back, so that
-the vocabulary stays small and the text stays readable. Section markers are tokens of their own: one sequence holds
-the whole report, `<findings> … <impression> … `.
+the vocabulary stays small and the text stays readable. Words that often follow each other within a sentence are merged
+to phrases by byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909, with words in place of characters): reports
+are formulaic, and each token costs a step. Section markers are tokens of their own: one sequence holds the whole
+report, `<findings> … <impression> … `.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import Counter, defaultdict
@@ -31,19 +34,34 @@ def words(text: str) -> list[str]:
 
 
 class Tokenizer:
-    """Maps reports to ids and back. Ids 0 to 3 are pad, bos, eos, unk; the section markers follow, then words."""
+    """Maps reports to ids and back. Ids 0 to 3 are pad, bos, eos, unk; section markers follow, words, then phrases."""
 
-    def __init__(self, vocabulary: Sequence[str], section_names: Sequence[str]) -> None:
-        """`vocabulary` lists every word as it is displayed, most frequent first, without the special tokens."""
+    def __init__(
+        self, vocabulary: Sequence[str], section_names: Sequence[str], merges: Iterable[tuple[int, int]] = ()
+    ) -> None:
+        """`vocabulary` lists every word as it is displayed, most frequent first, without the special tokens. Each of
+        `merges` makes one more token of two that there are, in the order in which they are to be tried."""
         self.section_names = tuple(section_names)
         self._section_ids = {len(SPECIAL_TOKENS) + i: name for i, name in enumerate(self.section_names)}
-        self.tokens = (*SPECIAL_TOKENS, *(f"<{name}>" for name in self.section_names), *vocabulary)
-        self._ids = {token.lower(): i for i, token in enumerate(self.tokens)}
-        if len(self._ids) != len(self.tokens):
+        tokens = [*SPECIAL_TOKENS, *(f"<{name}>" for name in self.section_names), *vocabulary]
+        self._ids = {token.lower(): i for i, token in enumerate(tokens)}
+        if len(self._ids) != len(tokens):
             raise TokenizerError("the vocabulary names a token twice")
+        self._words = len(tokens)
+        self._merges: dict[tuple[int, int], int] = {}
+        for pair in merges:
+            if pair in self._merges or not all(self._first_word <= i < len(tokens) for i in pair):
+                raise TokenizerError("a merge is named twice, or of tokens that are not there")
+            self._merges[pair] = len(tokens)
+            tokens.append(" ".join(tokens[i] for i in pair))
+        self.tokens = tuple(tokens)
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def _first_word(self) -> int:
+        return len(SPECIAL_TOKENS) + len(self.section_names)
 
     @classmethod
     def build(cls, reports: Iterable[Mapping[str, str]], section_names: Sequence[str], min_count: int = 1) -> Tokenizer:
@@ -64,6 +82,10 @@ class Tokenizer:
         display = [max((casings[w] or {w: 1}).items(), key=lambda item: (item[1], item[0]))[0] for w in kept]
         return cls(display, section_names)
 
+    def with_merges(self, merges: Iterable[tuple[int, int]]) -> Tokenizer:
+        """The same words, with these phrases."""
+        return Tokenizer(self.tokens[self._first_word : self._words], self.section_names, merges)
+
     def encode(self, sections: Mapping[str, str]) -> list[int]:
         """Ids of a report, without bos and eos; sections that are absent or empty leave no marker."""
         ids: list[int] = []
@@ -71,7 +93,32 @@ class Tokenizer:
             text = sections.get(name, "")
             if text:
                 ids.append(section_id)
-                ids.extend(self._ids.get(word.lower(), UNK) for word in words(text))
+                for sentence in self.sentences(text):
+                    ids.extend(self._merged(sentence))
+        return ids
+
+    def sentences(self, text: str) -> list[tuple[int, ...]]:
+        """The words of each sentence by their ids: phrases never reach beyond."""
+        found: list[list[int]] = [[]]
+        for word in words(text):
+            found[-1].append(self._ids.get(word.lower(), UNK))
+            if word in _SENTENCE_END:
+                found.append([])
+        return [tuple(sentence) for sentence in found if sentence]
+
+    def _merged(self, sentence: tuple[int, ...]) -> list[int]:
+        ids = list(sentence)
+        while len(ids) > 1:
+            first = min(itertools.pairwise(ids), key=lambda pair: self._merges.get(pair, len(self.tokens)))
+            if first not in self._merges:
+                break
+            merged = [ids[0]]
+            for i in ids[1:]:
+                if (merged[-1], i) == first:
+                    merged[-1] = self._merges[first]
+                else:
+                    merged.append(i)
+            ids = merged
         return ids
 
     def decode(self, ids: Iterable[int]) -> dict[str, str]:
@@ -82,13 +129,17 @@ class Tokenizer:
             if i in self._section_ids:
                 current = self._section_ids[i]
             elif i not in (PAD, BOS, EOS):
-                parts[current].append(self.tokens[i])
+                parts[current] += self.tokens[i].split(" ")
         return {name: join_words(part) for name, part in parts.items() if part}
 
     def to_json(self) -> bytes:
         """The file `tokenizer.json` of the archive."""
-        first = len(SPECIAL_TOKENS) + len(self.section_names)
-        content = {"type": "word", "section_names": self.section_names, "vocabulary": self.tokens[first:]}
+        content = {
+            "type": "phrase",
+            "section_names": self.section_names,
+            "vocabulary": self.tokens[self._first_word : self._words],
+            "merges": list(self._merges),
+        }
         return json.dumps(content, ensure_ascii=False).encode()
 
     @classmethod
@@ -96,9 +147,13 @@ class Tokenizer:
         """Raises `TokenizerError` when `data` is not what `to_json` writes."""
         try:
             content = json.loads(data)
-            if content["type"] != "word":
+            if content["type"] != "phrase":
                 raise TokenizerError(f"unknown tokenizer type {content['type']!r}")
-            return cls([str(word) for word in content["vocabulary"]], [str(name) for name in content["section_names"]])
+            return cls(
+                [str(word) for word in content["vocabulary"]],
+                [str(name) for name in content["section_names"]],
+                [(int(first), int(second)) for first, second in content["merges"]],
+            )
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             if isinstance(error, TokenizerError):
                 raise

@@ -16,8 +16,10 @@ from torch import Tensor
 
 from app.images.decode import decode_image
 from app.inference.checkpoint import load_checkpoint
+from app.inference.encoder_output import EncoderOutput
 from app.inference.network.decoder import ArchiveDecoder
-from app.inference.options import DecodingOptions
+from app.inference.network.encoder import study_encoder
+from app.inference.options import OPERATING_POINTS, DecodingOptions
 from app.inference.preprocessing import to_unit_range
 from app.inference.search.beam_batch import search
 
@@ -45,6 +47,9 @@ class Reporter:
         loaded = load_checkpoint(checkpoint)
         self.module, self.tokenizer = loaded.module, loaded.tokenizer
         self.decoder = ArchiveDecoder(self.module)
+        self.encoder = study_encoder(
+            loaded, lambda images: EncoderOutput(*self.module.encode(images)), torch.device("cpu")
+        )
         self.warm_up()
 
     def warm_up(self) -> None:
@@ -68,8 +73,7 @@ class Reporter:
     @torch.inference_mode()
     def write(self, images: list[Tensor], options: list[DecodingOptions]) -> list[str]:
         """Encodes together; decodes those of one beam width together."""
-        parts = [part[:, None] for part in self.module.encode(torch.stack(images))[:3]]
-        _, cross_kv = self.module.begin(*parts, torch.ones(len(images), 1, dtype=torch.bool))
+        _, cross_kv = self.encoder([image[None] for image in images], [OPERATING_POINTS[0]] * len(images))
         groups: defaultdict[int, list[int]] = defaultdict(list)
         for i, one in enumerate(options):
             groups[one.num_beams].append(i)

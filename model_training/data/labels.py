@@ -68,7 +68,16 @@ def labels_of(study: Study, findings: Sequence[str]) -> list[float]:
     return [float(name in mentions and mentions[name].status != "absent") for name in findings]
 
 
-def assertions_of(study: Study, findings: Sequence[str]) -> list[float]:
-    """Assertion status of each: 1 where the study has it, -1 where not or called normal, 0 where nobody says."""
-    unknown = -1.0 if dict(study.labels).get("normal") else 0.0
-    return [unknown if math.isnan(label) else 2 * label - 1 for label in labels_of(study, findings)]
+def abnormal_of(study: Study) -> float:
+    """1 where anything was found in the study, 0 where it is called normal, NaN where nobody says: from the source's
+    labels, else its MeSH codes, else its text, of which a study without any finding is normal."""
+    if study.labels:
+        labels = dict(study.labels)
+        normal = labels.get("normal")
+        if normal is not None:
+            return float(not normal)
+        return 1.0 if True in labels.values() else math.nan
+    text = f"{study.findings} {study.impression}".strip()
+    if not (study.mesh or text):
+        return math.nan
+    return float(any(mention.status != "absent" for mention in mentions_of(study, text).values()))

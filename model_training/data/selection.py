@@ -20,7 +20,11 @@ class DataConfig:
 
     `exclude` may name `@indiana`, the studies of the Indiana collection that are held back as the real-world check.
     `sources` keeps to those of a collection that was gathered from several; none named: all. `reports` is the folder of
-    a collection whose training reports are weakly paired with images that have labels only.
+    a collection whose training reports are made of for images that have labels only (`pairing.composition`). `denied`
+    are the findings that a report may deny. Probabilities and thresholds are fitted to the `natural` sources, where
+    findings are as common as where the model is to work; none named: to all. `views` are those the model reads. The
+    words of the training texts that occur `min_count` times are known to the model, and up to `phrases` phrases of
+    them.
     """
 
     findings: tuple[str, ...] = ()
@@ -30,6 +34,10 @@ class DataConfig:
     exclude: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     reports: str = ""
+    denied: tuple[str, ...] = ()
+    natural: tuple[str, ...] = ()
+    views: tuple[Literal["frontal", "lateral"], ...] = ("frontal", "lateral")
+    phrases: int = Field(default=0, ge=0)
 
     def __post_init__(self) -> None:
         """Raises ValueError without a section."""

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from app.inference.manifest import FindingDecision
-from model_training.data.labels import labels_of
+from app.inference.manifest import FindingDecision, Manifest
+from app.inference.options import OPERATING_POINTS
+from model_training.data.labels import abnormal_of, labels_of
 from model_training.evaluation.generation import GeneratedReport
 from model_training.metrics.agreement import FloatArray, f1, ratio
 from model_training.metrics.calibration import brier, expected_calibration_error
@@ -33,18 +34,39 @@ class HeadOutput:
 
     @classmethod
     def of(cls, reports: Sequence[GeneratedReport], findings: Sequence[FindingDecision]) -> HeadOutput:
-        """Undoes the temperatures of the checkpoint's `findings`, so that calibration starts from the network."""
+        """Undoes the calibration of the checkpoint's `findings`, so that it starts from the network."""
         names = tuple(finding.name for finding in findings)
         shape = (len(reports), len(names))
         given = [[finding.probability for finding in one.report.findings] for one in reports]
         probabilities = np.array(given, dtype=np.float64).reshape(shape).clip(_EDGE, 1 - _EDGE)
-        temperatures = np.array([finding.temperature for finding in findings], dtype=np.float64)
+        calibration = Calibration.of(findings)
         targets = np.array([labels_of(one.study, names) for one in reports], dtype=np.float64).reshape(shape)
-        return cls(names, np.log(probabilities / (1 - probabilities)) * temperatures, targets)
+        logits = np.log(probabilities / (1 - probabilities))
+        return cls(names, (logits - calibration.biases) * calibration.temperatures, targets)
 
-    def probabilities(self, temperatures: FloatArray | float = 1.0) -> FloatArray:
-        """Calibrated by temperatures [findings]."""
-        return np.asarray(1 / (1 + np.exp(-self.logits / temperatures)), dtype=np.float64)
+    @classmethod
+    def of_whole(cls, reports: Sequence[GeneratedReport], manifest: Manifest) -> HeadOutput | None:
+        """The same for the findings and, behind them, the whole; None where the checkpoint has no part for that."""
+        if not manifest.abnormal:
+            return None
+        findings = cls.of(reports, manifest.findings)
+        given = np.array([one.report.abnormal.probability for one in reports if one.report.abnormal], dtype=np.float64)
+        clipped = given.clip(_EDGE, 1 - _EDGE)
+        logits = (np.log(clipped / (1 - clipped)) - manifest.abnormal.bias) * manifest.abnormal.temperature
+        truth = np.array([abnormal_of(one.study) for one in reports], dtype=np.float64)
+        return cls(
+            (*findings.names, manifest.abnormal.name),
+            np.column_stack([findings.logits, logits]),
+            np.column_stack([findings.targets, truth]),
+        )
+
+    def probabilities(self, temperatures: FloatArray | float = 1.0, biases: FloatArray | float = 0.0) -> FloatArray:
+        """Calibrated by temperatures and biases [findings]."""
+        return np.asarray(1 / (1 + np.exp(-self.logits / temperatures - biases)), dtype=np.float64)
+
+    def calibrated(self, calibration: Calibration) -> FloatArray:
+        """Calibrated as the checkpoint does."""
+        return self.probabilities(calibration.temperatures, calibration.biases)
 
     def of_studies(self, members: Sequence[int]) -> HeadOutput:
         """The output on some of the studies."""
@@ -53,16 +75,17 @@ class HeadOutput:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Temperature and decision threshold of each finding, [findings] both, as the checkpoint has them."""
+    """Temperature, bias and default threshold of each finding, [findings] each, as the checkpoint has them."""
 
     temperatures: FloatArray
+    biases: FloatArray
     thresholds: FloatArray
 
     @classmethod
     def of(cls, findings: Sequence[FindingDecision]) -> Calibration:
         """Those of a manifest's `findings`."""
-        pairs = ([f.temperature for f in findings], [f.threshold for f in findings])
-        return cls(*(np.array(values, dtype=np.float64) for values in pairs))
+        rows = [(f.temperature, f.bias, f.thresholds[OPERATING_POINTS[0]].probability) for f in findings]
+        return cls(*np.array(rows, dtype=np.float64).reshape(len(rows), 3).T)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +148,7 @@ def score_head(output: HeadOutput, calibration: Calibration) -> HeadScores:
 
 def score_findings(output: HeadOutput, calibration: Calibration, areas: FloatArray) -> dict[str, FindingScores]:
     """The findings one by one; `areas` as `resampled_areas` gives them."""
-    raw, calibrated = output.probabilities(), output.probabilities(calibration.temperatures)
+    raw, calibrated = output.probabilities(), output.calibrated(calibration)
     low, high = bounds(areas)
     columns = (
         (output.targets == 1).sum(axis=0),
@@ -151,7 +174,7 @@ def summarise(
 ) -> HeadSummary:
     """The findings all together; `areas` as `resampled_areas` gives them."""
     rows = findings.values()
-    said = output.probabilities(calibration.temperatures) >= calibration.thresholds
+    said = output.calibrated(calibration) >= calibration.thresholds
     low, high = bounds(means_of_defined(areas)[:, None])[:, 0]
     return HeadSummary(
         mean_auroc=_mean(row.auroc for row in rows),

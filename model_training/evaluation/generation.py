@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from app.images.decode import DecodedImage
-from app.inference.errors import GenerationError
+from app.inference.errors import GenerationError, NoUsableViewError
 from app.inference.generator import Generator
 from app.inference.options import EARLY_STOPPING, RANGES, DecodingOptions, InvalidOptionError, parse_option
 from app.report import Report
@@ -79,7 +79,7 @@ def generate(
         study, images, future = waiting.popleft()
         try:
             generated.reports.append(GeneratedReport(study, images, future.result()))
-        except GenerationError as error:
+        except (GenerationError, NoUsableViewError) as error:
             generated.leave_out(str(error), study)
 
     for study in tqdm(list(studies), desc=title, unit="study"):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.inference.options import DecodingOptions
+from model_training.evaluation.consistency import ConsistencyScores
 from model_training.evaluation.finding_scores import HeadScores
 from model_training.evaluation.generation import GeneratedReport
 from model_training.evaluation.ood_scores import OodScores
@@ -60,6 +61,7 @@ class Evaluation:
     validation: HeadScores
     view_accuracy: float
     sources: dict[str, SourceScores]
+    consistency: ConsistencyScores
     pointing: dict[str, PointingScores]
     ood: OodScores | None
     curves: dict[str, RiskCoverage]

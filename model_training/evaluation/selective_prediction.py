@@ -31,7 +31,7 @@ def expected_gains(probabilities: FloatArray, stated: npt.NDArray[np.bool_], bal
 
 def confidence(output: HeadOutput, calibration: Calibration, rule: AbstainRule | None) -> FloatArray:
     """The expected gain [studies] of what the calibrated head states, with the balance of a manifest's rule."""
-    probabilities = output.probabilities(calibration.temperatures)
+    probabilities = output.calibrated(calibration)
     return expected_gains(probabilities, probabilities >= calibration.thresholds, rule.balance if rule else BALANCE)
 
 
@@ -55,7 +55,7 @@ def curves(
         found[BY_HEAD] = risk_coverage(confidences[scored], losses[scored])
     known = ~np.isnan(output.targets)
     if known.any():
-        margin = output.logits / calibration.temperatures - _logit(calibration.thresholds)
+        margin = output.logits / calibration.temperatures + calibration.biases - _logit(calibration.thresholds)
         wrong = (margin >= 0) != (output.targets == 1)
         found[DECISIONS] = risk_coverage(np.abs(margin[known]), wrong[known].astype(np.float64))
     return found

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import minimize
 
 from model_training.metrics.agreement import FloatArray
-
-_LOG_TEMPERATURES = np.linspace(-3, 3, 601)
 
 
 class RiskCoverage(NamedTuple):
@@ -40,25 +39,31 @@ def expected_calibration_error(probabilities: FloatArray, targets: FloatArray, b
     return np.asarray(np.where(count > 0, np.sum(in_bins, axis=0) / np.maximum(count, 1), np.nan), dtype=np.float64)
 
 
-def fit_temperatures(logits: FloatArray, targets: FloatArray, weights: FloatArray | None = None) -> FloatArray:
-    """The temperature of each finding [findings], within 1%, that minimises cross-entropy (Guo et al., ICML 2017).
+def fit_calibration(logits: FloatArray, targets: FloatArray, weights: FloatArray | None = None) -> FloatArray:
+    """Temperature and bias of each finding [2, findings] that minimise cross-entropy (Platt 1999; Guo et al., ICML
+    2017).
 
-    Fit on validation, then use `sigmoid(logits / temperature)`. Studies count by `weights` [studies] relative to each
-    other, all the same without. A standard normal prior on the logarithm keeps
-    temperatures near 1 where a few studies that happen to be told apart without error would call for certainty. They
-    stay within e^-3 and e^3; a finding labelled with one class only, or not at all, keeps 1.
+    Fit on validation, then use `sigmoid(logits / temperature + bias)`. Studies count by `weights` [studies] relative to
+    each other, all the same without. A standard normal prior on the logarithm of the temperature and on the bias keeps
+    them near 1 and 0 where a few studies that happen to be told apart without error would call for certainty. A finding
+    labelled with one class only, or not at all, keeps 1 and 0.
     """
-    known = ~np.isnan(targets)
-    positives = np.nansum(targets, axis=0)
-    fittable = (positives > 0) & (positives < known.sum(axis=0))
-    # How far each logit lies on the wrong side; the cross-entropy is log(1 + exp(wrong / temperature)).
-    wrong = np.where(known, np.where(targets == 1, -1.0, 1.0) * logits, -np.inf)
-    # The sum stays that of as many studies, or the prior would count more.
-    weighted = known * (1.0 if weights is None else weights[:, None])
-    weighted = weighted * known.sum(axis=0) / np.maximum(weighted.sum(axis=0), 1e-12)
-    losses = [(weighted * np.logaddexp(0, wrong * np.exp(-t))).sum(axis=0) + 0.5 * t**2 for t in _LOG_TEMPERATURES]
-    best = np.exp(_LOG_TEMPERATURES[np.argmin(losses, axis=0)])
-    return np.where(fittable, best, 1.0)
+    found = np.tile([[1.0], [0.0]], logits.shape[1])
+    for i in range(logits.shape[1]):
+        known = ~np.isnan(targets[:, i])
+        if len(np.unique(targets[known, i])) < 2:
+            continue
+        x, sign = logits[known, i], np.where(targets[known, i] == 1, -1.0, 1.0)
+        share = np.ones(len(x)) if weights is None else weights[known]
+        share = share * len(x) / share.sum()  # the sum stays that of as many studies, or the prior would count more
+
+        def loss(p: FloatArray, x: FloatArray = x, sign: FloatArray = sign, share: FloatArray = share) -> float:
+            wrong = sign * (x * np.exp(-p[0]) + p[1])
+            return float((share * np.logaddexp(0, wrong)).sum() + 0.5 * (p**2).sum())
+
+        log_temperature, bias = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-3, 3), (-6, 6)]).x
+        found[:, i] = np.exp(log_temperature), bias
+    return found
 
 
 def risk_coverage(confidences: FloatArray, errors: FloatArray) -> RiskCoverage:

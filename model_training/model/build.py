@@ -28,7 +28,9 @@ def build_model(config: Config, vocabulary: int, *, pretrained: bool = False) ->
     Raises ValueError for unknown parts.
     """
     shape = config.model
-    encoder = build_encoder(shape.encoder, shape.encoder_weights if pretrained else "")
+    encoder = build_encoder(
+        shape.encoder, shape.encoder_weights if pretrained else "", shape.output_stride, shape.weights_deviation
+    )
     if shape.decoder not in DECODERS:
         raise ValueError(f"unknown decoder {shape.decoder!r}; known: {', '.join(DECODERS)}")
     decoder = DECODERS[shape.decoder](
@@ -46,6 +48,7 @@ def build_model(config: Config, vocabulary: int, *, pretrained: bool = False) ->
         channels=encoder.channels,
         width=shape.width,
         findings=len(config.data.findings),
+        detail=shape.detail,
         conditioning=shape.conditioning,
         feature_dropout=shape.feature_dropout,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -54,24 +54,25 @@ def small_resnet(widths: Sequence[int], blocks: int) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """Convolutional layers of output stride 32, read out position by position, and summed up layer by layer."""
+    """Convolutional layers, read out position by position, and summed up layer by layer."""
 
-    def __init__(self, layers: nn.Sequential, first_centre: float = 0.5) -> None:
-        """`first_centre` is the middle of what the first position sees.
+    def __init__(self, layers: nn.Sequential, first_centre: float = 0.5, stride: int = 32) -> None:
+        """`first_centre` is the middle of what the first position sees, `stride` how far positions lie apart, in
+        pixels.
 
         Padded convolutions of odd size that stride by 2 centre each position on the first pixel of its cell, not on
         the cell; only even ones without padding move it. In pixels from the edge.
         """
         super().__init__()
         self.layers = layers
-        self.stride = 32
+        self.stride = stride
         self.first_centre = first_centre
         widths = _widths(layers)
         self.channels, self.summary_channels = widths[-1], sum(widths)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """f32[B,1,S,S] to features f32[B,P,C], P = (S/32)² positions in reading order, and to a summary f32[B,K] of the
-        images: the mean over positions of what each layer gives."""
+        """f32[B,1,S,S] to features f32[B,P,C], P = (S/stride)² positions in reading order, and to a summary f32[B,K] of
+        the images: the mean over positions of what each layer gives."""
         means: list[Tensor] = []
         for layer in self.layers:
             images = layer(images)
@@ -130,16 +131,21 @@ SMALL: Mapping[str, tuple[tuple[int, ...], int]] = {
     "resnet-small": ((24, 48, 96, 192), 2),
     "resnet-tiny": ((16, 16, 16, 16), 1),  # never fewer than 16 channels: oneDNN issue 6035
 }
+FINE = 16
 ENCODERS = (*SMALL, *TORCHVISION)
 
 
-def build_encoder(name: str, weights: str = "") -> Encoder | ClipTower:
+def build_encoder(name: str, weights: str = "", stride: int = 32, deviation: float = 1.0) -> Encoder | ClipTower:
     """An encoder by name, from nothing or from `weights`: a torchvision weights name ("IMAGENET1K_V1", downloaded) or
-    the path of a state dict of the whole torchvision network.
+    the path of a state dict of the whole torchvision network. With `stride` 16 a network of torchvision's is as fine as
+    before its last reduction (`dilate`).
 
     The first convolution of three-channel weights is summed over colours: it then answers to a grey image as it would
-    to the same image in three equal channels. Raises ValueError for unknown names and weights that do not fit.
+    to the same image in three equal channels. Images come with a standard deviation of 1; `deviation` is that of those
+    that torchvision's weights in a file learnt from. Raises ValueError for unknown names and weights that do not fit.
     """
+    if stride == FINE and name not in TORCHVISION:
+        raise ValueError(f"encoder {name!r} has no output stride of {stride}")
     if name in SMALL:
         if weights:
             raise ValueError(f"encoder {name!r} has no pretrained weights")
@@ -158,8 +164,31 @@ def build_encoder(name: str, weights: str = "") -> Encoder | ClipTower:
     if from_file:
         load_weights(net, Path(from_file))
     layers = take(net)
-    to_single_channel(layers)
-    return Encoder(layers, first_centre)
+    to_single_channel(layers, deviation)
+    if stride == FINE:
+        dilate(layers)
+    return Encoder(layers, first_centre, stride)
+
+
+def dilate(layers: nn.Sequential) -> None:
+    """Takes the last reduction out of a network, in place: convolutions behind it reach twice as far instead, so that
+    its weights still fit (Chen et al., DeepLab, arXiv:1606.00915). Raises ValueError where it is no convolution."""
+    convolutions = [(i, conv) for i, layer in enumerate(layers) for conv in layer.modules() if _is_conv(conv)]
+    strided = [i for i, conv in convolutions if conv.stride == (2, 2)]
+    pooled = [i for i, layer in enumerate(layers) for m in layer.modules() if isinstance(m, nn.AvgPool2d)]
+    if not strided or (pooled and max(pooled) >= max(strided)):
+        raise ValueError("model.output_stride: the encoder's last reduction is no convolution")
+    reducing, behind = max(strided), False
+    for i, conv in convolutions:
+        if i == reducing and conv.stride == (2, 2):
+            conv.stride, behind = (1, 1), True
+        elif behind and conv.kernel_size != (1, 1):
+            conv.dilation = (2, 2)
+            conv.padding = tuple(2 * int(size) for size in conv.padding)
+
+
+def _is_conv(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    return isinstance(module, nn.Conv2d)
 
 
 def load_weights(net: nn.Module, path: Path) -> None:
@@ -183,8 +212,9 @@ def load_weights(net: nn.Module, path: Path) -> None:
         raise ValueError(f"{path} does not fit: {', '.join(wrong[:5])}")
 
 
-def to_single_channel(layers: nn.Module) -> None:
-    """Replaces the first convolution, of three channels, by one of a single channel, in place."""
+def to_single_channel(layers: nn.Module, deviation: float) -> None:
+    """Replaces the first convolution, of three channels, by one of a single channel of so much greater a deviation, in
+    place."""
     for parent in layers.modules():
         for name, child in parent.named_children():
             if isinstance(child, nn.Conv2d):
@@ -197,7 +227,7 @@ def to_single_channel(layers: nn.Module) -> None:
                     bias=child.bias is not None,
                 )
                 with torch.no_grad():
-                    single.weight.copy_(child.weight.sum(1, keepdim=True))
+                    single.weight.copy_(child.weight.sum(1, keepdim=True) * deviation)
                     if child.bias is not None and single.bias is not None:
                         single.bias.copy_(child.bias)
                 setattr(parent, name, single)

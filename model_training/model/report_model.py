@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from app.text.facts import ASSERTIONS, SIDES, ZONES
 from app.text.tokenizer import BOS, PAD, UNK
+from model_training.model.anatomy_head import AnatomyHead, NoAnatomyHead
 from model_training.model.clip import ClipTower
 from model_training.model.encoders import Encoder
 from model_training.model.ood_head import NoOodHead, OodHead
@@ -29,33 +31,38 @@ class ReportModel(nn.Module):
         channels: int,
         width: int,
         findings: int,
-        conditioning: str = "probabilities",
+        detail: int = 0,
+        conditioning: str = "images and facts",
         feature_dropout: float = 0.0,
     ) -> None:
-        """`channels` is the encoder's output width, `width` the decoder's.
+        """`channels` is the encoder's output width, `width` the decoder's; `findings` without that of the whole, which
+        is the last of F + 1. `detail` is the side in pixels that images are reduced to before the encoder sees them (0:
+        as they are), which makes it blind to how sharp they were.
 
-        `conditioning` is what the decoder is given of the findings: nothing, the probability of each, or the decision
-        taken on each (see `assertions`).
+        `conditioning` is what the decoder attends to: the positions of the images, the facts it is to say, or both.
         """
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
         self.image_size = image_size
-        self.stride = float(encoder.stride)  # of the encoder's positions, in pixels
-        self.first_centre = float(encoder.first_centre)
+        self.reduction = image_size // detail if detail else 1
+        self.stride = float(encoder.stride) * self.reduction  # of the encoder's positions, in pixels
+        self.first_centre = float(encoder.first_centre) * self.reduction
         self.conditioning = conditioning
         self.feature_dropout = feature_dropout
         self.intake: nn.Module = NoOodHead()
-        self.finding_head = nn.Linear(channels, findings, bias=False)
-        self.finding_bias = nn.Parameter(torch.zeros(findings))
+        self.finding_head = nn.Linear(channels, findings + 1, bias=False)
+        self.finding_bias = nn.Parameter(torch.zeros(findings + 1))
         self.view_head = nn.Linear(encoder.summary_channels, len(VIEW_NAMES))
         self.memory_projection = nn.Linear(channels, width)
         self.memory_norm = nn.LayerNorm(width)
         self.view_embedding = nn.Linear(len(VIEW_NAMES), width, bias=False)
-        self.finding_embedding = nn.Linear(findings, width)
-        # Finding logits from which on a finding is stated, and below which it may be denied; `calibrate` fits them.
-        self.register_buffer("stated_from", torch.zeros(findings))
-        self.register_buffer("denied_below", torch.zeros(findings))
+        # A fact is a finding with its assertion, a side and a zone.
+        self.assertion_embedding = nn.Embedding((findings + 1) * len(ASSERTIONS), width)
+        self.side_embedding = nn.Embedding(len(SIDES), width)
+        self.zone_embedding = nn.Embedding(len(ZONES), width)
+        self.fact_norm = nn.LayerNorm(width)
+        self.anatomy: nn.Module = NoAnatomyHead()
         # What the decoder must never say.
         self.register_buffer("forbidden", torch.tensor([PAD, BOS, UNK]), persistent=False)
 
@@ -65,11 +72,6 @@ class ReportModel(nn.Module):
         positive, negative = (labels == 1).sum(0), (labels == 0).sum(0)
         with torch.no_grad():
             self.finding_bias.copy_(((positive + 1) / (negative + 1)).log())
-
-    def set_decisions(self, stated_from: Sequence[float], denied_below: Sequence[float]) -> None:
-        """The logits of each finding from which on it is stated, and below which it may be denied."""
-        self.stated_from = torch.tensor(stated_from)
-        self.denied_below = torch.tensor(denied_below)
 
     def attach_ood_head(self, head: Mapping[str, Tensor], view_head: Mapping[str, Tensor], *, laterals: bool) -> None:
         """Takes the state dicts of an `OodHead` and of the view head fitted with it.
@@ -82,6 +84,11 @@ class ReportModel(nn.Module):
         if not laterals:
             with torch.no_grad():
                 self.view_embedding.weight[:, 1] = self.view_embedding.weight[:, 0]
+
+    def attach_anatomy_head(self, head: Mapping[str, Tensor]) -> None:
+        """Takes the state dict of an `AnatomyHead`."""
+        self.anatomy = AnatomyHead(self.image_size)
+        self.anatomy.load_state_dict(head)
 
     @torch.jit.export
     def preprocess(self, image: Tensor) -> Tensor:
@@ -118,14 +125,21 @@ class ReportModel(nn.Module):
         return [(first - left) / columns, (first - top) / rows, (last - left) / columns, (last - top) / rows]
 
     @torch.jit.export
-    def encode(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Images f32[B,1,S,S], each on its own, to memory f32[B,P,D], finding logits f32[B,F], view logits f32[B,2],
-        evidence f32[B,P,F] position by position, and what the OOD head says f32[B,K].
+    def square(self, height: int, width: int) -> list[float]:
+        """The square that the network sees of an image [H,W]: left, top, right and bottom as fractions of the image."""
+        top, left, rows, columns = self.letterbox(height, width)
+        size = float(self.image_size)
+        return [-left / columns, -top / rows, (size - left) / columns, (size - top) / rows]
+
+    @torch.jit.export
+    def encode(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Images f32[B,1,S,S], each on its own, to the fields of `EncoderOutput`.
 
         A finding shows somewhere, not everywhere: its logit is the prior and a smooth maximum of its evidence over
         positions, 0 where none says anything.
         """
-        features, summary = self.encoder(views)
+        seen = F.avg_pool2d(views, self.reduction) if self.reduction > 1 else views
+        features, summary = self.encoder(seen)
         kept = features
         if self.training:
             # Whole channels are dropped: single positions of one say nearly the same.
@@ -133,43 +147,49 @@ class ReportModel(nn.Module):
         evidence = self.finding_head(kept)
         findings = torch.logsumexp(evidence, 1) - math.log(features.shape[1]) + self.finding_bias
         memory = self.memory_norm(self.memory_projection(features))
-        return memory, findings, self.view_head(summary), evidence, self.intake(summary)
+        return memory, findings, self.view_head(summary), evidence, self.intake(summary), self.anatomy(views)
 
     @torch.jit.export
-    def begin(
-        self, memory: Tensor, finding_logits: Tensor, view_logits: Tensor, view_mask: Tensor
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Joins the views of each study: finding logits f32[N,F] of the study, and the decoder's keys and
-        values over them.
+    def join(self, finding_logits: Tensor, view_mask: Tensor) -> Tensor:
+        """Finding logits of each view f32[N,V,F+1] to those of the study f32[N,F+1], of the views that `view_mask`
+        bool[N,V] names.
 
-        `memory` f32[N,V,P,D], `finding_logits` f32[N,V,F], `view_logits` f32[N,V,2], `view_mask` bool[N,V], True
-        where a view is given. The order of the views makes no difference. Evidence adds up over views as independent
-        log-likelihood ratios do, the prior counted once.
+        Evidence adds up over views as independent log-likelihood ratios do, the prior counted once.
         """
-        findings = self.join_findings(finding_logits, view_mask)
-        hint = findings.sigmoid() if self.conditioning == "probabilities" else self.assertions(findings)
-        joined, mask = self.join_views(memory, view_logits, view_mask, hint)
-        return findings, self.decoder.constants(joined, mask)
-
-    def join_findings(self, finding_logits: Tensor, view_mask: Tensor) -> Tensor:
-        """Finding logits of each view f32[N,V,F] to those of the study f32[N,F]."""
         evidence = (finding_logits - self.finding_bias) * view_mask[..., None]
         return evidence.sum(1) + self.finding_bias
 
-    def assertions(self, findings: Tensor) -> Tensor:
-        """The assertion status that the report is to give each finding, from logits f32[N,F]: 1 state it, -1 deny it, 0
-        pass it over."""
-        return (findings >= self.stated_from).float() - (findings < self.denied_below).float()
+    @torch.jit.export
+    def begin(self, memory: Tensor, view_logits: Tensor, view_mask: Tensor, facts: Tensor) -> list[Tensor]:
+        """What the decoder keeps of each study: its keys and values over the views, and over the facts it is to say.
 
-    def join_views(self, memory: Tensor, view_logits: Tensor, view_mask: Tensor, hint: Tensor) -> tuple[Tensor, Tensor]:
-        """The decoder's memory f32[N,M,D] and its mask bool[N,M]; `hint` f32[N,F] is what it is conditioned on."""
-        joined = memory + self.view_embedding(view_logits.softmax(-1))[:, :, None]
+        `memory` f32[N,V,P,D], `view_logits` f32[N,V,2], `view_mask` bool[N,V], True where a view is read, `facts`
+        i64[N,F+1,3] as `app.text.facts.Fact`. The order of the views makes no difference.
+        """
+        joined, mask = self.decoder_memory(memory, view_logits, view_mask, facts)
+        constants: list[Tensor] = self.decoder.constants(joined, mask)
+        return constants
+
+    def decoder_memory(
+        self, memory: Tensor, view_logits: Tensor, view_mask: Tensor, facts: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What the decoder attends to f32[N,M,D], facts first, and its mask bool[N,M]."""
+        told = self.embed_facts(facts)
+        always = torch.ones(told.shape[0], told.shape[1], dtype=torch.bool, device=told.device)
+        if self.conditioning == "facts":
+            return told, always
+        seen = (memory + self.view_embedding(view_logits.softmax(-1))[:, :, None]).flatten(1, 2)
         mask = view_mask[:, :, None].expand(-1, -1, memory.shape[2]).flatten(1)
-        joined = joined.flatten(1, 2)
-        if self.conditioning != "nothing":
-            joined = torch.cat([self.finding_embedding(hint)[:, None], joined], 1)
-            mask = F.pad(mask, [1, 0], value=1.0)
-        return joined, mask
+        if self.conditioning == "images":
+            return seen, mask
+        return torch.cat([told, seen], 1), torch.cat([always, mask], 1)
+
+    def embed_facts(self, facts: Tensor) -> Tensor:
+        """Facts i64[N,F+1,3] as f32[N,F+1,D]."""
+        which = torch.arange(facts.shape[1], device=facts.device) * 3 + facts[..., 0]
+        told = self.assertion_embedding(which) + self.side_embedding(facts[..., 1]) + self.zone_embedding(facts[..., 2])
+        normed: Tensor = self.fact_norm(told)
+        return normed
 
     @torch.jit.export
     def allocate(self, studies: int, beams: int, length: int) -> list[Tensor]:
@@ -200,30 +220,22 @@ class ReportModel(nn.Module):
         """Where the decoder looks after each of `tokens` i64[N,T], bos first: f32[N,T,M] over its memory, the mean over
         layers and heads; the sum over M is 1.
 
-        M counts what it is conditioned on, if anything, as one position before those of the views.
+        M counts the facts before the positions of the views.
         """
         return self.decoder.attention(tokens, cross_kv)
 
     def forward(
-        self, images: Tensor, view_mask: Tensor, tokens: Tensor, assertions: Tensor | None = None
+        self, images: Tensor, view_mask: Tensor, tokens: Tensor, facts: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Teacher forcing: images f32[B,1,S,S] of all views given, mask bool[N,V] with B True, tokens i64[N,T].
+        """Teacher forcing: images f32[B,1,S,S] of all views given, mask bool[N,V] with B True, tokens i64[N,T], and the
+        facts i64[N,F+1,3] that they say.
 
-        `assertions` f32[N,F] are those the report was written by, for a decoder conditioned on decisions; without them
-        it gets its own. Returns token logits f32[N,T,V], finding logits f32[N,F], view logits f32[B,2], evidence
-        f32[B,P,F].
+        Returns token logits f32[N,T,V], finding logits f32[N,F+1], view logits f32[B,2], evidence f32[B,P,F+1].
         """
-        memory, finding_logits, view_logits, evidence, _ = self.encode(images)
+        memory, finding_logits, view_logits, evidence, _, _ = self.encode(images)
         joined = [self.spread(x, view_mask) for x in (memory, finding_logits, view_logits)]
-        findings = self.join_findings(joined[1], view_mask)
-        if self.conditioning == "probabilities":
-            hint = findings.sigmoid()
-        elif assertions is not None:
-            hint = assertions
-        else:
-            hint = self.assertions(findings)
-        study_memory, mask = self.join_views(joined[0], joined[2], view_mask, hint)
-        return self.decoder(tokens, study_memory, mask), findings, view_logits, evidence
+        study_memory, mask = self.decoder_memory(joined[0], joined[2], view_mask, facts)
+        return self.decoder(tokens, study_memory, mask), self.join(joined[1], view_mask), view_logits, evidence
 
     def spread(self, x: Tensor, view_mask: Tensor) -> Tensor:
         """[B,...] of the views given to [N,V,...], zero where there is none."""

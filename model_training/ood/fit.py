@@ -6,7 +6,8 @@ frontal from lateral.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from app.inference.ood import OUTPUTS
+from model_training.data import Study, read_collection
 from model_training.data.arguments import add_data_arguments, open_collection
 from model_training.metrics.ranking import auroc
 from model_training.model.ood_head import OodHead
@@ -122,10 +124,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `python -m model_training intake`."""
     parser.add_argument("--run", type=Path, required=True, help="folder of a finished training run")
     add_data_arguments(parser)
+    parser.add_argument(
+        "--also", type=Path, action="append", default=[], metavar="FOLDER", help="a further collection of films"
+    )
     parser.add_argument("--films", type=int, default=300, help="films a source, at most (default: 300)")
     parser.add_argument("--phantoms", type=int, default=200, help="phantom studies (default: 200)")
     parser.add_argument("--negatives", type=int, default=100, help="negatives a kind (default: 100)")
     parser.add_argument("--seed", type=int, default=0, help="of everything drawn (default: 0)")
+
+
+def _films_of(folder: Path) -> Iterator[Study]:
+    """The studies of a further collection whose views are known, as one source of its name. Raises OSError,
+    ValueError."""
+    collection = read_collection(folder)
+    print(collection.origin("train", "val"))
+    for study in collection.studies:
+        if all(image.view for image in study.images):
+            yield replace(study, source=study.source or collection.name)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -135,8 +150,9 @@ def run(args: argparse.Namespace) -> int:
     print(collection.origin("train", "val"))
     amounts = Amounts(args.films, args.phantoms, args.negatives)
     fewer = Amounts(args.films, -(-args.phantoms // 2), -(-args.negatives // 2))
-    train = make_groups(model, collection.studies, amounts, "train", args.seed)
-    val = make_groups(model, collection.studies, fewer, "val", args.seed)
+    studies = [*collection.studies, *(study for folder in args.also for study in _films_of(folder))]
+    train = make_groups(model, studies, amounts, "train", args.seed)
+    val = make_groups(model, studies, fewer, "val", args.seed)
     fitted = fit_ood(train, val)
     save_ood_head(args.run, fitted)
     for what, figures in fitted["figures"].items():

@@ -24,6 +24,15 @@ TEXT_OF_LABELS = (
     "prior", "beyond labels",
 )  # fmt: skip
 AREAS = ("positive", "AUROC", "AUROC low", "AUROC high", "ECE")
+ABNORMAL = ("abnormal", "normal", "AUROC", "AUROC low", "AUROC high")
+OPERATING_POINT = (
+    "normal", "false alarms", "false alarms low", "false alarms high", "sensitivity", "sensitivity low",
+    "sensitivity high", "urgent", "urgent low", "urgent high",
+)  # fmt: skip
+CONSISTENCY = (
+    "reports", "exact", "exact low", "exact high", "repeating", "sided", "right side", "right side low",
+    "right side high",
+)  # fmt: skip
 ACCEPTED = ("images", "accepted")
 POINTING = ("images", "hit", "hit low", "hit high", "middle", "lead", "lead low", "lead high")
 ABSTAINING = ("answered", "micro-F1", "micro-F1 low", "micro-F1 high", "gain", "gain low", "gain high")

@@ -34,7 +34,8 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
     for name, part in evaluation.sources.items():
         common = {finding: {key: row[key] for key in AREAS} for finding, row in named(part.common).items()}
         row = named(part)
-        sources[name] = {key: row[key] for key in ("studies", "head", "text", "abstaining")} | {"findings": common}
+        kept = ("studies", "head", "text", "abstaining", "abnormal", "points")
+        sources[name] = {key: row[key] for key in kept if key in row} | {"findings": common}
     return {
         "checkpoint": evaluation.checkpoint,
         "collection": evaluation.collection,
@@ -49,6 +50,7 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
         "validation": {"studies": evaluation.validation.studies, **named(evaluation.validation.summary)},
         "view accuracy": evaluation.view_accuracy,
         "sources": sources,
+        "consistency": named(evaluation.consistency),
         "pointing": named(evaluation.pointing),
         "acceptance": named(evaluation.ood) if evaluation.ood else {},
     }

@@ -15,15 +15,16 @@ from typing import Any
 
 from app.inference.checkpoint import Checkpoint, load_checkpoint
 from app.inference.manifest import Manifest
+from app.inference.options import OPERATING_POINTS
 from model_training.config import Config, config_from, load_config
 from model_training.reporting.columns import ABSTAINING, AREAS, HEAD, TEXT_OF_LABELS, headline
-from model_training.reporting.summary import estimates, ood, pointing
+from model_training.reporting.summary import consistency, decisions, estimates, ood, pointing
 from model_training.reporting.tables import interval, number, table
 
 _PAIRED = (
-    "The images have labels and no reports. They were **weakly paired**: every epoch each was given a report drawn "
-    "from those of other patients with the findings of its labels, less what the labels do not say. This teaches "
-    "findings and wording; it cannot teach where a finding lies, how large it is, or what no label names."
+    "The images have labels and no reports. The decoder learnt **what real reports say when they are told facts**: "
+    "sentences of other patients' reports that together state and deny what the labels do, once each. This teaches "
+    "wording; it cannot teach how large a finding is, how old, or anything that no label names."
 )
 
 _RETRAIN = (
@@ -67,9 +68,10 @@ def card(checkpoint: Checkpoint, words: Config, path: Path) -> str:
         *_measured(manifest.metrics),
         *words.card.notes,
         "## Decisions of the finding head",
-        "A finding is called present from the threshold on; its probability is the sigmoid of the logit over the "
-        "temperature. Both were fitted on validation.",
-        table({f.name: asdict(f) for f in manifest.findings}, ("temperature", "threshold", "denied_below")),
+        "A finding is called present from the threshold of the operating point on, in a study abnormal from its own "
+        "on; its probability is the sigmoid of the logit over the temperature plus the bias. All were fitted on "
+        "validation, and so were the sensitivity and specificity of each threshold by itself.",
+        *_decisions(manifest),
         *(["## Failures", _items(words.card.failures)] if words.card.failures else []),
         *(["## Not to be used for", _items(words.card.excluded_use)] if words.card.excluded_use else []),
         "## Limits",
@@ -103,21 +105,32 @@ def _facts(checkpoint: Checkpoint, words: Config, path: Path) -> str:
     start = f"from {model.encoder_weights}" if model.encoder_weights else "from nothing"
     if first := _trained_with(manifest).training.start_from:
         start = f"from run {first}"
-    hint = "" if model.conditioning == "nothing" else f", conditioned on the {model.conditioning} of the finding head"
     shape = f"{model.layers} layers, width {model.width}" + (
         f", {model.heads} heads" if model.decoder == "transformer" else ""
     )
+    fine = f", none finer than {model.detail}" if model.detail else ""
     facts = {
         "file": f"`{path.name}`, TorchScript, {path.stat().st_size / 1e6:.0f} MB, SHA-256 in `{path.name}.sha256`",
         "made by": words.card.made_by,
-        "encoder": f"{model.encoder}, {start}, {model.image_size} × {model.image_size} pixels, one channel",
-        "decoder": f"{model.decoder}, {shape}{hint}",
+        "encoder": f"{model.encoder}, {start}, {model.image_size} × {model.image_size} pixels{fine}, one channel",
+        "decoder": f"{model.decoder}, {shape}, attending to {model.conditioning}",
         "parameters": f"{parameters / 1e6:.1f} million, float32",
-        "views": f"1 to {manifest.max_views} a study, order irrelevant",
+        "views": f"{' and '.join(manifest.views_read)}, 1 to {manifest.max_views} a study, order irrelevant",
         "sections": ", ".join(manifest.section_names),
         "made at": f"commit {manifest.git_commit[:12]}, torch {manifest.torch_version}",
     }
     return table({name: {"": value} for name, value in facts.items() if value}, [""], cell=str, align="---")
+
+
+def _decisions(manifest: Manifest) -> Iterator[str]:
+    """How each finding and the whole are decided on, and each operating point."""
+    decided = [*manifest.findings, *filter(None, [manifest.abnormal])]
+    yield table({one.name: one.to_json() for one in decided}, ("temperature", "bias", "denied_below"))
+    for point in OPERATING_POINTS:
+        yield f"Operating point `{point}`:"
+        rows = {one.name: asdict(one.thresholds[point]) for one in decided}
+        known = {name: {key: value for key, value in row.items() if value is not None} for name, row in rows.items()}
+        yield table(known, ("probability", "sensitivity", "specificity"))
 
 
 def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -143,13 +156,18 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
         f"Finding head: mean AUROC {number(head['mean AUROC'])} ({low} to {high}), ECE {number(head['mean ECE'])} "
         f"after temperature, micro-F1 {number(head['micro-F1'])}. View accuracy {number(metrics['view accuracy'])}."
     )
-    for part in (*ood(metrics.get("acceptance") or {}), *pointing(metrics.get("pointing") or {})):
+    for part in (
+        *consistency(metrics.get("consistency") or {}),
+        *ood(metrics.get("acceptance") or {}),
+        *pointing(metrics.get("pointing") or {}),
+    ):
         yield part.replace("## ", "### ", 1) if part.startswith("## ") else part
     for name, part in metrics.get("sources", {}).items():
         yield f"### {name}"
         yield table({"finding head": {"studies": part["studies"], **part["head"]}}, HEAD)
         if part.get("findings"):
             yield table(part["findings"], AREAS)
+        yield from decisions(name, part)
         if part["text"]:
             yield estimates(part["text"], TEXT_OF_LABELS)
         if part["abstaining"]:

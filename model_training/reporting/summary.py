@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from model_training.evaluation.operating_points import ENOUGH, URGENT
 from model_training.evaluation.results import Evaluation
 from model_training.evaluation.source_scores import SourceScores
 from model_training.reporting import columns, risk_coverage
@@ -63,6 +64,7 @@ def _heads(evaluation: Evaluation) -> Iterator[str]:
         f"95%). View accuracy {number(evaluation.view_accuracy)}."
     )
     yield from _sources(evaluation.sources)
+    yield from consistency(named(evaluation.consistency))
     yield from ood(named(evaluation.ood) if evaluation.ood else {})
     yield from pointing(named(evaluation.pointing))
     if evaluation.curves:
@@ -89,10 +91,38 @@ def _sources(sources: Mapping[str, SourceScores]) -> Iterator[str]:
                 yield f"Findings, {name}:"
                 yield table(labelled, columns.FINDING)
     for name, part in sources.items():
+        yield from decisions(name, named(part))
+    for name, part in sources.items():
         if part.text:
             yield f"Text, {name}: findings that the rule labeller reads in it against the labels of the images."
             yield estimates(named(part.text), columns.TEXT_OF_LABELS)
             yield estimates(named(part.abstaining), columns.ABSTAINING)
+
+
+def decisions(source: str, part: Mapping[str, Any]) -> Iterator[str]:
+    """Abnormal against normal studies, and the operating points, of scores as JSON has them; nothing for a checkpoint
+    without a part for that."""
+    if part.get("abnormal"):
+        yield f"Abnormal against normal studies, {source}:"
+        yield table({"finding head": part["abnormal"]}, columns.ABNORMAL)
+    if any(len(row) > 1 for row in part.get("points", {}).values()):
+        yield (
+            f"Operating points, {source}: the share of normal studies that is given any finding, and the mean "
+            f"sensitivity to findings with at least {ENOUGH} positive studies, and to {', '.join(URGENT)}."
+        )
+        yield estimates(part["points"], columns.OPERATING_POINT)
+
+
+def consistency(row: Mapping[str, Any]) -> Iterator[str]:
+    """Whether texts say what was decided, of scores as JSON has them; nothing where that was not scored."""
+    if not row:
+        return
+    yield "## Text against decisions"
+    yield (
+        "Shares of the reports that say just what the head decided, by the rule labeller, and that repeat a sentence "
+        "within a section; of findings given a side whose boxes lie on one side of the image, the share that is right."
+    )
+    yield estimates({"model": row}, columns.CONSISTENCY)
 
 
 def estimates(rows: Rows, shown: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +14,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from app.text.facts import Fact
 from app.text.tokenizer import BOS, EOS, PAD, Tokenizer
 from model_training.config import Config
-from model_training.data.labels import assertions_of, labels_of
-from model_training.data.pairing.weak_pairing import WeakPairing
+from model_training.data.labels import abnormal_of, labels_of
+from model_training.data.pairing.composition import Composer
+from model_training.data.pairing.statements import facts_in
 from model_training.data.study import Study, StudyImage
 from model_training.model.report_model import VIEW_NAMES, ReportModel
 from model_training.training.augmentation import AMOUNTS, Changes, augment, changes_of
@@ -31,8 +32,8 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Training input: images f32[B,1,S,S] of all views given, view mask bool[N,V], views i64[B] (-100 unknown),
-    labels f32[N,F] (a probability where a teacher gave it, NaN unlabelled), tokens i64[N,T] with bos, eos and padding,
-    and the assertion status f32[N,F] of findings that the words follow: 1 stated, -1 denied, 0 passed over.
+    labels f32[N,F+1] of the findings and of the whole (a probability where a teacher gave it, NaN unlabelled), tokens
+    i64[N,T] with bos, eos and padding, and the facts i64[N,F+1,3] that the words say.
 
     `boxes` f32[K,6] say where findings lie: row of the image, finding, left, top, right, bottom in -1..1 from edge to
     edge of the image before `changes`, which are still to be made (`on_device`).
@@ -43,7 +44,7 @@ class Batch:
     views: Tensor
     labels: Tensor
     tokens: Tensor
-    assertions: Tensor
+    facts: Tensor
     boxes: Tensor
     changes: Changes | None = None
 
@@ -59,7 +60,7 @@ class Batch:
             self.views.to(device),
             self.labels.to(device),
             self.tokens.to(device),
-            self.assertions.to(device),
+            self.facts.to(device),
             self.boxes.to(device),
             changes,
         )
@@ -69,19 +70,6 @@ def training_text(study: Study, config: Config) -> dict[str, str]:
     """The report the model is to write: the configured sections, cleaned by the text policy."""
     cleaned = config.text.apply(study).sections
     return {name: cleaned[name] for name in config.data.sections}
-
-
-def drop_labels(study: Study, share: float, rng: np.random.Generator) -> Study:
-    """Label dropout: every other study with up to `share` of its labels not given, as if nobody had looked for those
-    findings. From it is learnt how a report passes over what the model is unsure of. With a label dropped nothing is
-    called normal."""
-    if rng.random() < 0.5:
-        return study
-    dropped = rng.random(len(study.labels)) < share * rng.random()
-    labels = [(name, None if drop else value) for (name, value), drop in zip(study.labels, dropped, strict=True)]
-    if dropped.any():
-        labels = [(name, None if name == "normal" else value) for name, value in labels]
-    return dataclasses.replace(study, labels=tuple(labels))
 
 
 def boxes_of(image: StudyImage, findings: Sequence[str], region: Sequence[int]) -> list[list[float]]:
@@ -110,18 +98,18 @@ class Examples:
         config: Config,
         model: ReportModel,
         cache: Path,
-        pairing: WeakPairing | None = None,
+        composer: Composer | None = None,
     ) -> None:
         """`texts` are the studies' `training_text`, `cache` is the folder for decoded images. Every study has images.
 
-        With `pairing`, a batch with a seed has reports drawn by that seed in place of the texts. A study without text
-        has no words to learn, not the words of an empty report.
+        With `composer`, studies have reports drawn from it in place of the texts: a batch with a seed by that seed, one
+        without always the same. A study without text has no words to learn, not the words of an empty report.
         """
         self.studies, self.texts = list(studies), list(texts)
         self.max_views, self.view_dropout = config.data.max_views, config.training.view_dropout
         self.augmentation = config.augmentation
         self._augmented = any(config.as_dict()["augmentation"].values())
-        self._label_dropout = config.training.label_dropout if config.data.reports else 0.0
+        self._place_dropout = config.training.place_dropout
         cached = cache_images(self.studies, model, cache)
         self.images: npt.NDArray[np.float16] | Tensor = cached.images
         self.first = np.cumsum([0, *(len(study.images) for study in self.studies)])
@@ -129,16 +117,18 @@ class Examples:
             [VIEW_NAMES.index(image.view) if image.view else IGNORED for image in study.images]
             for study in self.studies
         ]
-        self._findings = config.data.findings
-        self.labels = torch.tensor([labels_of(study, self._findings) for study in self.studies])
+        self.findings = config.data.findings
+        self.labels = torch.tensor([[*labels_of(study, self.findings), abnormal_of(study)] for study in self.studies])
         self.targets = self.labels
         images = [image for study in self.studies for image in study.images]
         self.boxes = [
-            boxes_of(image, self._findings, region)
+            boxes_of(image, self.findings, region)
             for image, region in zip(images, cached.regions.tolist(), strict=True)
         ]
-        self._tokenizer, self._limit, self._pairing = tokenizer, 1 + config.model.max_new_tokens, pairing
-        self.tokens = [self._encode(text) for text in self.texts]
+        self._tokenizer, self._limit, self._composer = tokenizer, 1 + config.model.max_new_tokens, composer
+        drawn = [composer.draw(study, config.training.seed) for study in self.studies] if composer else []
+        self.tokens = [self._encode(text) for text in ([one.sections for one in drawn] or self.texts)]
+        self.facts = [one.facts for one in drawn] or [facts_in(text, self.findings) for text in self.texts]
 
     def __len__(self) -> int:
         return len(self.studies)
@@ -176,7 +166,7 @@ class Examples:
             mask[n, : len(order)] = True
             rows += [int(self.first[i]) + k for k in order]
             views += [self.views[i][k] for k in order]
-        words, assertions = zip(*(self._words(index, seed) for index in indices), strict=True)
+        words, facts = zip(*(self._words(index, seed) for index in indices), strict=True)
         tokens = torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, words)), batch_first=True, padding_value=PAD)
         images = torch.as_tensor(self.images[rows])[:, None].float()
         boxes = [[float(n), *box] for n, row in enumerate(rows) for box in self.boxes[row]]
@@ -186,18 +176,22 @@ class Examples:
             torch.tensor(views),
             self.targets[chosen],
             tokens,
-            torch.tensor(assertions),
+            torch.tensor(facts),
             torch.tensor(boxes).view(-1, 6),
             changes_of(np.concatenate(draws), self.augmentation) if draws and self._augmented else None,
         )
 
-    def _words(self, index: int, seed: tuple[int, ...] | None) -> tuple[list[int], list[float]]:
-        """The tokens of a study and the assertion status of findings that they follow."""
-        study, i = self.studies[index % len(self)], index % len(self)
-        if seed is None or self._pairing is None:
-            return self.tokens[i], assertions_of(study, self._findings)
-        study = drop_labels(study, self._label_dropout, np.random.default_rng((*seed, index, 1)))
-        return self._encode(self._pairing.draw(study, *seed, index)), assertions_of(study, self._findings)
+    def _words(self, index: int, seed: tuple[int, ...] | None) -> tuple[list[int], tuple[Fact, ...]]:
+        """The tokens of a study and the facts that they say."""
+        i = index % len(self)
+        if seed is None:
+            return self.tokens[i], self.facts[i]
+        if self._composer:
+            drawn = self._composer.draw(self.studies[i], *seed, index)
+            return self._encode(drawn.sections), drawn.facts
+        if np.random.default_rng((*seed, index, 1)).random() < self._place_dropout:
+            return self.tokens[i], tuple(Fact(fact.assertion) for fact in self.facts[i])
+        return self.tokens[i], self.facts[i]
 
     def _encode(self, text: Mapping[str, str]) -> list[int]:
         ids = self._tokenizer.encode(text)

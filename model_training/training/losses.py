@@ -31,10 +31,15 @@ def loss_counts(batch: Batch) -> Tensor:
     return torch.stack([terms.sum() for terms in given]).float()
 
 
-def loss_sums(model: ReportModel, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-    """Summed losses f32[4] of each of `PARTS`."""
+def loss_sums(model: ReportModel, batch: Batch, label_smoothing: float = 0.0, mixup: float = 0.0) -> Tensor:
+    """Summed losses f32[4] of each of `PARTS`; with `mixup`, of images blended by pairs."""
+    images, share, other = batch.images, 1.0, None
+    if mixup and batch.view_mask.shape[1] == 1:
+        draw = float(torch.distributions.Beta(mixup, mixup).sample())
+        share, other = max(draw, 1 - draw), torch.randperm(len(images), device=images.device)
+        images = share * images + (1 - share) * images[other]
     token_logits, finding_logits, view_logits, evidence = model(
-        batch.images, batch.view_mask, batch.tokens[:, :-1], batch.assertions
+        images, batch.view_mask, batch.tokens[:, :-1], batch.facts
     )
     tokens = F.cross_entropy(
         token_logits.float().flatten(0, 1),
@@ -43,12 +48,19 @@ def loss_sums(model: ReportModel, batch: Batch, label_smoothing: float = 0.0) ->
         label_smoothing=label_smoothing,
         reduction="sum",
     )
-    given = (~batch.labels.isnan()).float()
-    findings = F.binary_cross_entropy_with_logits(
-        finding_logits.float(), batch.labels.nan_to_num(), weight=given, reduction="sum"
-    )
-    views = F.cross_entropy(view_logits.float(), batch.views, ignore_index=IGNORED, reduction="sum")
-    return torch.stack([tokens, findings, views, box_loss(model, evidence.float(), batch)])
+
+    def labelled(labels: Tensor, views: Tensor) -> Tensor:
+        given = (~labels.isnan()).float()
+        findings = F.binary_cross_entropy_with_logits(
+            finding_logits.float(), labels.nan_to_num(), weight=given, reduction="sum"
+        )
+        seen = F.cross_entropy(view_logits.float(), views, ignore_index=IGNORED, reduction="sum")
+        return torch.stack([findings, seen])
+
+    losses = labelled(batch.labels, batch.views)
+    if other is not None:
+        losses = losses * share + labelled(batch.labels[other], batch.views[other]) * (1 - share)
+    return torch.stack([tokens, losses[0], losses[1], box_loss(model, evidence.float(), batch)])
 
 
 def box_loss(model: ReportModel, evidence: Tensor, batch: Batch) -> Tensor:

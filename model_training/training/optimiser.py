@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
 from model_training.config import TrainingConfig
@@ -49,7 +49,7 @@ def rate_factor(step: int, steps: int, warm_up: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def moving_average(model: ReportModel, decay: float) -> AveragedModel:
+def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     """The exponential moving average of a model's parameters, which evaluates better than the last step (Polyak and
     Juditsky 1992; Tarvainen and Valpola 2017, arXiv:1703.01780).
 

@@ -3,6 +3,7 @@
 training.pt      the best epoch: configuration, tokenizer, averaged weights; what `export` reads
 calibration.json what `calibrate` fitted, for `export`
 ood_head.pt      what refuses other images, fitted to it, if it was
+anatomy_head.pt  what finds lungs and heart, if it was fitted
 state.pt         everything to go on from after an interruption; gone once the run is finished
 config.toml      the configuration as it was used
 run.json         when, with which command and which commit of the code the run was started and resumed; its outcome
@@ -17,13 +18,15 @@ import json
 import math
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from app.inference.files import write_atomically
-from app.inference.manifest import OodDetection
+from app.inference.manifest import FindingDecision, OodDetection
+from app.inference.uncertainty import AbstainRule
 from app.text.tokenizer import Tokenizer
 from model_training.config import Config, config_from
 from model_training.data.files import read_json, reading
@@ -33,6 +36,7 @@ from model_training.model.weights import read_tensors
 
 FILE = "training.pt"
 OOD_HEAD = "ood_head.pt"
+ANATOMY_HEAD = "anatomy_head.pt"
 STATE = "state.pt"
 CALIBRATION = "calibration.json"
 CONFIG = "config.toml"
@@ -126,7 +130,47 @@ def load_ood_head(folder: Path, model: ReportModel) -> dict[str, Any] | None:
     return fitted
 
 
-def read_calibration(folder: Path, findings: Sequence[str]) -> dict[str, Any] | None:
+def save_anatomy_head(folder: Path, fitted: Mapping[str, Any]) -> None:
+    """Writes the fitted anatomy head (see `model_training.anatomy.fit`) atomically."""
+    _save(folder / ANATOMY_HEAD, fitted)
+
+
+def load_anatomy_head(folder: Path, model: ReportModel) -> dict[str, Any] | None:
+    """What `save_anatomy_head` wrote, None where nothing was fitted.
+
+    Raises `UnreadableFileError` for a damaged file and one that does not fit the model.
+    """
+    path = folder / ANATOMY_HEAD
+    if not path.exists():
+        return None
+    fitted: dict[str, Any] = read_tensors(path)
+    with reading(path, "not what `anatomy` writes for this run"):
+        copy.deepcopy(model).attach_anatomy_head(fitted["head"])
+    return fitted
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What `calibrate` has fitted: how each finding and the whole are decided on (None where no study says that it is
+    normal), and the rule for uncertain reports."""
+
+    findings: tuple[FindingDecision, ...]
+    abnormal: FindingDecision | None
+    abstain: AbstainRule
+    studies: int
+
+    def to_json(self) -> bytes:
+        """The file."""
+        content = {
+            "findings": [finding.to_json() for finding in self.findings],
+            "abnormal": self.abnormal and self.abnormal.to_json(),
+            "abstain": asdict(self.abstain),
+            "studies": self.studies,
+        }
+        return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def read_calibration(folder: Path, findings: Sequence[str]) -> Calibration | None:
     """What `calibrate` has fitted for the findings of a run; None where it was not run.
 
     Raises `UnreadableFileError` for what it cannot have written.
@@ -134,15 +178,18 @@ def read_calibration(folder: Path, findings: Sequence[str]) -> dict[str, Any] | 
     path = folder / CALIBRATION
     if not path.exists():
         return None
-    fitted: dict[str, Any] = read_json(path)
+    content: dict[str, Any] = read_json(path)
     with reading(path, "not what `calibrate` writes for this run"):
-        shares = [fitted[name] for name in ("threshold", "denied_below", "balance")]
-        temperatures = [fitted["temperatures"][name] for name in findings]
-        if not all(0 <= share <= 1 for share in shares) or not all(0 < t < math.inf for t in temperatures):
+        decisions = [FindingDecision.from_json(finding) for finding in content["findings"]]
+        abnormal = FindingDecision.from_json(content["abnormal"]) if content["abnormal"] else None
+        abstain = AbstainRule(**content["abstain"])
+        for one in (*decisions, *filter(None, [abnormal])):
+            shares = [threshold.probability for threshold in one.thresholds.values()]
+            if not all(0 <= share <= 1 for share in shares) or not 0 < one.temperature < math.inf:
+                raise ValueError
+        if [one.name for one in decisions] != list(findings) or not math.isfinite(abstain.below):
             raise ValueError
-        if not math.isfinite(fitted["uncertain_below"]):
-            raise ValueError
-    return fitted
+        return Calibration(tuple(decisions), abnormal, abstain, int(content["studies"]))
 
 
 def save_state(folder: Path, state: Mapping[str, Any]) -> None:
@@ -181,7 +228,7 @@ def load_state(folder: Path, config: Config, fingerprint: str) -> dict[str, Any]
 
 def clear_run(folder: Path) -> None:
     """Removes what a run leaves, except cached images and what others put there."""
-    for name in (FILE, OOD_HEAD, STATE, CALIBRATION, CONFIG, RECORD, HISTORY, CURVES):
+    for name in (FILE, OOD_HEAD, ANATOMY_HEAD, STATE, CALIBRATION, CONFIG, RECORD, HISTORY, CURVES):
         (folder / name).unlink(missing_ok=True)
     for events in (folder / TENSORBOARD).glob("events.out.tfevents.*"):
         events.unlink()

@@ -19,7 +19,7 @@ BATCH = 32
 
 
 def distillation_targets(examples: Examples, config: Config, cache: Path) -> Tensor:
-    """Targets f32[N,F] for distillation (Hinton et al. 2015, arXiv:1503.02531): the labels moved towards the mean
+    """Targets f32[N,F+1] for distillation (Hinton et al. 2015, arXiv:1503.02531): the labels moved towards the mean
     probability of the teachers by `teacher_weight`, and that probability where nothing is labelled.
 
     A teacher that learnt from some sources alone speaks of studies of these; where none speaks, the labels stand.
@@ -43,11 +43,11 @@ def distillation_targets(examples: Examples, config: Config, cache: Path) -> Ten
 
 @torch.inference_mode()
 def finding_logits(model: ReportModel, examples: Examples, device: torch.device) -> Tensor:
-    """Finding logits f32[N,F] of every study, without augmentation, by the fastest encoder the device has."""
+    """Finding logits f32[N,F+1] of every study, without augmentation, by the fastest encoder the device has."""
     encode = make_encode(script(model.to(device)), "exact", device)
     rows = []
     for _, batch in examples.batches(BATCH):
         there = batch.on_device(device)
         logits = encode(there.images).finding_logits
-        rows.append(model.join_findings(model.spread(logits, there.view_mask), there.view_mask).cpu())
+        rows.append(model.join(model.spread(logits, there.view_mask), there.view_mask).cpu())
     return torch.cat(rows)

@@ -186,7 +186,8 @@ class Trainer:
         sums = torch.zeros_like(counts)
         for piece in pieces:
             with self.autocast:
-                losses = loss_sums(self.model, piece.on_device(self.processes.device), self.training.label_smoothing)
+                there = piece.on_device(self.processes.device)
+                losses = loss_sums(self.model, there, self.training.label_smoothing, self.training.mixup)
             objective(losses, counts, self.training).backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
             sums += losses.detach()
         self.processes.sum(sums)

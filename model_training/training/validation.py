@@ -57,11 +57,9 @@ def validate(
 
 @torch.inference_mode()
 def generate_tokens(model: ReportModel, batch: Batch, options: DecodingOptions) -> list[tuple[int, ...]]:
-    """The best sequence of each study of a batch, in order: generated ids, eos kept."""
+    """The best sequence of each study of a batch told the facts of its text, in order: generated ids, eos kept."""
     encoded = EncoderOutput(*model.encode(batch.images))
-    memory, finding_logits, view_logits = (
-        model.spread(part, batch.view_mask) for part in (encoded.memory, encoded.finding_logits, encoded.view_logits)
-    )
-    _, cross_kv = model.begin(memory, finding_logits, view_logits, batch.view_mask)
+    memory, view_logits = (model.spread(part, batch.view_mask) for part in (encoded.memory, encoded.view_logits))
+    cross_kv = model.begin(memory, view_logits, batch.view_mask, batch.facts)
     found = search(ArchiveDecoder(model), cross_kv, [options] * len(batch.view_mask))
     return [sequences[0].ids for sequences in found]

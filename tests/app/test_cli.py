@@ -39,12 +39,11 @@ async def test_predict(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """predict prints what the API answers, but for ids, times, and the rounding of sums."""
-    arguments = ["predict", "--checkpoint", str(tiny_checkpoint), str(image_path), "--num-beams", "2"]
-    assert main([*arguments, "--include", "alternatives"]) == 0
+    options = {"num_beams": "2", "include": "alternatives", "operating_point": "specific"}
+    flags = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
+    assert main(["predict", "--checkpoint", str(tiny_checkpoint), str(image_path), *flags]) == 0
     printed = rounded(capsys.readouterr().out)
-    answered = rounded(
-        (await client.post("/v1/report?num_beams=2&include=alternatives", files={"image": picture})).text
-    )
+    answered = rounded((await client.post("/v1/report", params=options, files={"image": picture})).text)
     for answer in (printed, answered):
         for name in ("id", "created", "timing"):
             answer.pop(name)
@@ -74,7 +73,7 @@ def test_help_states_ranges(capsys: pytest.CaptureFixture[str]) -> None:
     said = " ".join(capsys.readouterr().out.split())
     for name, one in RANGES.items():
         assert f"--{name.replace('_', '-')} VALUE {one.meaning} {one}" in said
-    for values in ("true, false, never", "alternatives, tokens, heatmaps"):
+    for values in ("true, false, never", "alternatives, tokens, heatmaps", "balanced, sensitive, specific"):
         assert values in said
 
 
@@ -86,6 +85,7 @@ def test_help_states_ranges(capsys: pytest.CaptureFixture[str]) -> None:
         (["--num-beams", "1_0"], "num_beams must be a whole number"),
         (["--length-penalty", "nan"], "length_penalty must be a number"),
         (["--sections", "history"], "sections takes"),
+        (["--operating-point", "best"], "operating_point takes balanced, sensitive, specific"),
         (["missing.png"], "No such file"),
         ([__file__], "neither PNG nor JPEG"),
     ],

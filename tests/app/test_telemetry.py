@@ -18,6 +18,9 @@ NAMES = {
     "xray_report_batch_rows_count",
     "xray_report_rejected_total",
     "xray_report_generated_tokens_total",
+    "xray_report_studies_total",
+    "xray_report_findings_present_total",
+    "xray_report_ood_score_count",
     "xray_report_model_info",
 }
 
@@ -34,6 +37,9 @@ def filled() -> Metrics:
     metrics.active(6)
     metrics.generated(41)
     metrics.stage("decode", 0.02)
+    metrics.expect(["edema", "nodule"], ["balanced"])
+    metrics.reported(True, ["nodule"], "balanced")
+    metrics.ood_scored(0.4, "refused")
     return metrics
 
 
@@ -50,6 +56,12 @@ def test_labels() -> None:
     assert 'xray_report_http_requests_total{method="POST",route="/v1/report",status="200"} 1.0' in text
     assert 'xray_report_stage_duration_seconds_count{stage="decode"} 1.0' in text
     assert 'xray_report_rejected_total{reason="overloaded"} 1.0' in text
+    assert 'xray_report_studies_total{abnormal="true",operating_point="balanced"} 1.0' in text
+    assert 'xray_report_studies_total{abnormal="false",operating_point="balanced"} 0.0' in text
+    assert 'xray_report_findings_present_total{finding="nodule",operating_point="balanced"} 1.0' in text
+    assert 'xray_report_findings_present_total{finding="edema",operating_point="balanced"} 0.0' in text
+    assert 'xray_report_ood_score_bucket{le="0.25",outcome="refused"} 0.0' in text
+    assert 'xray_report_ood_score_bucket{le="0.5",outcome="refused"} 1.0' in text
 
 
 def test_registries_are_apart() -> None:

@@ -20,6 +20,10 @@ import yaml
 
 from app.settings import Settings, load_settings
 from app.telemetry import Metrics
+from app.text.tokenizer import Tokenizer
+from model_training.config import Config
+from model_training.model.report_model import ReportModel
+from tests.app.checkpoints import with_ood_head
 from tests.app.pictures import phantom, png
 from tests.app.running_server import serving
 
@@ -106,9 +110,11 @@ def prometheus(folder: Path, target: str) -> Iterator[httpx.Client]:
     """Debian's Prometheus with our configuration, its target and its pace changed for the test."""
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "300ms", "scrape_timeout": "300ms", "evaluation_interval": "300ms"}
-    config["rule_files"] = [str(RULES)]
+    config["rule_files"] = [str(folder / "rules.yml")]
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    groups = [group | {"interval": "300ms"} for group in yaml.safe_load(RULES.read_text())["groups"]]
+    (folder / "rules.yml").write_text(yaml.safe_dump({"groups": groups}))
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     command = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
@@ -133,12 +139,15 @@ def values(client: httpx.Client, query: str) -> list[float]:
     return [value for value in found if not math.isnan(value)]
 
 
-def test_with_prometheus(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_with_prometheus(
+    tiny_model: ReportModel, tiny_tokenizer: Tokenizer, tiny_config: Config, tmp_path: Path
+) -> None:
     """Prometheus scrapes the real server, takes the rules, and every query of the dashboard returns data."""
     if shutil.which("prometheus") is None:
         pytest.skip("prometheus is not installed")
+    checkpoint = with_ood_head(tiny_model, tiny_tokenizer, tiny_config, tmp_path / "tiny.pt", chest=4.0)
     with (
-        serving(tiny_checkpoint) as server,
+        serving(checkpoint) as server,
         prometheus(tmp_path, f"127.0.0.1:{server.port}") as client,
         server.client() as user,
     ):
@@ -154,3 +163,46 @@ def test_with_prometheus(tiny_checkpoint: Path, tmp_path: Path) -> None:
         assert len(loaded) == len(rules())
         assert {rule["health"] for rule in loaded} == {"ok"}
         assert not [rule["name"] for rule in loaded if rule.get("state") == "firing"]
+
+
+# Studies an hour, called abnormal and in all: for so many days, then for one more; and whether that is drift.
+COURSES = {
+    "as before": (9, (30, 100), (30, 100), False),
+    "more abnormal": (9, (30, 100), (60, 100), True),
+    "fewer abnormal": (9, (30, 100), (5, 100), True),
+    "within chance": (9, (30, 100), (32, 100), False),
+    "three times the traffic": (9, (30, 100), (90, 300), False),
+    "no more traffic": (9, (30, 100), (0, 0), False),
+    "hardly any more": (9, (30, 100), (3, 3), False),
+    "never any traffic": (9, (0, 0), (0, 0), False),
+    "hardly any before": (9, (1, 3), (60, 100), False),
+    "not yet a week": (5, (30, 100), (60, 100), False),
+}
+
+
+@pytest.mark.parametrize("course", COURSES)
+def test_drift(course: str, tmp_path: Path) -> None:
+    """The alert fires when the share called abnormal leaves what the week before had by more than chance, and neither
+    without traffic nor without such a week."""
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed")
+    days, before, after, drifts = COURSES[course]
+    labels = 'instance="a",job="xray-report",operating_point="balanced"'
+    hourly = {"true": (before[0], after[0]), "false": (before[1] - before[0], after[1] - after[0])}
+    series = [
+        {
+            "series": f'xray_report_studies_total{{abnormal="{word}",{labels}}}',
+            "values": f"0+{first}x{24 * days} {24 * days * first + then}+{then}x23",
+        }
+        for word, (first, then) in hourly.items()
+    ]
+    firing = 'ALERTS{alertname="XrayReportDrift",alertstate="firing"}'
+    expected = firing.replace("}", ',job="xray-report",operating_point="balanced",severity="warning"}')
+    query = {"expr": firing, "eval_time": f"{days + 1}d", "exp_samples": [{"labels": expected, "value": 1}] * drifts}
+    test = {"interval": "1h", "input_series": series, "promql_expr_test": [query]}
+    # Evaluated as often as every minute, a week would be more than promtool loads.
+    content = {"rule_files": [str(RULES)], "evaluation_interval": "1h", "tests": [test]}
+    (tmp_path / "test.yml").write_text(yaml.safe_dump(content))
+    command = ["promtool", "test", "rules", str(tmp_path / "test.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # Debian's
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -20,8 +20,8 @@ def report(
     """A report of one hypothesis; findings are named a, b, …"""
     sections = {name: text for name, text in (("findings", findings), ("impression", impression)) if text}
     hypothesis = Hypothesis(f"{findings}\n\n{impression}", sections, score, 5, "eos", (), ())
-    heads = tuple(Finding(chr(97 + i), p, p >= 0.5) for i, p in enumerate(probabilities))
-    return Report((hypothesis,), heads, (ViewGuess(view, 0.9),) if view else (), (), Timing(0, 0, 0))
+    heads = tuple(Finding(chr(97 + i), p, p >= 0.5, 0.5) for i, p in enumerate(probabilities))
+    return Report((hypothesis,), heads, (ViewGuess(view, 0.9, read=True),) if view else (), (), Timing(0, 0, 0))
 
 
 def generated(study: Study, made: Report, images: Sequence[StudyImage] = ()) -> GeneratedReport:

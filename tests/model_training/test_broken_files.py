@@ -14,10 +14,12 @@ from urllib.error import URLError
 import pytest
 import torchvision
 
+from app.inference.uncertainty import AbstainRule
 from model_training.__main__ import main
 from model_training.config import Config, config_from
 from model_training.data import read_collection
 from model_training.data.study import Study
+from model_training.export import undecided
 from model_training.training import run_folder
 from tests.model_training.conftest import Bench
 from tests.model_training.data.readers.layouts import (
@@ -242,8 +244,9 @@ def run(bench: Bench, small_config: Config, tmp_path_factory: pytest.TempPathFac
     trainer = bench.trainer(small_config, folder)
     trainer.save()
     run_folder.save_run(folder, trainer.model, trainer.tokenizer, small_config)
-    fitted = {"temperatures": dict.fromkeys(small_config.data.findings, 1.0), "threshold": 0.5, "denied_below": 0.1}
-    (folder / run_folder.CALIBRATION).write_text(json.dumps({**fitted, "balance": 0.5, "uncertain_below": 0.0}))
+    decided = tuple(map(undecided, small_config.data.findings))
+    fitted = run_folder.Calibration(decided, None, AbstainRule(0.5, 0.0), studies=6)
+    (folder / run_folder.CALIBRATION).write_bytes(fitted.to_json())
     run_folder.save_ood_head(folder, {"head": {}, "view_head": {}, "laterals": True})
     (folder / "evaluation.json").write_text("{}")
     (folder / "small.toml").write_text(small_config.to_toml())

@@ -2,115 +2,145 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.inference.checkpoint import load_checkpoint
-from app.inference.uncertainty import AbstainRule
+from app.inference.options import OPERATING_POINTS
 from model_training.__main__ import main
 from model_training.calibrate import DENIAL_ERROR, fit
 from model_training.config import Config
-from model_training.evaluation.finding_scores import HeadOutput, decision_counts
+from model_training.evaluation.finding_scores import HeadOutput
+from model_training.evaluation.operating_points import FALSE_ALARMS, SENSITIVITY
 from model_training.evaluation.selective_prediction import expected_gains
-from model_training.metrics.agreement import f1
+from model_training.metrics.agreement import FloatArray
 from model_training.training import run_folder
+from model_training.training.run_folder import Calibration
 from tests.model_training.conftest import Bench
 
 NAN = float("nan")
 
 
 def calibrated(studies: int = 4000, overconfidence: float = 3.0, seed: int = 0) -> HeadOutput:
-    """Two findings whose targets follow the logits divided by `overconfidence`."""
+    """Two findings and the whole, whose targets follow the logits divided by `overconfidence`."""
     rng = np.random.default_rng(seed)
-    logits = rng.normal(size=(studies, 2), loc=-1.0)
-    targets = (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.float64)
-    return HeadOutput(("a", "b"), overconfidence * logits, targets)
+    illness = rng.normal(size=(studies, 1))
+    logits = illness + rng.normal(size=(studies, 3)) - 1.0
+    logits[:, 2] += 2.0
+    found = rng.random((studies, 2)) < 1 / (1 + np.exp(-logits[:, :2]))
+    whole = found.any(axis=1) | (rng.random(studies) < 0.1)
+    return HeadOutput(("a", "b", "abnormal"), overconfidence * logits, np.column_stack([found, whole]).astype(float))
+
+
+def fitted_to(output: HeadOutput) -> tuple[Calibration, FloatArray, FloatArray]:
+    """What is fitted, and the calibrated probabilities of the findings and of the whole."""
+    fitted = fit(output, [None] * len(output.logits), ["a"])
+    assert fitted.abnormal
+    decisions = (*fitted.findings, fitted.abnormal)
+    rows = [[one.probability(x) for one, x in zip(decisions, row, strict=True)] for row in output.logits.tolist()]
+    probabilities = np.array(rows)
+    return fitted, probabilities[:, :2], probabilities[:, 2]
 
 
 def test_temperatures_take_overconfidence_out() -> None:
     """A head three times too sure gets a temperature of three."""
-    fitted = fit(calibrated(), [None] * 4000)
-    assert list(fitted.temperatures.values()) == pytest.approx([3.0, 3.0], rel=0.1)
+    fitted, _, _ = fitted_to(calibrated())
+    assert [finding.temperature for finding in fitted.findings] == pytest.approx([3.0, 3.0], rel=0.1)
+    assert [finding.bias for finding in fitted.findings] == pytest.approx([0.0, 0.0], abs=0.1)
     assert fitted.studies == 4000
 
 
-def test_one_threshold_has_the_highest_micro_f1_over_all_decisions() -> None:
-    """No other threshold for all findings does better."""
+def test_operating_points_keep_to_their_false_alarms_and_sensitivity() -> None:
+    """Balanced and specific by the share of normal studies given a finding, sensitive by the share of what is found."""
     output = calibrated()
-    fitted = fit(output, [None] * 4000)
-    probabilities = output.probabilities(np.array(list(fitted.temperatures.values())))
+    fitted, probabilities, whole = fitted_to(output)
+    assert fitted.abnormal
+    normal, shares, found = output.targets[:, 2] == 0, {}, {}
+    for point in OPERATING_POINTS:
+        thresholds = [finding.thresholds[point].probability for finding in fitted.findings]
+        gate = whole >= fitted.abnormal.thresholds[point].probability
+        said = (probabilities >= thresholds) & gate[:, None]
+        shares[point] = said[normal].any(axis=1).mean()
+        found[point] = np.mean([said[output.targets[:, i] == 1, i].mean() for i in range(2)])
+    assert shares["specific"] <= FALSE_ALARMS["specific"] + 0.005
+    assert shares["specific"] < shares["balanced"] <= FALSE_ALARMS["balanced"] + 0.005
+    assert found["specific"] < found["balanced"] < found["sensitive"]
+    assert found["sensitive"] >= SENSITIVITY - 0.005
 
-    def micro_f1(threshold: float) -> float:
-        said, true = probabilities >= threshold, output.targets == 1
-        return float(2 * (said & true).sum() / (said.sum() + true.sum()))
 
-    best = micro_f1(fitted.threshold)
-    assert all(micro_f1(other) <= best for other in np.linspace(0.05, 0.95, 19))
+def test_thresholds_say_how_sensitive_and_specific_they_are() -> None:
+    """Each by itself, as anyone would count it."""
+    output = calibrated()
+    fitted, probabilities, _ = fitted_to(output)
+    for i, finding in enumerate(fitted.findings):
+        for threshold in finding.thresholds.values():
+            said, there = probabilities[:, i] >= threshold.probability, output.targets[:, i] == 1
+            assert threshold.sensitivity == pytest.approx(said[there].mean(), abs=0.005)
+            assert threshold.specificity == pytest.approx((~said[~there]).mean(), abs=0.005)
 
 
 def test_few_of_the_denied_findings_were_there() -> None:
-    """As many as are allowed, and nothing is denied that is stated."""
+    """As many as are allowed, nothing that the balanced point states, and nothing that may not be denied."""
     output = calibrated()
-    fitted = fit(output, [None] * 4000)
-    denied = output.probabilities(np.array(list(fitted.temperatures.values()))) < fitted.denied_below
-    assert output.targets[denied].mean() == pytest.approx(DENIAL_ERROR, abs=0.005)
-    assert 0 < fitted.denied_below <= fitted.threshold
+    fitted, probabilities, _ = fitted_to(output)
+    first, second = fitted.findings
+    assert second.denied_below is None
+    assert first.denied_below
+    assert first.denied_below <= first.thresholds["balanced"].probability
+    assert output.targets[probabilities[:, 0] < first.denied_below, 0].mean() <= DENIAL_ERROR + 0.005
+
+
+def test_without_normal_studies_what_is_likelier_is_stated() -> None:
+    """There are no false alarms to count."""
+    output = calibrated(200)
+    output.targets[:, 2] = 1.0
+    fitted = fit(output, [None] * 200, ["a", "b"])
+    assert fitted.abnormal is None
+    assert {t.probability for finding in fitted.findings for t in finding.thresholds.values()} == {0.5}
 
 
 def test_a_source_of_many_studies_does_not_decide_alone() -> None:
-    """Every source counts the same: one that is told apart whatever the threshold leaves the choice to the other."""
+    """Every source counts the same for the probabilities: an easy one leaves the hard one as sure as it is."""
     hard = calibrated(500)
-    logits, targets = np.tile([[-20.0, 0], [20.0, 0]], (5000, 1)), np.tile([[0, NAN], [1, NAN]], (5000, 1))
+    logits, targets = (
+        np.tile([[-20.0] * 3, [20.0] * 3], (5000, 1)),
+        np.tile([[0.0, NAN, 0.0], [1.0, NAN, 1.0]], (5000, 1)),
+    )
     both = HeadOutput(hard.names, np.concatenate([hard.logits, logits]), np.concatenate([hard.targets, targets]))
-    alone, together = fit(hard, ["hard"] * 500), fit(both, ["hard"] * 500 + ["easy"] * 10_000)
-    assert together.threshold == pytest.approx(alone.threshold, abs=0.1)
+    alone, together = fit(hard, ["hard"] * 500, []), fit(both, ["hard"] * 500 + ["easy"] * 10_000, [])
+    assert together.findings[0].temperature == pytest.approx(alone.findings[0].temperature, rel=0.25)
 
 
 def test_four_in_five_studies_are_sure_enough() -> None:
     """The bar leaves a fifth of the validation studies below it."""
     output = calibrated()
-    fitted = fit(output, [None] * 4000)
-    probabilities = output.probabilities(np.array(list(fitted.temperatures.values())))
-    gains = expected_gains(probabilities, probabilities >= fitted.threshold, fitted.balance)
-    assert (gains >= fitted.uncertain_below).mean() == pytest.approx(0.8, abs=0.001)
-
-
-def test_leaving_out_the_unsure_pays_in_every_source() -> None:
-    """Where one source is easy and the other hard, what is left of the hard one is better all the same."""
-    hard, easy = calibrated(1000), calibrated(1000)
-    sources = ["hard"] * 1000 + ["easy"] * 1000
-    logits = np.concatenate([hard.logits / 3, easy.logits * 2])
-    output = HeadOutput(hard.names, logits, np.concatenate([hard.targets, easy.targets]))
-    fitted = fit(output, sources)
-    probabilities = output.probabilities(np.array(list(fitted.temperatures.values())))
-    stated = probabilities >= fitted.threshold
-    gains = expected_gains(probabilities, stated, fitted.balance)
-    for source in ("hard", "easy"):
-        own = np.flatnonzero(np.array(sources) == source)
-        kept = own[np.argsort(-gains[own])[:800]]
-        scores = [f1(decision_counts(stated[part], output.targets[part]).sum(axis=0)) for part in (own, kept)]
-        assert scores[1] > scores[0]
+    fitted, probabilities, whole = fitted_to(output)
+    assert fitted.abnormal
+    thresholds = [finding.thresholds["balanced"].probability for finding in fitted.findings]
+    stated = (probabilities >= thresholds) & (whole >= fitted.abnormal.thresholds["balanced"].probability)[:, None]
+    gains = expected_gains(probabilities, stated, fitted.abstain.balance)
+    assert (gains >= fitted.abstain.below).mean() == pytest.approx(0.8, abs=0.005)
 
 
 def test_the_checkpoint_decides_by_what_was_fitted(
     phantoms: Path, small_config: Config, bench: Bench, tmp_path: Path
 ) -> None:
-    """`export` takes it from the run's folder: into the manifest, and into the network's own decisions."""
+    """`export` takes it from the run's folder into the manifest."""
     trainer = bench.trainer(small_config, tmp_path)
     run_folder.save_run(tmp_path, trainer.model, trainer.tokenizer, small_config)
     assert main(["calibrate", "--run", str(tmp_path), "--data", str(phantoms)]) == 0
-    fitted = json.loads((tmp_path / run_folder.CALIBRATION).read_text())
-    assert fitted["studies"] == 6
+    fitted = run_folder.read_calibration(tmp_path, small_config.data.findings)
+    assert fitted
+    assert fitted.studies == 6
     assert main(["export", "--run", str(tmp_path), "--out", str(tmp_path / "small.pt")]) == 0
-    checkpoint = load_checkpoint(tmp_path / "small.pt")
-    assert checkpoint.manifest.abstain == AbstainRule(fitted["balance"], fitted["uncertain_below"])
-    stated = checkpoint.module.state_dict()["stated_from"]
-    for logit, finding in zip(stated.tolist(), checkpoint.manifest.findings, strict=True):
-        assert 1 / (1 + np.exp(-logit / finding.temperature)) == pytest.approx(finding.threshold)
-        assert finding.temperature == pytest.approx(fitted["temperatures"][finding.name], abs=1e-4)
+    manifest = load_checkpoint(tmp_path / "small.pt").manifest
+    assert (manifest.findings, manifest.abnormal, manifest.abstain) == (
+        fitted.findings,
+        fitted.abnormal,
+        fitted.abstain,
+    )
 
 
 def test_without_validation_studies_nothing_is_fitted(

@@ -94,7 +94,9 @@ class EncodingThread:
     def _encode(self, studies: list[StudyRequest]) -> EncodedStudies:
         started = self.began = time.monotonic()
         try:
-            encodings, cross_kv = self._encoder([study.views.result() for study in studies])
+            encodings, cross_kv = self._encoder(
+                [study.views.result() for study in studies], [study.point for study in studies]
+            )
             kept = self._decoder.prepare(cross_kv)
         finally:
             self.began = math.inf

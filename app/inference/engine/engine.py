@@ -33,7 +33,7 @@ from app.inference.engine.study_queue import StudyQueue
 from app.inference.errors import EngineStoppedError, GenerationError
 from app.inference.network.decoder import Decoder
 from app.inference.network.encoder import StudyEncoder
-from app.inference.options import MAX_BEAMS, DecodingOptions
+from app.inference.options import MAX_BEAMS, OPERATING_POINTS, DecodingOptions, OperatingPoint
 
 logger = logging.getLogger(__name__)
 
@@ -97,14 +97,16 @@ class Engine:
         deadline: float | None = None,
         tag: object = None,
         refuse: Refuse = refuse_none,
+        point: OperatingPoint = OPERATING_POINTS[0],
     ) -> Future[Generation]:
         """Queues a study. `views` resolves to f32[V,1,S,S]; `deadline` is a `time.monotonic` time; the observer learns
-        by `tag` who was encoded together; `refuse` says once it is encoded why no report is to be written of it.
+        by `tag` who was encoded together; `refuse` says once it is encoded why no report is to be written of it;
+        `point` decides what is present.
 
         Cancelling the returned future frees the study's rows at the next step. Raises `EngineFullError` at once when
         the queue is full and `EngineStoppedError` when the engine does not run.
         """
-        study = StudyRequest(views, options, deadline, tag, Future(), time.monotonic(), refuse)
+        study = StudyRequest(views, options, deadline, tag, Future(), time.monotonic(), refuse, point)
         with self._wake:
             if not self.alive:
                 raise EngineStoppedError("the engine does not take studies")

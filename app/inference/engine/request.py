@@ -11,7 +11,7 @@ from torch import Tensor
 
 from app.inference.errors import DeadlineExceededError
 from app.inference.network.encoder import Encoding
-from app.inference.options import DecodingOptions
+from app.inference.options import OPERATING_POINTS, DecodingOptions, OperatingPoint
 from app.inference.search.beam_tables import TokenSequence
 
 
@@ -40,7 +40,7 @@ def refuse_none(encoding: Encoding) -> Exception | None:
 @dataclass(slots=True, eq=False)
 class StudyRequest:
     """One study from the queue to its answer. Times are of `time.monotonic`; `views` resolves to f32[V,1,S,S];
-    `refuse` says once it is encoded why no report is to be written of it."""
+    `refuse` says once it is encoded why no report is to be written of it; `point` decides what is present."""
 
     views: Future[Tensor]
     options: DecodingOptions
@@ -49,6 +49,7 @@ class StudyRequest:
     future: Future[Generation]
     queued_at: float
     refuse: Refuse = refuse_none
+    point: OperatingPoint = OPERATING_POINTS[0]
     ready_at: float = 0.0
     admitted_at: float = 0.0
     encoded_at: float = 0.0

@@ -15,9 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.inference.checkpoint import frozen_encode
+from app.inference.anatomy import Cells
+from app.inference.checkpoint import Checkpoint, frozen_encode
+from app.inference.decisions import Decider, Decisions
 from app.inference.encoder_output import EncoderOutput
 from app.inference.network.cuda_graphs import CudaRecorder, Recorder
+from app.inference.options import OperatingPoint
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)  # a batch is filled up to one of these: every new size costs a compilation
 
@@ -26,33 +29,50 @@ Encode = Callable[[Tensor], EncoderOutput]  # of images f32[B,1,S,S]
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """What the network sees in one study of V views, before a word is written.
+    """What the network sees in one study of V views, before a word is written, and what is decided of it.
 
-    `finding_logits` F of the study; `view_logits` V times 2 and `ood_logits` V times K of its images; `evidence`
-    f32[V,P,F] for each finding by position, in reading order; `cross_kv` for the decoder, as the archive gives it.
+    `finding_logits` F+1 of the study; `view_logits` V times 2 and `ood_logits` V times K of its images; `read`, V of
+    them, says which count; `evidence` f32[V,P,F+1] for each finding and for the whole by position, in reading order;
+    `cross_kv` for the decoder, as the archive gives it.
     """
 
     finding_logits: list[float]
     view_logits: list[list[float]]
     ood_logits: list[list[float]]
+    read: list[bool]
     evidence: Tensor
+    decisions: Decisions
     cross_kv: list[Tensor]
 
 
 class StudyEncoder:
     """Encodes the views of studies together and joins them study by study."""
 
-    def __init__(self, module: torch.jit.ScriptModule, encode: Encode, *, max_views: int, device: torch.device) -> None:
-        """`module` joins the views (`begin`), `encode` stands for its `encode`."""
-        self._module, self._encode = module, encode
+    def __init__(
+        self,
+        module: torch.jit.ScriptModule,
+        encode: Encode,
+        decide: Decider,
+        *,
+        views_read: Sequence[bool],
+        max_views: int,
+        device: torch.device,
+    ) -> None:
+        """`module` joins the views (`join`, `begin`), `encode` stands for its `encode`; `views_read` says of each view
+        whether images of it are read."""
+        self._module, self._encode, self._decide = module, encode, decide
+        self._views_read = torch.tensor(list(views_read), device=device)
         self.max_views, self.device = max_views, device
         self.max_images = SIZES[-1]
         if device.type == "cpu":
             # More than one a thread gain nothing there (they fit the caches less well), and each waits for the others.
             self.max_images = max(size for size in SIZES if size <= torch.get_num_threads())
 
-    def __call__(self, studies: Sequence[Tensor]) -> tuple[list[Encoding], list[Tensor]]:
-        """Encodes f32[V,1,S,S] of each study, V from 1 to `max_views`; also `cross_kv` of all, study first."""
+    def __call__(
+        self, studies: Sequence[Tensor], points: Sequence[OperatingPoint]
+    ) -> tuple[list[Encoding], list[Tensor]]:
+        """Encodes f32[V,1,S,S] of each study, V from 1 to `max_views`, decided at its operating point; also `cross_kv`
+        of all, study first."""
         images = torch.cat(list(studies)).to(self.device)
         mask = torch.zeros(len(studies), self.max_views, dtype=torch.bool)
         for row, views in zip(mask, studies, strict=True):
@@ -61,26 +81,42 @@ class StudyEncoder:
         mask = mask.to(self.device, non_blocking=True)
         outputs = map(self._filled, torch.split(images, self.max_images))
         encoded = EncoderOutput(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
+        read = self._views_read[encoded.view_logits.argmax(1)]
         spread = []
-        for part in (encoded.memory, encoded.finding_logits, encoded.view_logits):
+        for part in (encoded.memory, encoded.finding_logits, encoded.view_logits, read):
             room = part.new_zeros(mask.shape + part.shape[1:])
             room.flatten(0, 1).index_copy_(0, given, part)
             spread.append(room)
-        findings, cross_kv = self._module.begin(*spread, mask)
+        memory, finding_logits, view_logits, mask = spread
+        findings = self._module.join(finding_logits, mask).tolist()
         counts = [len(views) for views in studies]
-        view_logits, evidence, ood_logits = (
+        view_parts, ood_parts, anatomy, evidence, read_parts = (
             torch.split(part, counts)
-            for part in (encoded.view_logits.cpu(), encoded.evidence, encoded.ood_logits.cpu())
+            for part in (
+                encoded.view_logits.cpu(),
+                encoded.ood_logits.cpu(),
+                encoded.anatomy.cpu(),
+                encoded.evidence.cpu(),
+                read.cpu(),
+            )
         )
+        decisions = [
+            self._decide(findings[i], evidence[i], anatomy[i], read_parts[i].tolist(), point)
+            for i, point in enumerate(points)
+        ]
+        facts = torch.tensor([one.facts for one in decisions], device=self.device)
+        cross_kv: list[Tensor] = self._module.begin(memory, view_logits, mask, facts)
         encodings = [
             Encoding(
-                finding_logits=logits,
-                view_logits=view_logits[i].tolist(),
-                ood_logits=ood_logits[i].tolist(),
+                finding_logits=findings[i],
+                view_logits=view_parts[i].tolist(),
+                ood_logits=ood_parts[i].tolist(),
+                read=read_parts[i].tolist(),
                 evidence=evidence[i],
+                decisions=one,
                 cross_kv=[table[i] for table in cross_kv],
             )
-            for i, logits in enumerate(findings.tolist())
+            for i, one in enumerate(decisions)
         ]
         return encodings, cross_kv
 
@@ -95,6 +131,22 @@ class StudyEncoder:
         size = next(size for size in SIZES if size >= count)
         filled = F.pad(images, [0, 0, 0, 0, 0, 0, 0, size - count])
         return EncoderOutput(*(part[:count] for part in self._encode(filled)))
+
+
+def study_encoder(
+    checkpoint: Checkpoint, encode: Encode, device: torch.device, *, every_view: bool = False
+) -> StudyEncoder:
+    """The encoder of a checkpoint's studies, whose `encode` on that device is given; with `every_view` it also reads
+    images of views that it has not learnt."""
+    manifest = checkpoint.manifest
+    return StudyEncoder(
+        checkpoint.module,
+        encode,
+        Decider(manifest, Cells.of(checkpoint.module, manifest.image_size)),
+        views_read=[every_view or view in manifest.views_read for view in manifest.view_names],
+        max_views=manifest.max_views,
+        device=device,
+    )
 
 
 def make_encode(module: torch.jit.ScriptModule, precision: str, device: torch.device) -> Encode:
@@ -151,6 +203,9 @@ class OpenVinoEncode:
         frontend = frontends.FrontEndManager().load_by_framework("pytorch")
         graph = decoders.TorchScriptPythonDecoder(frozen)
         model = frontend.convert(frontend.load(graph))
+        for given in model.get_parameters():
+            given.set_element_type(openvino.Type.f32)  # what the graph does not say of its inputs
+        model.validate_nodes_and_infer_types()
         model.reshape([-1, 1, -1, -1])
         self._request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
 

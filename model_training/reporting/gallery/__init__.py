@@ -27,9 +27,8 @@ from model_training.reporting.gallery.page import render
 
 def make_cards(checkpoint: Checkpoint, reports: Sequence[GeneratedReport]) -> list[Card]:
     """A card for each study, the worst first (label F1, then BLEU-4). The reports have heatmaps."""
-    thresholds = [float(finding.threshold) for finding in checkpoint.manifest.findings]
     names = checkpoint.tokenizer.section_names
-    cards = [make_card(one, names, thresholds) for one in tqdm(reports, desc="cards")]
+    cards = [make_card(one, names) for one in tqdm(reports, desc="cards")]
     return sorted(cards, key=lambda card: (card.label_f1, card.bleu, card.id))
 
 

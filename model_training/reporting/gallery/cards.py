@@ -99,7 +99,7 @@ class Card:
     score: float
 
 
-def make_card(generated: GeneratedReport, names: Sequence[str], thresholds: Sequence[float]) -> Card:
+def make_card(generated: GeneratedReport, names: Sequence[str]) -> Card:
     """The card of a study whose report has heatmaps; `names` are those of the sections."""
     study, report = generated.study, generated.report
     given = study.sections
@@ -117,7 +117,7 @@ def make_card(generated: GeneratedReport, names: Sequence[str], thresholds: Sequ
         prediction=prediction,
         warnings=report.warnings,
         labels=compare_labels(positive(truth), positive(found)),
-        bars=bars(generated, thresholds),
+        bars=bars(generated),
         label_f1=float(1 - report_losses(label_counts([truth], [found]))[0]),
         bleu=float(text_metrics.bleu_of(statistics)[0, 3]),
         score=report.hypotheses[0].score,
@@ -181,7 +181,7 @@ def compare_labels(truth: set[str], found: set[str]) -> dict[str, str]:
     return {name: kinds[name in truth, name in found] for name in sorted(truth | found)}
 
 
-def bars(generated: GeneratedReport, thresholds: Sequence[float]) -> tuple[Bar, ...]:
+def bars(generated: GeneratedReport) -> tuple[Bar, ...]:
     """One for each finding of the head, in its order."""
     findings, heatmaps = generated.report.findings, generated.report.heatmaps
     assert heatmaps  # noqa: S101 (narrows the type)
@@ -190,11 +190,11 @@ def bars(generated: GeneratedReport, thresholds: Sequence[float]) -> tuple[Bar, 
         Bar(
             finding.name,
             finding.probability,
-            threshold,
+            finding.threshold,
             None if np.isnan(target) else bool(target),
             looked(one.maps, "evidence", [finding.name]),
         )
-        for finding, threshold, target, one in zip(findings, thresholds, targets, heatmaps.findings, strict=True)
+        for finding, target, one in zip(findings, targets, heatmaps.findings, strict=True)
     )
 
 

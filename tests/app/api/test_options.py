@@ -8,7 +8,7 @@ from urllib.parse import quote_from_bytes
 import httpx
 import pytest
 
-from app.inference.options import RANGES
+from app.inference.options import OPERATING_POINTS, RANGES
 from tests.app.api.test_reports import URL, options_of
 
 pytestmark = pytest.mark.anyio
@@ -79,6 +79,22 @@ async def test_plain_values(client: httpx.AsyncClient, picture: bytes, name: str
     assert response.json()["options"][name] == value
 
 
+@pytest.mark.parametrize("point", OPERATING_POINTS)
+async def test_operating_points(client: httpx.AsyncClient, picture: bytes, point: str) -> None:
+    """An operating point is taken as it is written, in query and form, and comes back."""
+    for query, form in (({"operating_point": point}, {}), ({}, {"operating_point": point})):
+        response = await client.post(URL, files={"image": picture}, params=query, data=form)
+        assert response.json()["options"]["operating_point"] == point
+
+
+@pytest.mark.parametrize("value", ["Balanced", " balanced", "balanced,", "best", "", "0", "true", "[]", "balanced\0"])
+async def test_no_operating_point(client: httpx.AsyncClient, picture: bytes, value: str) -> None:
+    """Anything else is an error that names the option and what it takes, and repeats nothing."""
+    for query, form in (({"operating_point": value}, {}), ({}, {"operating_point": value})):
+        response = await client.post(URL, files={"image": picture}, params=query, data=form)
+        assert options_of(response) == "operating_point takes balanced, sensitive, specific"
+
+
 async def test_many_values(client: httpx.AsyncClient, picture: bytes) -> None:
     """A list of thousands of values is refused as quickly as a short one."""
     started = time.monotonic()
@@ -92,6 +108,7 @@ async def test_ranges_of_the_model(client: httpx.AsyncClient) -> None:
     options = (await client.get("/v1/model")).json()["options"]
     parameters = (await client.get("/openapi.json")).json()["paths"][URL]["post"]["parameters"]
     assert options == {one["name"]: one["schema"] | {"description": one["description"]} for one in parameters}
+    assert options["operating_point"]["enum"] == ["balanced", "sensitive", "specific"]
     for name, one in RANGES.items():
         assert (options[name]["minimum"], options[name]["maximum"]) == (one.minimum, one.maximum_of(40))
         assert options[name]["type"] == ("integer" if one.type is int else "number")

@@ -58,8 +58,8 @@ async def test_answer(client: httpx.AsyncClient, picture: bytes, tiny_sha256: st
     ]
     assert answer["model"] == {"name": "tiny", "version": "0", "sha256": tiny_sha256}
     assert set(answer["report"]) == {"text", "sections", "score", "tokens", "finish_reason"}
-    assert [set(finding) for finding in answer["findings"]] == [{"name", "probability", "present"}] * 3
-    assert set(answer["images"][0]) == {"format", "width", "height", "view", "view_probability", "sha256"}
+    assert [set(finding) for finding in answer["findings"]] == [{"name", "probability", "present", "threshold"}] * 3
+    assert set(answer["images"][0]) == {"format", "width", "height", "view", "view_probability", "read", "sha256"}
     assert answer["images"][0]["sha256"] == hashlib.sha256(picture).hexdigest()
     assert (answer["images"][0]["width"], answer["images"][0]["height"]) == (64, 80)
     assert set(answer["timing"]) == {"decode_ms", "queue_ms", "encode_ms", "generate_ms", "total_ms"}
@@ -123,6 +123,7 @@ async def test_options_come_back_effective(client: httpx.AsyncClient, picture: b
         "max_new_tokens": 40,
         "no_repeat_ngram_size": 0,
         "repetition_penalty": 1.0,
+        "operating_point": "balanced",
         "sections": ["findings", "impression"],
         "include": [],
     }
@@ -130,11 +131,10 @@ async def test_options_come_back_effective(client: httpx.AsyncClient, picture: b
 
 async def test_options_as_form_fields(client: httpx.AsyncClient, picture: bytes) -> None:
     """Form fields and query parameters mean the same; the same value in both is no contradiction."""
-    response = await client.post(
-        URL, files={"image": picture}, data={"num_beams": "2", "max_new_tokens": "5"}, params={"num_beams": 2}
-    )
+    form = {"num_beams": "2", "max_new_tokens": "5", "operating_point": "specific"}
+    response = await client.post(URL, files={"image": picture}, data=form, params={"num_beams": 2})
     options = response.json()["options"]
-    assert (options["num_beams"], options["max_new_tokens"]) == (2, 5)
+    assert (options["num_beams"], options["max_new_tokens"], options["operating_point"]) == (2, 5, "specific")
     assert response.json()["report"]["tokens"] <= 5
 
 
@@ -162,6 +162,11 @@ async def test_contradicting_options(client: httpx.AsyncClient, picture: bytes) 
         ({"sections": "history"}, "sections takes findings, impression"),
         ({"sections": ""}, "sections must name at least one"),
         ({"include": "gradients"}, "include takes alternatives, tokens, heatmaps"),
+        ({"operating_point": "best"}, "operating_point takes balanced, sensitive, specific"),
+        ({"operating_point": ""}, "operating_point takes balanced, sensitive, specific"),
+        ({"operating_point": "Balanced"}, "operating_point takes balanced, sensitive, specific"),
+        ({"operating_point": "balanced,specific"}, "operating_point takes balanced, sensitive, specific"),
+        ({"operating_point": ["balanced", "specific"]}, "operating_point is given more than once"),
     ],
 )
 async def test_bad_options(client: httpx.AsyncClient, picture: bytes, params: dict[str, Any], named: str) -> None:
@@ -172,7 +177,8 @@ async def test_bad_options(client: httpx.AsyncClient, picture: bytes, params: di
 async def test_errors_do_not_echo(client: httpx.AsyncClient, picture: bytes) -> None:
     """No error repeats a value that was sent, nor a name that is more than a name."""
     sent = "<script>John Doe"
-    for params in ({"num_beams": sent}, {sent: "1"}, {"sections": sent}, {"include": sent}):
+    names = ("num_beams", "operating_point", "sections", "include")
+    for params in ({sent: "1"}, *({name: sent} for name in names)):
         response = await client.post(URL, files={"image": picture}, params=params)
         assert response.status_code == 422
         assert "John" not in response.text

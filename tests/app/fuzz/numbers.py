@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping, Sequence
 
 from hypothesis import strategies as st
 
-from app.inference.options import EARLY_STOPPING, INCLUDES, RANGES, Range
+from app.inference.options import EARLY_STOPPING, INCLUDES, OPERATING_POINTS, RANGES, Range
 
 _NUMBERS = st.one_of(
     st.integers(),
@@ -53,10 +54,18 @@ _HOSTILE = (
 )
 
 
+# What the options that are no numbers may be.
+_WORDS: Mapping[str, Sequence[str]] = {
+    "early_stopping": [*EARLY_STOPPING],
+    "include": INCLUDES,
+    "operating_point": OPERATING_POINTS,
+}
+
+
 def option_set(rng: random.Random, tokens: int) -> dict[str, str]:
     """One to four options as a client writes them, for a model that writes so many tokens: good, at the bounds, just
     beyond them, or hostile."""
-    names = rng.sample([*RANGES, "early_stopping", "include"], rng.randint(1, 4))
+    names = rng.sample([*RANGES, *_WORDS], rng.randint(1, 4))
     return {name: _value(rng, name, tokens) for name in names}
 
 
@@ -76,7 +85,7 @@ def _value(rng: random.Random, name: str, tokens: int) -> str:
         return rng.choice(_HOSTILE)
     if name in RANGES:
         return _number(rng, RANGES[name], tokens)
-    return rng.choice([*EARLY_STOPPING] if name == "early_stopping" else INCLUDES)
+    return rng.choice(_WORDS[name])
 
 
 def _number(rng: random.Random, one: Range, tokens: int) -> str:

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from app.inference.checkpoint import Checkpoint, load_checkpoint
+from app.inference.encoder_output import EncoderOutput
 from app.inference.generator import Generator
 from app.inference.heatmaps import make_heatmaps
-from app.inference.network.encoder import Encoding, StudyEncoder
+from app.inference.network.encoder import Encoding, study_encoder
 from app.inference.options import DecodingOptions
 from app.inference.preprocessing import to_unit_range
 from app.report import Finding, Heatmap, Heatmaps
@@ -26,9 +27,9 @@ REPORT = {
     "impression": "No acute disease.",
 }
 FINDINGS = (
-    Finding("cardiomegaly", 0.5, True),
-    Finding("pleural effusion", 0.6, True),
-    Finding("pneumothorax", 0.2, False),
+    Finding("cardiomegaly", 0.5, True, 0.5),
+    Finding("pleural effusion", 0.6, True, 0.5),
+    Finding("pneumothorax", 0.2, False, 0.5),
 )
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -55,10 +56,10 @@ def images() -> list[Pixels]:
 def encoding(checkpoint: Checkpoint, images: list[Pixels]) -> Encoding:
     """The study as the engine encodes it, beside another one."""
     module: Any = checkpoint.module
-    encode = StudyEncoder(module, module.encode, max_views=4, device=torch.device("cpu"))
+    encode = study_encoder(checkpoint, lambda images: EncoderOutput(*module.encode(images)), torch.device("cpu"))
     with torch.inference_mode():
         views = torch.stack([module.preprocess(to_unit_range(image)) for image in images])
-        return encode([torch.zeros(1, 1, 64, 64), views])[0][1]
+        return encode([torch.zeros(1, 1, 64, 64), views], ["balanced", "balanced"])[0][1]
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ def test_a_sentence_has_the_evidence_of_what_it_names(heatmaps: Heatmaps) -> Non
 def test_a_sentence_that_names_nothing_has_the_attention_of_its_words(
     checkpoint: Checkpoint, encoding: Encoding, heatmaps: Heatmaps
 ) -> None:
-    """That of the query before each word, over the images alone: findings come first, views not given last."""
+    """That of the query before each word, over the images alone: facts come first, views not given last."""
     ids = checkpoint.tokenizer.encode(REPORT)
     with torch.inference_mode():
         cross_kv = [table[None] for table in encoding.cross_kv]
@@ -125,7 +126,7 @@ def test_a_sentence_that_names_nothing_has_the_attention_of_its_words(
     assert (lungs.text, disease.text) == ("The lungs are clear.", "No acute disease.")
     assert lungs.findings == ()
     for sentence, positions in ((lungs, [1, 2, 3, 4]), (disease, list(range(len(ids) - 4, len(ids) - 1)))):
-        wanted = attention[positions].mean(0)[1:13].view(3, 2, 2)
+        wanted = attention[positions].mean(0)[4:16].view(3, 2, 2)
         torch.testing.assert_close(shares(sentence.maps), wanted, atol=2e-3, rtol=0)
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, typed: schema 2 in, the same schema 2 out."""
+"""What a checkpoint says of itself, typed: schema 3 in, the same schema 3 out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from app.inference.errors import CheckpointError
 from app.inference.manifest import Manifest
+from app.inference.options import OPERATING_POINTS
 from tests.conftest import ROOT
 
 
@@ -18,21 +20,42 @@ def content(path: Path) -> bytes:
         return archive.read(name)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "weights").glob("*.pt")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [*(ROOT / "weights").glob("*.pt"), *(ROOT / "tests" / "phantom").glob("*.pt")], ids=lambda path: path.name
+)
 def test_a_shipped_manifest_is_written_as_it_was_read(path: Path) -> None:
     """Byte for byte: keys, order, numbers."""
     written = content(path)
     assert Manifest.from_json(written).to_json() == written
 
 
-def test_what_older_checkpoints_lack_is_not_invented() -> None:
-    """A schema 2 from before denials, abstaining and out-of-distribution detection reads, and nothing is made up."""
-    old = content(ROOT / "tests" / "phantom" / "xray-report-phantom.pt")
-    manifest = Manifest.from_json(old)
-    assert (manifest.abstain, manifest.ood, manifest.findings[0].denied_below) == (None, None, None)
-    expected = {**json.loads(old), "abstain": None, "intake": None}
-    del expected["uncertain_below"]  # which nobody reads any more
-    assert json.loads(manifest.to_json()) == expected
+def test_what_a_checkpoint_lacks_is_not_invented(tiny_checkpoint: Path) -> None:
+    """Without a part for the whole, for abstaining, for out-of-distribution detection, and without denials."""
+    given = json.loads(content(tiny_checkpoint))
+    for key in ("abnormal", "abstain", "intake"):
+        del given[key]
+    for finding in given["findings"]:
+        del finding["denied_below"]
+    manifest = Manifest.from_json(json.dumps(given))
+    assert (manifest.abnormal, manifest.abstain, manifest.ood) == (None, None, None)
+    assert {finding.denied_below for finding in manifest.findings} == {None}
+
+
+def test_an_older_checkpoint_is_told_its_version(tiny_checkpoint: Path) -> None:
+    """Not the first key that its schema does not have."""
+    given = json.loads(content(tiny_checkpoint)) | {"schema_version": 2}
+    del given["views_read"]
+    with pytest.raises(CheckpointError, match="schema_version 2, this program reads 3"):
+        Manifest.from_json(json.dumps(given))
+
+
+@pytest.mark.parametrize("broken", [None, 1, {}, {"name": "a", "temperature": 1.0}, {"thresholds": {"balanced": {}}}])
+def test_a_finding_that_cannot_be_decided_on_is_refused(tiny_checkpoint: Path, broken: object) -> None:
+    """By a checkpoint error that says what is missing, before anything is served."""
+    given = json.loads(content(tiny_checkpoint))
+    given["findings"][0] = broken
+    with pytest.raises(CheckpointError, match="thresholds for balanced"):
+        Manifest.from_json(json.dumps(given))
 
 
 def test_a_checkpoint_says_what_it_was_exported_with(tiny_checkpoint: Path) -> None:
@@ -40,4 +63,6 @@ def test_a_checkpoint_says_what_it_was_exported_with(tiny_checkpoint: Path) -> N
     manifest = Manifest.from_json(content(tiny_checkpoint))
     assert (manifest.name, manifest.image_size, manifest.max_views) == ("tiny", 64, 4)
     assert manifest.section_names == ("findings", "impression")
-    assert [finding.threshold for finding in manifest.findings] == [0.5] * 3
+    assert [set(finding.thresholds) for finding in manifest.findings] == [set(OPERATING_POINTS)] * 3
+    assert {one.probability for finding in manifest.findings for one in finding.thresholds.values()} == {0.5}
+    assert manifest.views_read == ("frontal", "lateral")

@@ -47,6 +47,15 @@ def test_disoriented(image: list[float], words: str) -> None:
     assert "send it again" in warning
 
 
+@pytest.mark.parametrize(("mode", "outcome"), [("refuse", "refused"), ("warn", "warned"), ("off", "accepted")])
+def test_outcomes(mode: OodMode, outcome: str) -> None:
+    """Each image has its score and what becomes of it, whatever becomes of the study."""
+    scores, outcomes = zip(*OodPolicy(THRESHOLDS, mode).outcomes([FILM, PHOTOGRAPH]), strict=True)
+    assert scores == pytest.approx((0.982, 0.018), abs=1e-3)
+    assert outcomes == ("accepted", outcome)
+    assert OodPolicy(None, mode).outcomes([FILM]) == []
+
+
 @pytest.mark.parametrize(("thresholds", "mode"), [(THRESHOLDS, "off"), (None, "refuse")])
 def test_off(thresholds: OodThresholds | None, mode: OodMode) -> None:
     """Switched off, or with a checkpoint that cannot tell, nothing is refused and nothing warned of."""

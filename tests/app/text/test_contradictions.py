@@ -17,7 +17,7 @@ NAMES = tuple(IMAGE_LABELS)
 
 def head(*present: str) -> list[Finding]:
     """A head of image labels that calls those given present."""
-    return [Finding(name, 0.75 if name in present else 0.125, name in present) for name in NAMES]
+    return [Finding(name, 0.75 if name in present else 0.125, name in present, 0.5) for name in NAMES]
 
 
 def lines(findings_section: str, *present: str, impression: str = "") -> list[str]:
@@ -42,7 +42,11 @@ def lines(findings_section: str, *present: str, impression: str = "") -> list[st
         ("Airspace opacity.", ["infiltration"], []),
         ("Pneumonia.", ["infiltration"], ["The findings section states pneumonia, but * it absent (12%)."]),
         ("No pneumonia.", ["infiltration"], ["The report does not mention what * present: infiltration 75%."]),
-        ("No consolidation. Patchy opacity.", ["consolidation"], []),
+        (
+            "No consolidation. Patchy opacity.",
+            ["consolidation"],
+            ["The findings section mentions airspace opacity more than once."],
+        ),
         (
             "Airspace opacity.",
             [],
@@ -51,7 +55,22 @@ def lines(findings_section: str, *present: str, impression: str = "") -> list[st
                 " (infiltration 12%, pneumonia 12%, consolidation 12%)."
             ],
         ),
-        ("Nodule. A nodule.", [], ["The findings section states nodule, but * it absent (12%)."]),
+        (
+            "Nodule. A nodule.",
+            [],
+            [
+                "The findings section states nodule, but * it absent (12%).",
+                "The findings section mentions nodule more than once.",
+            ],
+        ),
+        (
+            "No acute disease.",
+            ["effusion"],
+            [
+                "The findings section says that nothing was found, but * effusion 75%.",
+                "The report does not mention what * present: effusion 75%.",
+            ],
+        ),
     ],
 )
 def test_text_and_head_are_held_against_each_other(text: str, present: list[str], said: list[str]) -> None:

@@ -46,9 +46,37 @@ def test_json_round_trip(tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"[]", b"{}", b'{"type": "bpe"}', b'{"type": "word", "vocabulary": ["a", "A"], "section_names": []}']
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"type": "bpe"}',
+        b'{"type": "phrase", "vocabulary": ["a", "A"], "section_names": [], "merges": []}',
+    ],
 )
 def test_foreign_files_are_refused(data: bytes) -> None:
     """Anything but our own format is an error, never a silent empty vocabulary."""
     with pytest.raises(TokenizerError):
         Tokenizer.from_json(data)
+
+
+def test_phrases_are_tokens_of_their_own_within_sentences(tokenizer: Tokenizer) -> None:
+    """Merges are tried in their order, reach over no full stop, and change nothing that is read."""
+    the, lungs, are = (tokenizer.encode({"findings": word})[1] for word in ("the", "lungs", "are"))
+    first = len(tokenizer)
+    phrased = tokenizer.with_merges([(lungs, are), (the, first)])
+    assert phrased.tokens[first:] == ("lungs are", "the lungs are")
+    text = {"findings": "Heart size is normal. The lungs are clear."}
+    assert first + 1 in phrased.encode(text)
+    assert len(phrased.encode(text)) == len(tokenizer.encode(text)) - 2
+    assert phrased.decode(phrased.encode(text)) == text
+    assert Tokenizer.from_json(phrased.to_json()).encode(text) == phrased.encode(text)
+
+
+def test_merges_of_tokens_that_are_not_there_are_refused(tokenizer: Tokenizer) -> None:
+    """Of later ones, of special tokens, and twice the same."""
+    first = len(tokenizer)
+    for merges in ([(first, 9)], [(EOS, 9)], [(8, 9), (8, 9)]):
+        with pytest.raises(TokenizerError):
+            tokenizer.with_merges(merges)

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from model_training.data import Study
-from model_training.data.labels import affirmed_findings, assertions_of, labels_of, mentions_of
+from model_training.data.labels import abnormal_of, affirmed_findings, labels_of, mentions_of
 
 
 def test_a_study_of_which_nothing_is_said_has_no_labels() -> None:
@@ -28,8 +28,14 @@ def test_codes_speak_before_text_and_both_are_heard_where_reports_are_paired() -
     assert affirmed_findings(study) == {"nodule", "pleural effusion"}
 
 
-def test_a_normal_image_denies_what_nobody_labelled() -> None:
-    """Assertion status: present 1, absent -1, and 0 where neither a label nor the word normal speaks."""
-    names = ["cardiomegaly", "effusion"]
-    assert assertions_of(Study("1", (), labels=(("cardiomegaly", True), ("effusion", None))), names) == [1.0, 0.0]
-    assert assertions_of(Study("1", (), labels=(("normal", True), ("effusion", None))), names) == [-1.0, -1.0]
+def test_a_study_is_abnormal_by_its_labels_its_codes_or_its_text() -> None:
+    """Not called normal, or with any finding; unknown where nobody says."""
+    assert abnormal_of(Study("1", (), labels=(("cardiomegaly", None), ("normal", False)))) == 1.0
+    assert abnormal_of(Study("1", (), labels=(("cardiomegaly", None), ("normal", True)))) == 0.0
+    assert abnormal_of(Study("1", (), labels=(("cardiomegaly", True),))) == 1.0
+    assert math.isnan(abnormal_of(Study("1", (), labels=(("cardiomegaly", False), ("effusion", None)))))
+    assert abnormal_of(Study("1", (), findings="No effusion.", mesh=("Nodule/lung",))) == 1.0
+    assert abnormal_of(Study("1", (), findings="No effusion.", mesh=("normal",))) == 0.0
+    assert abnormal_of(Study("1", (), findings="Left pleural effusion.")) == 1.0
+    assert abnormal_of(Study("1", (), findings="No effusion.")) == 0.0
+    assert math.isnan(abnormal_of(Study("1", ())))

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.inference.manifest import FindingDecision
+from app.inference.manifest import FindingDecision, Threshold
+from app.inference.options import OPERATING_POINTS
 from model_training.data.study import Study, StudyImage, View
 from model_training.evaluation import selective_prediction
 from model_training.evaluation.finding_scores import (
@@ -16,7 +17,7 @@ from model_training.evaluation.finding_scores import (
     score_head,
     view_accuracy,
 )
-from model_training.metrics.calibration import expected_calibration_error, fit_temperatures
+from model_training.metrics.calibration import expected_calibration_error, fit_calibration
 from model_training.metrics.ranking import auroc
 from model_training.reporting import risk_coverage
 from tests.model_training.reports import generated, report
@@ -37,10 +38,11 @@ def synthetic(studies: int = 4000, overconfidence: float = 3.0, seed: int = 0) -
     return HeadOutput(("a", "b"), overconfidence * logits, targets)
 
 
-def test_raw_logits_are_found_again_behind_the_temperature() -> None:
+def test_raw_logits_are_found_again_behind_temperature_and_bias() -> None:
     """Calibration starts from what the network said, whatever the checkpoint made of it."""
-    made = report(probabilities=[1 / (1 + np.exp(-3.0 / 2.0)), 1.0])
-    findings = [FindingDecision("a", 2.0, 0.5), FindingDecision("b", 1.0, 0.5)]
+    made = report(probabilities=[1 / (1 + np.exp(-3.0 / 2.0 - 0.5)), 1.0])
+    likelier = dict.fromkeys(OPERATING_POINTS, Threshold(0.5))
+    findings = [FindingDecision("a", 2.0, likelier, bias=0.5), FindingDecision("b", 1.0, likelier)]
     study = Study("1", (), labels=(("a", True), ("b", None)))
     output = HeadOutput.of([generated(study, made)], findings)
     assert output.logits[0, 0] == pytest.approx(3.0)
@@ -52,7 +54,8 @@ def test_raw_logits_are_found_again_behind_the_temperature() -> None:
 def test_calibration_lowers_the_error_of_an_overconfident_head() -> None:
     """Fitted on one sample, it holds on another."""
     sample, fresh = synthetic(seed=1), synthetic(seed=2)
-    fitted = Calibration(fit_temperatures(sample.logits, sample.targets), np.full(2, 0.5))
+    temperatures, biases = fit_calibration(sample.logits, sample.targets)
+    fitted = Calibration(temperatures, biases, np.full(2, 0.5))
     rows = score_head(fresh, fitted).findings
     for name, row in rows.items():
         assert row.ece < 0.3 * row.ece_before, name
@@ -66,7 +69,7 @@ def test_the_interval_of_the_mean_auroc_holds_the_truth() -> None:
     """It brackets the figure of a sample a hundred times the size."""
     truth = np.mean(auroc(*(lambda o: (o.logits, o.targets))(synthetic(40_000, seed=3))))
     output = synthetic(400, seed=4)
-    figures = score_head(output, Calibration(np.ones(2), np.full(2, 0.5))).summary
+    figures = score_head(output, Calibration(np.ones(2), np.zeros(2), np.full(2, 0.5))).summary
     assert figures.mean_auroc_low < truth < figures.mean_auroc_high
     assert figures.mean_auroc_low < figures.mean_auroc < figures.mean_auroc_high
 
@@ -93,7 +96,7 @@ def test_abstaining_follows_the_signal_that_knows(tmp_path: Path) -> None:
     studies = [Study(str(i), ()) for i in range(4)]
     made = [generated(s, report("x", score=-float(i))) for i, s in enumerate(studies)]
     output = HeadOutput(("a",), column(0.1, 0.2, 5, 9), column(1, 0, 1, 1))
-    calibration = Calibration(np.ones(1), np.full(1, 0.5))
+    calibration = Calibration(np.ones(1), np.zeros(1), np.full(1, 0.5))
     curves = selective_prediction.curves(
         made, np.array([0, 0, 1, NAN]), selective_prediction.confidence(output, calibration, None), output, calibration
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model_training.metrics.calibration import brier, expected_calibration_error, fit_temperatures, risk_coverage
+from model_training.metrics.calibration import brier, expected_calibration_error, fit_calibration, risk_coverage
 
 RNG = np.random.default_rng(0)
 
@@ -31,20 +31,32 @@ def test_certainty_falls_into_the_last_bin() -> None:
     assert expected_calibration_error(np.ones((4, 1)), np.zeros((4, 1))) == pytest.approx([1.0])
 
 
-def test_fitting_recovers_the_temperature_of_overconfident_logits() -> None:
-    """Targets drawn at temperatures 2 and .5 are found again, whatever is unlabelled."""
+def test_fitting_recovers_temperature_and_bias_of_overconfident_logits() -> None:
+    """Targets drawn at temperatures 2 and .5, and at biases -1 and .5, are found again, whatever is unlabelled."""
     logits = RNG.normal(scale=3, size=(20_000, 2))
-    targets = (RNG.random(logits.shape) < 1 / (1 + np.exp(-logits / [2.0, 0.5]))).astype(np.float64)
+    targets = (RNG.random(logits.shape) < 1 / (1 + np.exp(-logits / [2.0, 0.5] + [1.0, -0.5]))).astype(np.float64)
     targets[:100] = np.nan
-    assert fit_temperatures(logits, targets) == pytest.approx([2.0, 0.5], rel=0.05)
+    temperatures, biases = fit_calibration(logits, targets)
+    assert temperatures == pytest.approx([2.0, 0.5], rel=0.06)
+    assert biases == pytest.approx([-1.0, 0.5], abs=0.1)
+
+
+def test_studies_of_greater_weight_decide() -> None:
+    """Of two halves at odds with each other, the one that counts a hundred times as much."""
+    logits = RNG.normal(scale=3, size=(20_000, 1))
+    targets = (RNG.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.float64)
+    targets[10_000:] = 1 - targets[10_000:]
+    weights = np.repeat([100.0, 1.0], 10_000)
+    assert fit_calibration(logits, targets, weights)[0] == pytest.approx([1.0], rel=0.1)
 
 
 def test_a_finding_of_one_class_keeps_temperature_one() -> None:
     """Nothing can be learnt from positives alone, or from no labels."""
     targets = np.array([[1.0, np.nan, 1.0], [1.0, np.nan, 0.0], [1.0, np.nan, 0.0]])
-    temperatures = fit_temperatures(np.array([[1.0, 1, 1], [2, 2, -2], [-1, -1, 1]]), targets)
+    temperatures, biases = fit_calibration(np.array([[1.0, 1, 1], [2, 2, -2], [-1, -1, 1]]), targets)
     assert temperatures[:2].tolist() == [1.0, 1.0]
-    assert np.isfinite(temperatures[2])
+    assert biases[:2].tolist() == [0.0, 0.0]
+    assert np.isfinite([temperatures[2], biases[2]]).all()
 
 
 def test_abstaining_from_the_doubtful_lowers_the_risk() -> None:

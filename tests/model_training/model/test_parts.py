@@ -17,6 +17,7 @@ from model_training.model.build import DECODERS, build_model
 from model_training.model.encoders import ENCODERS, build_encoder
 from model_training.training.dataset import Batch
 from model_training.training.losses import loss_counts, loss_sums, objective
+from tests.encoded import facts_at_random
 
 PAIRS = [(encoder, "transformer") for encoder in ENCODERS] + [("resnet-tiny", "lstm"), ("mobilenet-v2", "lstm")]
 
@@ -35,9 +36,9 @@ def batch_of(size: int, vocabulary: int) -> Batch:
         images=torch.randn(4, 1, size, size, generator=generator),
         view_mask=torch.tensor([[True, True], [True, False], [True, False]]),
         views=torch.tensor([0, 1, 0, -100]),
-        labels=torch.tensor([[1.0, 0.0, 1.0], [0.0, float("nan"), 1.0], [0.0, 0.0, 0.0]]),
+        labels=torch.tensor([[1.0, 0.0, 1.0, 1.0], [0.0, float("nan"), 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]]),
         tokens=tokens,
-        assertions=torch.tensor([[1.0, -1.0, 1.0], [-1.0, 0.0, 1.0], [-1.0, -1.0, -1.0]]),
+        facts=facts_at_random(3, 4),
         boxes=torch.zeros(0, 6),
     )
 
@@ -130,8 +131,30 @@ def test_summed_first_convolution_answers_as_to_three_equal_channels() -> None:
     grey = torch.randn(2, 1, 64, 64)
     with torch.inference_mode():
         expected = original.features(grey.expand(-1, 3, -1, -1))
-        to_single_channel(original.features)
+        to_single_channel(original.features, 1.0)
         torch.testing.assert_close(original.features(grey), expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["resnet-18", "mobilenet-v2", "efficientnet-v2-s"])
+def test_a_finer_encoder_sees_what_the_coarse_one_sees(name: str) -> None:
+    """With the same weights, every other position of it gives nearly the same, on pictures that change slowly."""
+    torch.manual_seed(0)
+    coarse, fine = build_encoder(name).eval(), build_encoder(name, stride=16).eval()
+    fine.load_state_dict(coarse.state_dict())
+    ramp = torch.linspace(-1, 1, 256).expand(1, 1, 256, 256)
+    few, many = coarse(ramp)[0].view(8, 8, -1), fine(ramp)[0].view(16, 16, -1)
+    inner = slice(2, 6)
+    difference = (many[::2, ::2] - few)[inner, inner].abs().mean()
+    assert difference < 0.05 * few[inner, inner].abs().mean()
+    assert (coarse.stride, fine.stride) == (32, 16)
+
+
+@pytest.mark.parametrize("name", ["densenet-121", "resnet-tiny"])
+def test_a_network_that_cannot_be_finer_says_so(name: str) -> None:
+    """Its last reduction is no convolution, or it is none of torchvision's."""
+    with pytest.raises(ValueError, match=r"output.stride"):
+        build_encoder(name, stride=16)
 
 
 def test_weights_come_from_a_local_file(data_dir: Path) -> None:

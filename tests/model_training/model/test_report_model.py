@@ -14,34 +14,62 @@ from model_training.config import Config, config_from
 from model_training.export import check_agreement
 from model_training.model.build import build_model
 from model_training.model.report_model import ReportModel
+from tests.encoded import cross_kv_of
 
 
-def cross_kv_of(model: ReportModel, views: list[int]) -> list[torch.Tensor]:
+def kept(model: ReportModel, views: list[int]) -> list[torch.Tensor]:
+    """What the decoder keeps of studies with so many views each."""
     size = model.image_size
     mask = torch.arange(4) < torch.tensor(views)[:, None]
     images = torch.rand(sum(views), 1, size, size, generator=torch.Generator().manual_seed(3))
-    spread = [model.spread(part, mask) for part in model.encode(images)[:3]]
-    return model.begin(spread[0], spread[1], spread[2], mask)[1]
+    return cross_kv_of(model, images, mask)
 
 
-def test_cached_stepping_equals_the_full_forward_pass(tiny_model: ReportModel) -> None:
+def test_cached_stepping_equals_the_full_forward_pass(any_model: ReportModel, tiny_tokenizer: Tokenizer) -> None:
     """Teacher forcing and stepping with a cache give the same logits, for one view and for four."""
-    check_agreement(tiny_model, script(tiny_model), vocabulary=20, views=4)
+    check_agreement(any_model, script(any_model), tiny_tokenizer, views=4)
 
 
-def test_export_refuses_a_model_whose_scripted_form_disagrees(tiny_model: ReportModel) -> None:
+@torch.inference_mode()
+def test_the_decoder_attends_to_what_it_is_conditioned_on(tiny_config: Config, tiny_tokenizer: Tokenizer) -> None:
+    """Images, facts or both: what it is not conditioned on changes nothing."""
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    pictures = [torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
+    for conditioning, sees, told in (("images", True, False), ("facts", False, True), ("images and facts", True, True)):
+        content = tiny_config.as_dict()
+        content["model"]["conditioning"] = conditioning
+        model = build_model(config_from(content), len(tiny_tokenizer)).eval()
+        first, second = (cross_kv_of(model, picture, mask)[0] for picture in pictures)
+        assert torch.equal(first, second) is not sees
+        assert torch.equal(first, cross_kv_of(model, pictures[0], mask, seed=5)[0]) is not told
+
+
+@torch.inference_mode()
+def test_detail_beyond_what_is_learnt_makes_no_difference(tiny_config: Config) -> None:
+    """A checkerboard of single pixels is as grey as its mean to a network of half the detail."""
+    content = tiny_config.as_dict()
+    content["model"]["detail"] = 32
+    model = build_model(config_from(content), 20).eval()
+    board = (torch.arange(64)[:, None] + torch.arange(64)) % 2 * 1.0
+    assert torch.equal(model.encode(board[None, None])[1], model.encode(torch.full((1, 1, 64, 64), 0.5))[1])
+    assert model.stride == 64
+
+
+def test_export_refuses_a_model_whose_scripted_form_disagrees(
+    tiny_model: ReportModel, tiny_tokenizer: Tokenizer
+) -> None:
     """The check that guards export can fail."""
     other = copy.deepcopy(tiny_model)
     with torch.no_grad():
         other.finding_bias.add_(1.0)
     with pytest.raises(CheckpointError, match="finding logits disagree"):
-        check_agreement(tiny_model, script(other), vocabulary=20, views=2)
+        check_agreement(tiny_model, script(other), tiny_tokenizer, views=2)
 
 
 @torch.inference_mode()
 def test_beams_follow_their_ancestors(tiny_model: ReportModel) -> None:
     """Beams that swap histories through `ancestors` compute what each history computes alone, at ragged positions."""
-    cross_kv = cross_kv_of(tiny_model, [1, 2])
+    cross_kv = kept(tiny_model, [1, 2])
     histories = torch.tensor([[[BOS, 6, 7, 8], [BOS, 9, 10, 11]], [[BOS, 12, 13, 14], [BOS, 12, 13, 15]]])
     alone = []
     for study in range(2):
@@ -71,7 +99,7 @@ def test_beams_follow_their_ancestors(tiny_model: ReportModel) -> None:
 @torch.inference_mode()
 def test_what_must_not_be_said_has_no_probability(tiny_model: ReportModel) -> None:
     """Padding, bos and unknown are never candidates."""
-    cross_kv = cross_kv_of(tiny_model, [1])
+    cross_kv = kept(tiny_model, [1])
     kv_cache = tiny_model.allocate(1, 1, 1)
     position = torch.zeros(1, dtype=torch.long)
     logits = tiny_model.decode_step(torch.full((1, 1), BOS), position, position[:, None, None], cross_kv, kv_cache)
@@ -98,10 +126,11 @@ def test_preprocessing_keeps_the_aspect_ratio_and_takes_out_exposure(
 def test_evidence_of_views_adds_up(tiny_model: ReportModel) -> None:
     """The same view twice doubles the evidence for a finding and counts the prior once."""
     image = torch.rand(1, 1, 64, 64)
-    memory, findings, views, *_ = tiny_model.encode(image)
-    once, _ = tiny_model.begin(memory[None], findings[None], views[None], torch.tensor([[True]]))
-    pair = [torch.cat([part, part])[None] for part in (memory, findings, views)]
-    twice, _ = tiny_model.begin(pair[0], pair[1], pair[2], torch.tensor([[True, True]]))
+    findings = tiny_model.encode(image)[1]
+    once = tiny_model.join(findings[None], torch.tensor([[True]]))
+    pair = torch.cat([findings, findings])[None]
+    twice = tiny_model.join(pair, torch.tensor([[True, True]]))
+    torch.testing.assert_close(tiny_model.join(pair, torch.tensor([[True, False]])), once)
     bias = tiny_model.finding_bias
     torch.testing.assert_close(twice - bias, 2 * (once - bias))
 
@@ -111,9 +140,9 @@ def test_a_picture_that_says_nothing_leaves_the_prior(tiny_model: ReportModel) -
     """Without evidence a finding is as likely as in the studies learnt from, whatever the number of views."""
     model = copy.deepcopy(tiny_model)
     model.finding_head.weight.zero_()
-    model.set_prior(torch.tensor([[1.0, torch.nan, 0.0]] * 2 + [[0.0, torch.nan, 0.0]] * 5))
+    model.set_prior(torch.tensor([[1.0, torch.nan, 0.0, 1.0]] * 2 + [[0.0, torch.nan, 0.0, 1.0]] * 5))
     _, findings, *_ = model.encode(torch.rand(1, 1, 64, 64))
-    torch.testing.assert_close(findings.sigmoid()[0], torch.tensor([3 / 9, 1 / 2, 1 / 9]))
+    torch.testing.assert_close(findings.sigmoid()[0], torch.tensor([3 / 9, 1 / 2, 1 / 9, 8 / 9]))
 
 
 @torch.inference_mode()
@@ -126,22 +155,32 @@ def test_attention_is_what_the_decoder_steps_by(
     original = torch.nn.functional.scaled_dot_product_attention
 
     def spy(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor) -> torch.Tensor:
-        if key.shape[2] == 17:  # the memory of four views and the findings it is conditioned on, not the words
-            eye = torch.eye(17).expand(*key.shape[:2], 17, 17)
+        if key.shape[2] == 20:  # the facts of three findings and the whole, and four views; not the words
+            eye = torch.eye(20).expand(*key.shape[:2], 20, 20)
             used.append(original(query, key, eye, attn_mask=attn_mask).mean(1)[0])
         return original(query, key, value, attn_mask=attn_mask)
 
     tokens = torch.tensor([[BOS, 6, 7, 8, 9]])
-    cross_kv = cross_kv_of(any_decoder, [views])
+    cross_kv = kept(any_decoder, [views])
     attention = script(any_decoder).attention(tokens, cross_kv)[0]
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
     kv_cache = any_decoder.allocate(1, 1, 5)
     for t in range(5):
         ancestors = torch.zeros(1, 1, t + 1, dtype=torch.long)
         any_decoder.decode_step(tokens[:, t : t + 1], torch.tensor([t]), ancestors, cross_kv, kv_cache)
-    torch.testing.assert_close(attention, torch.cat(used).view(5, -1, 17).mean(1))
+    torch.testing.assert_close(attention, torch.cat(used).view(5, -1, 20).mean(1))
     torch.testing.assert_close(attention.sum(1), torch.ones(5))
-    assert bool((attention[:, 1 + 4 * views :] == 0).all())
+    assert bool((attention[:, 4 + 4 * views :] == 0).all())
+
+
+@pytest.fixture(params=["images", "facts", "images and facts"])
+def any_model(request: pytest.FixtureRequest, tiny_config: Config, tiny_tokenizer: Tokenizer) -> ReportModel:
+    """The tiny network conditioned in each way."""
+    content = tiny_config.as_dict()
+    content["model"] |= {"conditioning": request.param}
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return build_model(config_from(content), len(tiny_tokenizer)).eval()
 
 
 @pytest.fixture(params=["transformer", "lstm"])

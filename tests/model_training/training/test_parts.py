@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from model_training.training.history import best_epoch, exhausted
 from model_training.training.losses import box_loss, loss_counts, loss_sums, objective
 from model_training.training.optimiser import moving_average, rate_factor
 from model_training.training.sampling import epoch_order, study_weights
+from tests.encoded import facts_at_random
 
 
 def batch_of(model: ReportModel, studies: list[int]) -> Batch:
@@ -27,25 +29,57 @@ def batch_of(model: ReportModel, studies: list[int]) -> Batch:
     images = torch.randn(3, 2, 1, model.image_size, model.image_size, generator=generator)[studies]
     mask = torch.tensor([[True, True], [True, False], [True, False]])[studies]
     views = torch.tensor([[0, 1], [1, -100], [-100, -100]])[studies]
-    labels = torch.tensor([[1.0, 0.0, 1.0], [0.0, float("nan"), 1.0], [float("nan")] * 3])[studies]
+    labels = torch.tensor([[1.0, 0.0, 1.0, 1.0], [0.0, math.nan, 1.0, math.nan], [math.nan] * 4])[studies]
     tokens = torch.tensor([[BOS, 6, 7, 8, 2], [BOS, 9, UNK, 2, PAD], [BOS, PAD, PAD, PAD, PAD]])[studies]
-    assertions = labels.nan_to_num(0.5) * 2 - 1
+    facts = facts_at_random(3, 4)[studies]
     boxes = torch.tensor([[0.0, 1.0, -0.5, -0.5, 0.4, 0.9]]) if 0 in studies else torch.zeros(0, 6)
-    return Batch(images[mask], mask, views[mask], labels, tokens, assertions, boxes)
+    return Batch(images[mask], mask, views[mask], labels, tokens, facts, boxes)
 
 
 def test_losses_of_parts_add_up_to_those_of_the_whole(tiny_model: ReportModel) -> None:
     """So do their terms; unknown words, labels and views are none."""
     whole = batch_of(tiny_model, [0, 1, 2])
     parts = [batch_of(tiny_model, studies) for studies in ([0], [1, 2])]
-    assert loss_counts(whole).tolist() == [6, 5, 3, 1]
+    assert loss_counts(whole).tolist() == [6, 6, 3, 1]
     assert torch.equal(torch.stack([loss_counts(part) for part in parts]).sum(0), loss_counts(whole))
     with torch.inference_mode():
         sums = loss_sums(tiny_model, whole)
         torch.testing.assert_close(sum(loss_sums(tiny_model, part) for part in parts), sums, rtol=1e-5, atol=1e-5)
     training = TrainingConfig(finding_weight=2.0, view_weight=0.5, box_weight=3.0)
-    expected = sums[0] / 6 + 2 * sums[1] / 5 + 0.5 * sums[2] / 3 + 3 * sums[3]
+    expected = sums[0] / 6 + 2 * sums[1] / 6 + 0.5 * sums[2] / 3 + 3 * sums[3]
     torch.testing.assert_close(objective(sums, loss_counts(whole), training), expected)
+
+
+@torch.inference_mode()
+def test_mixup_blends_images_with_their_labels(tiny_model: ReportModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same shares, the greater one that of the image whose boxes count; never where a study has two views."""
+    whole = batch_of(tiny_model, [1, 2])
+    labels = torch.tensor([[1.0, 0.0, 1.0, 1.0], [0.0, math.nan, 1.0, 0.0]])
+    batch = replace(whole, view_mask=whole.view_mask[:, :1], labels=labels)
+    seen: list[torch.Tensor] = []
+
+    def spy(images: torch.Tensor, *rest: torch.Tensor) -> object:
+        seen.append(images)
+        return ReportModel.forward(tiny_model, images, *rest)
+
+    monkeypatch.setattr(tiny_model, "forward", spy)
+    torch.manual_seed(3)
+    mixed = loss_sums(tiny_model, batch, mixup=0.3)
+    difference = batch.images - batch.images.flip(0)
+    shares = (seen[0] - batch.images.flip(0)) / difference
+    share = float(shares.mean())
+    assert 0.5 <= share <= 1.0
+    torch.testing.assert_close(seen[0], share * batch.images + (1 - share) * batch.images.flip(0))
+    logits = tiny_model(seen[0], batch.view_mask, batch.tokens[:, :-1], batch.facts)[1]
+    for labels, weight in ((batch.labels, share), (batch.labels.flip(0), 1 - share)):
+        known = ~labels.isnan()
+        entropy = torch.nn.functional.binary_cross_entropy_with_logits
+        mixed[1] -= weight * entropy(logits[known], labels[known], reduction="sum")
+    assert float(mixed[1]) == pytest.approx(0.0, abs=1e-4)
+    several = batch_of(tiny_model, [0, 1])
+    seen.clear()
+    loss_sums(tiny_model, several, mixup=0.3)
+    assert torch.equal(seen[0], several.images)
 
 
 @torch.inference_mode()
@@ -55,16 +89,36 @@ def test_a_batch_that_teaches_nothing_has_a_loss_of_zero(tiny_model: ReportModel
     assert float(objective(loss_sums(tiny_model, batch), loss_counts(batch), TrainingConfig())) == 0.0
 
 
+def norm(model: ReportModel) -> Any:
+    """The first batch norm, which has buffers."""
+    return next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d))
+
+
+def test_films_lose_detail_and_nothing_else() -> None:
+    """A fine pattern goes, what changes slowly stays; each film by its own draw, none by a draw of -1."""
+    size = 64
+    fine = (torch.arange(size)[:, None] + torch.arange(size)) % 2 * 2.0 - 1.0
+    slow = torch.linspace(-1, 1, size).expand(size, size)
+    images = torch.stack([fine, slow, fine])[:, None]
+    draws = np.zeros((3, AMOUNTS))
+    draws[:, 6] = (1.0, 1.0, -1.0)
+    draws[:, 7] = -1.0
+    out = augment(images, changes_of(draws, AugmentationConfig(sharpness=0.6)))
+    assert float(out[0].std()) < 0.3
+    torch.testing.assert_close(out[1][..., 8:-8, 8:-8], images[1][..., 8:-8, 8:-8], atol=0.05, rtol=0)
+    torch.testing.assert_close(out[2], images[2], atol=1e-4, rtol=0)
+
+
 def test_the_average_follows_the_model(tiny_model: ReportModel) -> None:
     """It starts as the model, takes nine tenths of the first step, and then little of each."""
     average = moving_average(tiny_model, decay=0.9)
     averaged, moved = cast(ReportModel, average.module), copy.deepcopy(tiny_model)
     with torch.no_grad():
         moved.finding_bias.fill_(1.0)
-        moved.stated_from.fill_(2.0)
+        norm(moved).running_mean.fill_(2.0)
     average.update_parameters(moved)
     torch.testing.assert_close(averaged.finding_bias, tiny_model.finding_bias.lerp(moved.finding_bias, 0.9))
-    assert torch.equal(averaged.stated_from, moved.stated_from)  # buffers are those of the last step
+    assert torch.equal(norm(averaged).running_mean, norm(moved).running_mean)  # buffers are those of the last step
     average.n_averaged.fill_(1000)
     before = averaged.finding_bias.clone()
     average.update_parameters(moved)
@@ -149,7 +203,7 @@ def test_evidence_inside_the_box_costs_nothing_and_outside_much(tiny_model: Repo
     batch = batch_of(tiny_model, [1])
 
     def cost(boxes: torch.Tensor, across: float = 0.0) -> float:
-        changes = changes_of(np.array([[0.0, across, across, 0.0, 0.0, 0.0]]), limits)
+        changes = changes_of(np.array([[0.0, across, across, *[0.0] * (AMOUNTS - 3)]]), limits)
         return float(box_loss(tiny_model, evidence, replace(batch, boxes=boxes, changes=changes)))
 
     assert cost(corner) == pytest.approx(0.0, abs=1e-3)

@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from app.images.decode import decode_image
+from app.inference.checkpoint import load_checkpoint
 from app.inference.generator import Generator
+from app.inference.network.encoder import make_encode, study_encoder
+from app.inference.options import OPERATING_POINTS
 from app.inference.preprocessing import to_unit_range
 from app.text.tokenizer import Tokenizer
 from model_training.config import Config, ConfigError, config_from
@@ -133,7 +136,8 @@ def test_a_run_can_be_selected_by_what_it_writes(bench: Bench, small_config: Con
 def test_validation_writes_what_the_service_writes(
     tiny_model: ReportModel, tiny_tokenizer: Tokenizer, tiny_checkpoint: Path, phantoms: Path
 ) -> None:
-    """The network in training, searched in one batch, gives the tokens the exported checkpoint gives one by one."""
+    """The network in training, searched in one batch and told what the checkpoint decides, gives the tokens that this
+    gives one by one."""
     studies = read_collection(phantoms).studies[:5]
     pictures = [[decode_image(image.path.read_bytes()).pixels for image in study.images] for study in studies]
     generator = Generator.load(tiny_checkpoint, device="cpu")
@@ -145,7 +149,13 @@ def test_validation_writes_what_the_service_writes(
     images = torch.stack([tiny_model.preprocess(to_unit_range(view)) for views in pictures for view in views])
     mask = torch.arange(2) < torch.tensor([[len(views)] for views in pictures])
     nothing = torch.zeros(0)
-    batch = Batch(images, mask, nothing, nothing, nothing, nothing, nothing)
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    encoder = study_encoder(checkpoint, make_encode(checkpoint.module, "exact", images.device), images.device)
+    split = torch.split(images, [len(views) for views in pictures])
+    with torch.inference_mode():
+        encoded, _ = encoder(split, [OPERATING_POINTS[0]] * len(pictures))
+    facts = torch.tensor([one.decisions.facts for one in encoded])
+    batch = Batch(images, mask, nothing, nothing, nothing, facts, nothing)
     written = generate_tokens(tiny_model, batch, options)
     assert [tuple(tiny_tokenizer.tokens[i] for i in ids) for ids in written] == served
     assert len(set(written)) > 1

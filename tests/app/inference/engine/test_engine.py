@@ -7,14 +7,16 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
-from app.inference.checkpoint import load_checkpoint
+from app.inference.checkpoint import Checkpoint, load_checkpoint
+from app.inference.encoder_output import EncoderOutput
 from app.inference.engine.engine import Engine
 from app.inference.errors import (
     DeadlineExceededError,
@@ -25,7 +27,7 @@ from app.inference.errors import (
 )
 from app.inference.generator import Generator
 from app.inference.network.decoder import ArchiveDecoder
-from app.inference.network.encoder import StudyEncoder
+from app.inference.network.encoder import study_encoder
 from app.inference.ood import NotAChestXrayError
 from app.inference.options import DecodingOptions, EarlyStopping, InvalidOptionError
 from app.inference.search.beam_search import BeamSearch
@@ -89,8 +91,8 @@ def test_the_order_of_views_makes_no_difference(generator: Generator) -> None:
 class Slow:
     """A network that takes its time and can be made to fail, around the real one."""
 
-    def __init__(self, module: Any, seconds: float = 0.0) -> None:
-        self.module, self.seconds = module, seconds
+    def __init__(self, checkpoint: Checkpoint, seconds: float = 0.0) -> None:
+        self.checkpoint, self.module, self.seconds = checkpoint, cast(Any, checkpoint.module), seconds
         self.fail_encode: Exception | None = None
         self.fail_step: Exception | None = None
         self.nan: int | None = None  # the row whose logits are
@@ -120,7 +122,7 @@ class Slow:
 
 @pytest.fixture
 def slow(tiny_checkpoint: Path) -> Slow:
-    return Slow(load_checkpoint(tiny_checkpoint).module, 0.005)
+    return Slow(load_checkpoint(tiny_checkpoint), 0.005)
 
 
 @pytest.fixture
@@ -132,7 +134,8 @@ def engine(slow: Slow) -> Iterator[Engine]:
 
 def make_engine(slow: Slow, **limits: int) -> Engine:
     settings = {"max_new_tokens": 40, "max_rows": 16, "max_queue": 4} | limits
-    encoder = StudyEncoder(slow, slow.encode, max_views=4, device=torch.device("cpu"))  # type: ignore[arg-type]  # stands in for a module
+    served = replace(slow.checkpoint, module=slow)  # type: ignore[arg-type]  # stands in for a module
+    encoder = study_encoder(served, lambda images: EncoderOutput(*slow.encode(images)), torch.device("cpu"))
     encoder.max_images = 16  # however few threads there are
     engine = Engine(encoder, ArchiveDecoder(slow), **settings)  # type: ignore[arg-type]  # the same
     for _ in range(3):  # TorchScript compiles at the first calls

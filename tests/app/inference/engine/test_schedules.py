@@ -20,7 +20,7 @@ from app.inference.engine.engine import Engine
 from app.inference.engine.request import Generation
 from app.inference.errors import DeadlineExceededError, EngineFullError
 from app.inference.network.decoder import ArchiveDecoder, Decoder, DecoderInput
-from app.inference.network.encoder import StudyEncoder, make_encode
+from app.inference.network.encoder import make_encode, study_encoder
 from app.inference.network.packed_decoder import PackedDecoder
 from app.inference.options import DecodingOptions
 
@@ -68,7 +68,7 @@ class Bench:
     def __init__(self, checkpoint_path: Path, packed: bool) -> None:
         checkpoint = load_checkpoint(checkpoint_path)
         module, size = checkpoint.module, checkpoint.manifest.image_size
-        encoders = [StudyEncoder(module, make_encode(module, "exact", CPU), max_views=4, device=CPU) for _ in "ab"]
+        encoders = [study_encoder(checkpoint, make_encode(module, "exact", CPU), CPU) for _ in "ab"]
         decoder = PackedDecoder(module, torch.float32) if packed else ArchiveDecoder(module)
         self.gate = Gate(decoder)
         self.engine = Engine(encoders[0], self.gate, max_new_tokens=LONGEST, max_rows=16, max_queue=6)

@@ -16,6 +16,7 @@ from app.inference.network.decoder import ArchiveDecoder, DecoderInput
 from app.inference.network.packed_decoder import PackedDecoder, PackedLinear
 from app.inference.options import DecodingOptions
 from app.inference.search.beam_batch import BeamBatch, search
+from tests.encoded import cross_kv_of
 
 LENGTH = 12
 Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -54,9 +55,8 @@ def test_batches_stepped_together_get_what_the_archive_gives_each(
     batches = []
     for seed, (beams, studies) in enumerate(shapes):
         mask = torch.arange(4) < torch.arange(1, studies + 1)[:, None]
-        views = torch.rand(studies * 4, 1, size, size, generator=torch.Generator().manual_seed(seed))
-        parts = [part.unflatten(0, (studies, 4)) for part in module.encode(views)[:3]]
-        cross_kv = module.begin(*parts, mask)[1]
+        views = torch.rand(int(mask.sum()), 1, size, size, generator=torch.Generator().manual_seed(seed))
+        cross_kv = cross_kv_of(module, views, mask, seed)
         steps = random_inputs(beams, studies, len(checkpoint.tokenizer), seed)
         caches = archive.allocate(studies, beams, LENGTH), packed.allocate(studies, beams, LENGTH)
         batches.append((cross_kv, packed.prepare(cross_kv), caches, steps))
@@ -91,8 +91,7 @@ def test_recorded_steps_write_what_plain_ones_write(tiny_checkpoint: Path) -> No
     graphs = StepGraphs(decoder, record)
     size = checkpoint.manifest.image_size
     views = torch.rand(12, 1, size, size, generator=torch.Generator().manual_seed(0))
-    parts = [part.unflatten(0, (3, 4)) for part in checkpoint.module.encode(views)[:3]]
-    cross_kv = decoder.prepare(checkpoint.module.begin(*parts, torch.ones(3, 4, dtype=torch.bool))[1])
+    cross_kv = decoder.prepare(cross_kv_of(checkpoint.module, views, torch.ones(3, 4, dtype=torch.bool)))
     common = DecodingOptions(num_beams=3, num_return_sequences=3)
     options = [
         common.with_changes(max_new_tokens=tokens, length_penalty=exponent, repetition_penalty=penalty)
@@ -115,8 +114,8 @@ def test_a_step_that_fails_on_its_way_can_be_taken_again(
     checkpoint = load_checkpoint(tiny_checkpoint)
     decoder = PackedDecoder(checkpoint.module, torch.float32)
     size = checkpoint.manifest.image_size
-    parts = [part[None] for part in checkpoint.module.encode(torch.rand(4, 1, size, size))[:3]]
-    cross_kv = decoder.prepare(checkpoint.module.begin(*parts, torch.ones(1, 4, dtype=torch.bool))[1])
+    views = torch.rand(4, 1, size, size)
+    cross_kv = decoder.prepare(cross_kv_of(checkpoint.module, views, torch.ones(1, 4, dtype=torch.bool)))
     caches = [decoder.allocate(1, 3, LENGTH) for _ in "ab"]
     for step in random_inputs(3, 1, len(checkpoint.tokenizer), 0):
         (expected,) = decoder.step([DecoderInput(*step, cross_kv, caches[0])])

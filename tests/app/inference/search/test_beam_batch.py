@@ -10,6 +10,7 @@ from app.inference.checkpoint import load_checkpoint
 from app.inference.network.decoder import ArchiveDecoder
 from app.inference.options import DecodingOptions
 from app.inference.search.beam_batch import BeamBatch, search
+from tests.encoded import cross_kv_of
 
 
 @torch.inference_mode()
@@ -18,8 +19,7 @@ def test_studies_searched_together_get_what_each_gets_alone(tiny_checkpoint: Pat
     checkpoint = load_checkpoint(tiny_checkpoint)
     module, decoder = checkpoint.module, ArchiveDecoder(checkpoint.module)
     images = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(0))
-    parts = [part[:, None] for part in module.encode(images)[:3]]
-    cross_kv = module.begin(*parts, torch.ones(3, 1, dtype=torch.bool))[1]
+    cross_kv = cross_kv_of(module, images, torch.ones(3, 1, dtype=torch.bool))
     common = DecodingOptions(num_beams=3, num_return_sequences=2)
     options = [
         common.with_changes(max_new_tokens=tokens, length_penalty=exponent, repetition_penalty=penalty)

@@ -1,0 +1,177 @@
+"""Operating points: the thresholds that trade what is missed against what is said of the healthy.
+
+A finding is present from its threshold on, in a study that is abnormal from its own threshold on. At one operating
+point every threshold is the same multiple of the square root of how common the finding is: with one probability for
+all, rare findings would never be stated, and with one rate of false alarms, at a probability of a few percent. Arrays
+are [studies, findings and the whole].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from app.inference.manifest import Threshold
+from app.inference.options import OPERATING_POINTS, OperatingPoint
+from model_training.evaluation.finding_scores import decision_counts
+from model_training.metrics.agreement import FloatArray, macro_f1, micro_f1, ratio
+from model_training.metrics.bootstrap import Estimate, estimate
+
+Flags = npt.NDArray[np.bool_]
+
+FALSE_ALARMS: Mapping[OperatingPoint, float] = {"balanced": 0.22, "specific": 0.08}
+"""The greatest share of normal validation studies that is given any finding."""
+SENSITIVITY = 0.87
+"""The least mean sensitivity of the point that is sensitive, over findings with `ENOUGH` positive studies."""
+ENOUGH = 15
+_MULTIPLES = np.geomspace(0.01, 3.0, 90)
+_GATES = np.arange(0.05, 1.0, 0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Thresholds [points, findings and the whole], with how sensitive and specific each is, by itself."""
+
+    probabilities: FloatArray
+    sensitivities: FloatArray
+    specificities: FloatArray
+
+    def thresholds(self, i: int) -> dict[OperatingPoint, Threshold]:
+        """Those of one finding, for the manifest."""
+        return {
+            point: Threshold(
+                round(float(self.probabilities[p, i]), 4),
+                _rounded(self.sensitivities[p, i]),
+                _rounded(self.specificities[p, i]),
+            )
+            for p, point in enumerate(OPERATING_POINTS)
+        }
+
+    def decided(self, point: OperatingPoint, probabilities: FloatArray) -> Flags:
+        """What is present at a point, [studies, findings]."""
+        return decided(probabilities, self.probabilities[OPERATING_POINTS.index(point)])
+
+
+def decided(probabilities: FloatArray, thresholds: FloatArray) -> Flags:
+    """What is present by thresholds [findings and the whole]: [studies, findings]."""
+    reached = probabilities >= thresholds
+    return np.asarray(reached[:, :-1] & reached[:, -1:])
+
+
+def fit_points(probabilities: FloatArray, targets: FloatArray) -> Fitted:
+    """The thresholds of all operating points. Without 20 normal studies all of them are at one half.
+
+    Of all within a point's false alarms, those of the greatest macro- and micro-F1 together are chosen; of all that are
+    sensitive enough, those of the greatest specificity. Means are over the findings with `ENOUGH` positive studies.
+    What is present at one point is present at every more sensitive one.
+    """
+    normal, positive, absent = targets[:, -1] == 0, targets[:, :-1] == 1, targets[:, :-1] == 0
+    chosen = np.full((len(OPERATING_POINTS), targets.shape[1]), 0.5)
+    enough = np.flatnonzero((positive.sum(axis=0) >= ENOUGH) & absent.any(axis=0))
+    if normal.sum() >= 20 and len(enough):
+        choices = []
+        rarity = np.sqrt((1 + positive.sum(axis=0)) / (2 + positive.sum(axis=0) + absent.sum(axis=0)))
+        for gate in np.quantile(probabilities[normal, -1], _GATES):
+            for multiple in _MULTIPLES:
+                thresholds = np.append((multiple * rarity).clip(max=1.0), gate)
+                said = decided(probabilities, thresholds)
+                counts = decision_counts(said, targets[:, :-1])[enough]
+                choices.append(
+                    _Choice(
+                        alarms=float(said[normal].any(axis=1).mean()),
+                        sensitivity=float(np.mean([said[positive[:, i], i].mean() for i in enough])),
+                        specificity=float(np.mean([1 - said[absent[:, i], i].mean() for i in enough])),
+                        f1=float(macro_f1(counts) + micro_f1(counts)),
+                        thresholds=thresholds,
+                    )
+                )
+        balanced = _best("balanced", choices).thresholds
+        within: Mapping[OperatingPoint, list[_Choice]] = {
+            "balanced": choices,
+            "sensitive": [c for c in choices if (c.thresholds <= balanced).all()],
+            "specific": [c for c in choices if (c.thresholds >= balanced).all()],
+        }
+        for p, point in enumerate(OPERATING_POINTS):
+            chosen[p] = _best(point, within[point]).thresholds
+    return Fitted(chosen, *_rates(probabilities, targets, chosen))
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Thresholds with what they come to on the studies they are chosen by."""
+
+    alarms: float
+    sensitivity: float
+    specificity: float
+    f1: float
+    thresholds: FloatArray
+
+
+def _best(point: OperatingPoint, choices: list[_Choice]) -> _Choice:
+    if point == "sensitive":
+        enough = [c for c in choices if c.sensitivity >= SENSITIVITY]
+        return max(enough, key=lambda c: c.specificity) if enough else max(choices, key=lambda c: c.sensitivity)
+    few = [c for c in choices if c.alarms <= FALSE_ALARMS[point]] or [min(choices, key=lambda c: c.alarms)]
+    return max(few, key=lambda c: c.f1)
+
+
+def _rates(probabilities: FloatArray, targets: FloatArray, chosen: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Sensitivities and specificities of thresholds, each by itself; NaN where there is none to find, or to spare."""
+    said = probabilities[None] >= chosen[:, None]
+    with np.errstate(invalid="ignore"):
+        sensitivities = (said & (targets == 1)).sum(axis=1) / (targets == 1).sum(axis=0)
+        specificities = (~said & (targets == 0)).sum(axis=1) / (targets == 0).sum(axis=0)
+    return sensitivities, specificities
+
+
+def _rounded(rate: float) -> float | None:
+    return None if np.isnan(rate) else round(float(rate), 4)
+
+
+@dataclass(frozen=True, slots=True)
+class PointScores:
+    """One operating point on some studies: how many are normal and the share of these that is given any finding; the
+    sensitivity to findings with `ENOUGH` positive studies and to those that are `URGENT`, means of what each finding
+    has."""
+
+    normal: int
+    false_alarms: Estimate | None
+    sensitivity: Estimate | None
+    urgent: Estimate | None
+
+
+URGENT = ("effusion", "pneumothorax", "cardiomegaly", "edema")
+
+
+def score_points(
+    names: Sequence[str],
+    probabilities: FloatArray,
+    targets: FloatArray,
+    thresholds: Mapping[OperatingPoint, FloatArray],
+) -> dict[OperatingPoint, PointScores]:
+    """The scores of each point's thresholds [findings and the whole]; `names` are those of the findings."""
+    normal, positive = targets[:, -1] == 0, targets[:, :-1] == 1
+    enough = positive.sum(axis=0) >= ENOUGH
+    urgent = np.array([name in URGENT for name in names]) & positive.any(axis=0)
+    scores = {}
+    for point, chosen in thresholds.items():
+        said = decided(probabilities, chosen)
+
+        def alarms(weights: FloatArray, said: Flags = said) -> FloatArray:
+            return ratio(weights @ (said.any(axis=1) & normal), weights @ normal)
+
+        def found(which: Flags, weights: FloatArray, said: Flags = said) -> FloatArray:
+            rates = ratio(weights @ (said & positive)[:, which], weights @ positive[:, which])
+            return np.asarray(np.nanmean(rates, axis=-1))
+
+        scores[point] = PointScores(
+            normal=int(normal.sum()),
+            false_alarms=estimate(alarms, len(targets)) if normal.any() else None,
+            sensitivity=estimate(partial(found, enough), len(targets)) if enough.any() else None,
+            urgent=estimate(partial(found, urgent), len(targets)) if urgent.any() else None,
+        )
+    return scores

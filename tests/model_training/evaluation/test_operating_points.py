@@ -1,0 +1,42 @@
+"""Operating points, as they are scored on studies made by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from app.inference.options import OPERATING_POINTS
+from model_training.evaluation.operating_points import fit_points, score_points
+
+NAMES = ("effusion", "mass")
+
+
+def test_a_point_is_scored_by_false_alarms_and_by_what_it_finds() -> None:
+    """A finding counts in an abnormal study alone; the urgent ones apart."""
+    probabilities = np.array([[0.9, 0.1, 0.9]] * 20 + [[0.9, 0.9, 0.1]] * 10 + [[0.2, 0.9, 0.9]] * 10)
+    targets = np.array([[1.0, 0, 1]] * 20 + [[0.0, 0, 0]] * 10 + [[0.0, 0, 0]] * 5 + [[1.0, 1, 1]] * 5)
+    scores = score_points(NAMES, probabilities, targets, {"balanced": np.array([0.5, 0.5, 0.5])})["balanced"]
+    assert scores.normal == 15
+    assert scores.false_alarms
+    assert scores.false_alarms.value == pytest.approx(5 / 15)  # those of the first ten are not called abnormal
+    assert scores.urgent
+    assert scores.urgent.value == pytest.approx(20 / 25)
+    assert scores.sensitivity == scores.urgent  # of masses there are too few
+
+
+def test_rare_findings_are_stated_from_a_lesser_probability_on() -> None:
+    """By the square root of how common they are, at every point; more sensitive points have lesser thresholds."""
+    rng = np.random.default_rng(0)
+    targets = (rng.random((4000, 2)) < [0.3, 0.02]).astype(np.float64)
+    whole = targets.any(axis=1)
+    evidence = rng.normal(size=targets.shape) + 1.5 * targets
+    probabilities = 1 / (1 + np.exp(-(evidence - [1.6, 4.4])))
+    gate = 1 / (1 + np.exp(-(rng.normal(size=4000) + 2 * whole - 1)))
+    fitted = fit_points(np.column_stack([probabilities, gate]), np.column_stack([targets, whole]))
+    common, rare = targets.mean(axis=0)
+    for p, point in enumerate(OPERATING_POINTS):
+        ratio = fitted.probabilities[p, 1] / fitted.probabilities[p, 0]
+        assert ratio == pytest.approx(np.sqrt(rare / common), rel=0.05), point
+    balanced, sensitive, specific = fitted.probabilities
+    assert (sensitive <= balanced).all()
+    assert (specific >= balanced).all()
