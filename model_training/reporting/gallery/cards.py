@@ -73,11 +73,12 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """The finding head on one finding; `truth` is None where the study is not labelled for it."""
+    """The finding head on one finding, which is not present in a study that is not abnormal; `truth` is None where the study is not labelled for it."""
 
     name: str
     probability: float
     threshold: float
+    present: bool
     truth: bool | None
     looked: Looked
 
@@ -191,6 +192,7 @@ def bars(generated: GeneratedReport) -> tuple[Bar, ...]:
             finding.name,
             finding.probability,
             finding.threshold,
+            finding.present,
             None if np.isnan(target) else bool(target),
             looked(one.maps, "evidence", [finding.name]),
         )

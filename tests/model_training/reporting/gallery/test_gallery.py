@@ -75,9 +75,13 @@ def test_words_that_differ_are_marked_and_others_are_not() -> None:
 
 
 def test_bars_show_decision_and_truth() -> None:
-    """Present by threshold, wrong by label, or not labelled at all."""
+    """Present by decision, wrong by label, or not labelled at all."""
     looked = Looked((), "")
-    bars = (Bar("a", 0.8, 0.5, False, looked), Bar("b", 0.2, 0.1, True, looked), Bar("c", 0.2, 0.5, None, looked))
+    bars = (
+        Bar("a", 0.8, 0.5, True, False, looked),
+        Bar("b", 0.2, 0.1, True, True, looked),
+        Bar("c", 0.8, 0.5, False, None, looked),
+    )
     page = Tags(render([card("x", bars=bars)], "", ""))
     states = [a["class"] for tag, a in page.tags if tag == "div" and (a.get("class") or "").startswith("bar")]
     assert states == ["bars", "bar present wrong", "bar present", "bar"]
