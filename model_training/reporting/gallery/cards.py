@@ -73,7 +73,8 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """The finding head on one finding, which is not present in a study that is not abnormal; `truth` is None where the study is not labelled for it."""
+    """The finding head on one finding, which is not present in a study that is not abnormal; `truth` is None where the
+    study is not labelled for it."""
 
     name: str
     probability: float
