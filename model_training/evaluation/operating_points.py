@@ -2,8 +2,9 @@
 
 A finding is present from its threshold on, in a study that is abnormal from its own threshold on. At one operating
 point every threshold is the same multiple of the square root of how common the finding is: with one probability for
-all, rare findings would never be stated, and with one rate of false alarms, at a probability of a few percent. Arrays
-are [studies, findings and the whole].
+all, rare findings would never be stated, and with one rate of false alarms, at a probability of a few percent. For
+findings that are urgent the multiple is smaller: to miss one costs more than to name one too many in a study that is
+abnormal anyway. Arrays are [studies, findings and the whole].
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +25,15 @@ from model_training.metrics.bootstrap import Estimate, estimate
 
 Flags = npt.NDArray[np.bool_]
 
-FALSE_ALARMS: Mapping[OperatingPoint, float] = {"balanced": 0.22, "specific": 0.08}
+FALSE_ALARMS: Mapping[OperatingPoint, float] = {"balanced": 0.23, "specific": 0.08}
 """The greatest share of normal validation studies that is given any finding."""
-SENSITIVITY = 0.87
-"""The least mean sensitivity of the point that is sensitive, over findings with `ENOUGH` positive studies."""
+SENSITIVITY: Mapping[OperatingPoint, float] = {"balanced": 0.52, "sensitive": 0.87, "specific": 0.0}
+"""The mean sensitivity that a point seeks and beyond which it counts nothing, to the findings that are `URGENT`, and
+where there are none, to those with `ENOUGH` positive studies."""
+URGENT = ("effusion", "pneumothorax", "cardiomegaly", "edema")
 ENOUGH = 15
-_MULTIPLES = np.geomspace(0.01, 3.0, 90)
+_MULTIPLES = np.geomspace(0.01, 3.0, 45)
+_LENIENCES = (1.0, 0.7, 0.5, 0.35, 0.25)  # of the multiple, for urgent findings
 _GATES = np.arange(0.05, 1.0, 0.05)
 
 
@@ -62,12 +67,13 @@ def decided(probabilities: FloatArray, thresholds: FloatArray) -> Flags:
     return np.asarray(reached[:, :-1] & reached[:, -1:])
 
 
-def fit_points(probabilities: FloatArray, targets: FloatArray) -> Fitted:
-    """The thresholds of all operating points. Without 20 normal studies all of them are at one half.
+def fit_points(names: Sequence[str], probabilities: FloatArray, targets: FloatArray) -> Fitted:
+    """The thresholds of all operating points; `names` are those of the findings. Without 20 normal studies all of them
+    are at one half.
 
-    Of all within a point's false alarms, those of the greatest macro- and micro-F1 together are chosen; of all that are
-    sensitive enough, those of the greatest specificity. Means are over the findings with `ENOUGH` positive studies.
-    What is present at one point is present at every more sensitive one.
+    Of all within a point's false alarms, those of the greatest sum of macro-F1, micro-F1 and sensitivity are chosen; of
+    all that are sensitive enough, those of the greatest specificity. F1 and specificity are over the findings with
+    `ENOUGH` positive studies. What is present at one point is present at every more sensitive one.
     """
     normal, positive, absent = targets[:, -1] == 0, targets[:, :-1] == 1, targets[:, :-1] == 0
     chosen = np.full((len(OPERATING_POINTS), targets.shape[1]), 0.5)
@@ -75,20 +81,23 @@ def fit_points(probabilities: FloatArray, targets: FloatArray) -> Fitted:
     if normal.sum() >= 20 and len(enough):
         choices = []
         rarity = np.sqrt((1 + positive.sum(axis=0)) / (2 + positive.sum(axis=0) + absent.sum(axis=0)))
-        for gate in np.quantile(probabilities[normal, -1], _GATES):
-            for multiple in _MULTIPLES:
-                thresholds = np.append((multiple * rarity).clip(max=1.0), gate)
-                said = decided(probabilities, thresholds)
-                counts = decision_counts(said, targets[:, :-1])[enough]
-                choices.append(
-                    _Choice(
-                        alarms=float(said[normal].any(axis=1).mean()),
-                        sensitivity=float(np.mean([said[positive[:, i], i].mean() for i in enough])),
-                        specificity=float(np.mean([1 - said[absent[:, i], i].mean() for i in enough])),
-                        f1=float(macro_f1(counts) + micro_f1(counts)),
-                        thresholds=thresholds,
-                    )
+        urgent = np.isin(names, URGENT) & positive.any(axis=0)
+        sought = np.flatnonzero(urgent) if urgent.any() else enough
+        leniences = _LENIENCES if urgent.any() else (1.0,)
+        for gate, multiple, lenience in product(np.quantile(probabilities[normal, -1], _GATES), _MULTIPLES, leniences):
+            multiples = multiple * np.where(urgent, lenience, 1.0)
+            thresholds = np.append((multiples * rarity).clip(max=1.0), gate)
+            said = decided(probabilities, thresholds)
+            counts = decision_counts(said, targets[:, :-1])
+            choices.append(
+                _Choice(
+                    alarms=float(said[normal].any(axis=1).mean()),
+                    sensitivity=float(np.mean(counts[sought, 0] / positive[:, sought].sum(axis=0))),
+                    specificity=float(1 - np.mean(counts[enough, 1] / absent[:, enough].sum(axis=0))),
+                    f1=float(macro_f1(counts[enough]) + micro_f1(counts[enough])),
+                    thresholds=thresholds,
                 )
+            )
         balanced = _best("balanced", choices).thresholds
         within: Mapping[OperatingPoint, list[_Choice]] = {
             "balanced": choices,
@@ -113,10 +122,11 @@ class _Choice:
 
 def _best(point: OperatingPoint, choices: list[_Choice]) -> _Choice:
     if point == "sensitive":
-        enough = [c for c in choices if c.sensitivity >= SENSITIVITY]
+        enough = [c for c in choices if c.sensitivity >= SENSITIVITY[point]]
         return max(enough, key=lambda c: c.specificity) if enough else max(choices, key=lambda c: c.sensitivity)
     few = [c for c in choices if c.alarms <= FALSE_ALARMS[point]] or [min(choices, key=lambda c: c.alarms)]
-    return max(few, key=lambda c: c.f1)
+    wanted = SENSITIVITY[point]
+    return max(few, key=lambda c: c.f1 + min(c.sensitivity, wanted))
 
 
 def _rates(probabilities: FloatArray, targets: FloatArray, chosen: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -142,9 +152,6 @@ class PointScores:
     false_alarms: Estimate | None
     sensitivity: Estimate | None
     urgent: Estimate | None
-
-
-URGENT = ("effusion", "pneumothorax", "cardiomegaly", "edema")
 
 
 def score_points(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.inference.options import OPERATING_POINTS
-from model_training.evaluation.operating_points import fit_points, score_points
+from model_training.evaluation.operating_points import FALSE_ALARMS, SENSITIVITY, fit_points, score_points
 
 NAMES = ("effusion", "mass")
 
@@ -32,7 +32,7 @@ def test_rare_findings_are_stated_from_a_lesser_probability_on() -> None:
     evidence = rng.normal(size=targets.shape) + 1.5 * targets
     probabilities = 1 / (1 + np.exp(-(evidence - [1.6, 4.4])))
     gate = 1 / (1 + np.exp(-(rng.normal(size=4000) + 2 * whole - 1)))
-    fitted = fit_points(np.column_stack([probabilities, gate]), np.column_stack([targets, whole]))
+    fitted = fit_points(("mass", "nodule"), np.column_stack([probabilities, gate]), np.column_stack([targets, whole]))
     common, rare = targets.mean(axis=0)
     for p, point in enumerate(OPERATING_POINTS):
         ratio = fitted.probabilities[p, 1] / fitted.probabilities[p, 0]
@@ -40,3 +40,21 @@ def test_rare_findings_are_stated_from_a_lesser_probability_on() -> None:
     balanced, sensitive, specific = fitted.probabilities
     assert (sensitive <= balanced).all()
     assert (specific >= balanced).all()
+
+
+def test_urgent_findings_are_stated_from_lesser_multiples_on() -> None:
+    """As much of them is found with fewer false alarms than by one multiple for all."""
+    rng = np.random.default_rng(1)
+    targets = (rng.random((4000, 2)) < 0.06).astype(np.float64)
+    whole = targets.any(axis=1)
+    probabilities = 1 / (1 + np.exp(-(rng.normal(size=targets.shape) + targets - 3.0)))
+    gate = 1 / (1 + np.exp(-(rng.normal(size=4000) + whole - 1)))
+    given, truth = np.column_stack([probabilities, gate]), np.column_stack([targets, whole])
+    thresholds = fit_points(NAMES, given, truth).probabilities[OPERATING_POINTS.index("balanced")]
+    assert thresholds[0] < 0.8 * thresholds[1]
+    equal = fit_points(("mass", "nodule"), given, truth).probabilities[OPERATING_POINTS.index("balanced")]
+    assert equal[0] == pytest.approx(equal[1], rel=0.1)
+    scores = [score_points(NAMES, given, truth, {"balanced": t})["balanced"] for t in (thresholds, equal)]
+    alarms, urgent = ([getattr(one, name).value for one in scores] for name in ("false_alarms", "urgent"))
+    assert urgent[0] >= max(urgent[1], SENSITIVITY["balanced"])
+    assert alarms[0] < alarms[1] <= FALSE_ALARMS["balanced"]
