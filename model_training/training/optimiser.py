@@ -51,15 +51,19 @@ def rate_factor(step: int, steps: int, warm_up: float) -> float:
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     """The exponential moving average of a model's parameters, which evaluates better than the last step (Polyak and
-    Juditsky 1992; Tarvainen and Valpola 2017, arXiv:1703.01780).
+    Juditsky 1992; Tarvainen and Valpola 2017, arXiv:1703.01780), and of what its batch norms have seen: statistics of
+    the last step do not fit the features of averaged weights.
 
-    It starts from the model as it is and forgets early steps sooner. Buffers are those of the last step.
+    It starts from the model as it is and forgets early steps sooner. Counters are those of the last step.
     """
 
     def blend(averaged: PARAM_LIST, current: PARAM_LIST, _: Tensor | int) -> None:
+        if not averaged[0].is_floating_point():
+            torch._foreach_copy_(averaged, current)
+            return
         count = int(average.n_averaged)  # the one given lies on the GPU, and reading it would wait for the step
         torch._foreach_lerp_(averaged, current, 1.0 - min(decay, count / (count + 9)))
 
-    average = AveragedModel(model, multi_avg_fn=blend)
+    average = AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
     average.n_averaged.fill_(1)  # or the first step would replace what it starts from
     return average.eval().requires_grad_(False)

@@ -53,7 +53,7 @@ def test_urgent_findings_are_stated_from_lesser_multiples_on() -> None:
     thresholds = fit_points(NAMES, given, truth).probabilities[OPERATING_POINTS.index("balanced")]
     assert thresholds[0] < 0.8 * thresholds[1]
     equal = fit_points(("mass", "nodule"), given, truth).probabilities[OPERATING_POINTS.index("balanced")]
-    assert equal[0] == pytest.approx(equal[1], rel=0.1)
+    assert equal[0] == pytest.approx(equal[1], rel=0.2)
     scores = [score_points(NAMES, given, truth, {"balanced": t})["balanced"] for t in (thresholds, equal)]
     alarms, urgent = ([getattr(one, name).value for one in scores] for name in ("false_alarms", "urgent"))
     assert urgent[0] >= max(urgent[1], SENSITIVITY["balanced"])

@@ -110,15 +110,18 @@ def test_films_lose_detail_and_nothing_else() -> None:
 
 
 def test_the_average_follows_the_model(tiny_model: ReportModel) -> None:
-    """It starts as the model, takes nine tenths of the first step, and then little of each."""
+    """It starts as the model, takes nine tenths of the first step, and then little of each; batch norms with it."""
     average = moving_average(tiny_model, decay=0.9)
     averaged, moved = cast(ReportModel, average.module), copy.deepcopy(tiny_model)
     with torch.no_grad():
         moved.finding_bias.fill_(1.0)
         norm(moved).running_mean.fill_(2.0)
+        norm(moved).num_batches_tracked.fill_(7)
     average.update_parameters(moved)
     torch.testing.assert_close(averaged.finding_bias, tiny_model.finding_bias.lerp(moved.finding_bias, 0.9))
-    assert torch.equal(norm(averaged).running_mean, norm(moved).running_mean)  # buffers are those of the last step
+    expected = norm(tiny_model).running_mean.lerp(norm(moved).running_mean, 0.9)
+    torch.testing.assert_close(norm(averaged).running_mean, expected)
+    assert norm(averaged).num_batches_tracked == 7
     average.n_averaged.fill_(1000)
     before = averaged.finding_bias.clone()
     average.update_parameters(moved)
