@@ -52,6 +52,7 @@ def fit(output: HeadOutput, sources: Sequence[str | None], denied: Sequence[str]
     weights = 1.0 / np.bincount(members, minlength=len(names))[members]
     temperatures, biases = fit_calibration(output.logits, output.targets, weights)
     probabilities = output.probabilities(temperatures, biases)
+    probabilities[:, -1] = probabilities.max(axis=1)  # as `Decider` has it
     fitted = fit_points(output.names[:-1], probabilities, output.targets)
     decisions = [
         FindingDecision(

@@ -39,20 +39,21 @@ class Decider:
         """Of finding logits F+1 of the study; evidence f32[V,P,F+1] and anatomy f32[V,C,A,A] of its images, of which
         those `read` count.
 
-        A finding is present from its threshold on, in a study that is abnormal. Nothing is denied that a threshold of
-        its own does not allow.
+        A finding is present from its threshold on, in a study that is abnormal, which is never less probable than any
+        of its findings. Nothing is denied that a threshold of its own does not allow.
         """
+        odds = [one.probability(logits[i]) for i, one in enumerate(self._findings)]
         abnormal = None
         if self._abnormal:
-            probability = self._abnormal.probability(logits[-1])
+            probability = max([self._abnormal.probability(logits[-1]), *odds])
             abnormal = Abnormal(probability, probability >= self._abnormal.thresholds[point].probability)
         maps = [Anatomy(anatomy[i], self._cells) if seen else None for i, seen in enumerate(read)]
         findings = []
         for i, decision in enumerate(self._findings):
-            probability, threshold = decision.probability(logits[i]), decision.thresholds[point].probability
-            present = probability >= threshold and (abnormal is None or abnormal.present)
+            threshold = decision.thresholds[point].probability
+            present = odds[i] >= threshold and (abnormal is None or abnormal.present)
             locations = _locations(decision, evidence[:, :, i], maps) if present else ()
-            findings.append(Finding(decision.name, probability, present, threshold, locations))
+            findings.append(Finding(decision.name, odds[i], present, threshold, locations))
         measurements = [
             Measurement("cardiothoracic_ratio", ratio, i)
             for i, one in enumerate(maps)

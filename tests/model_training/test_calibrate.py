@@ -41,7 +41,7 @@ def fitted_to(output: HeadOutput) -> tuple[Calibration, FloatArray, FloatArray]:
     decisions = (*fitted.findings, fitted.abnormal)
     rows = [[one.probability(x) for one, x in zip(decisions, row, strict=True)] for row in output.logits.tolist()]
     probabilities = np.array(rows)
-    return fitted, probabilities[:, :2], probabilities[:, 2]
+    return fitted, probabilities[:, :2], probabilities.max(axis=1)  # never less probable than its findings
 
 
 def test_temperatures_take_overconfidence_out() -> None:

@@ -63,6 +63,18 @@ async def test_thresholds(decided_checkpoint: Path, picture: bytes) -> None:
     assert stated == {point: dict.fromkeys((*NAMES, "abnormal"), one) for point, one in known.items()}
 
 
+async def test_the_whole_is_never_less_probable_than_one_of_its_findings(
+    tiny_checkpoint: Path, tmp_path: Path, picture: bytes
+) -> None:
+    """Whatever the network says of the whole by itself."""
+    decisions = [FindingDecision(name, EVEN, THRESHOLDS) for name in NAMES]
+    unlikely = FindingDecision("abnormal", EVEN, THRESHOLDS, bias=-5.0)
+    path = altered(tiny_checkpoint, tmp_path / "unlikely.pt", findings=tuple(decisions), abnormal=unlikely)
+    async with running(path) as app, client_of(app) as client:
+        answer = (await post(client, picture)).json()
+    assert answer["abnormal"]["probability"] == max(one["probability"] for one in answer["findings"])
+
+
 async def test_counted(decided_checkpoint: Path, picture: bytes) -> None:
     """/metrics counts what is seen in reports that were sent, by operating point, from 0 and without our own trials."""
     async with running(decided_checkpoint) as app, client_of(app) as client:
