@@ -16,6 +16,11 @@ _LUNG_NODES = "(lung|pulmonary|hila*|hilum|perihilar|suprahilar|lymph|node*|nodu
 _BIGGER = "(prominen*|increase|increased|accentuat*|indistinct*|engorge*|cephaliz*)"
 _MARKINGS = "(markings|interstiti*|bronchovascular|reticula*|reticulonodular)"
 _COARSE = "(increas*|prominen*|coarse*|accentuat*|chronic|diffuse|thicken*|crowd*|irregular)"
+# What is called normal in one breath with the heart.
+_WITH_HEART = (
+    "(size|shape|silhouette|contour*|borders|mediastin*|hila|hilar|hilum|pulmonary|vascul*|vessels|structures|lungs"
+    "|and|the|of|is|are|appear*|remain*|both|all|within)"
+)
 _BONE = "(rib|ribs|clavic*|vertebra*|humer*|stern*|spine|bony|compression|wedge*)"
 _JOINT = "(shoulder*|acromio*|costochondral|knee*|hip|hips|foot|midfoot|medial|glenohumeral)"
 
@@ -139,7 +144,11 @@ PRESENT: dict[str, tuple[str, ...]] = {
 
 # Statements that a finding is not there without naming it.
 ABSENT: dict[str, tuple[str, ...]] = {
-    "cardiomegaly": (f"{_HEART} ~ (normal|unremarkable)", f"(normal|unremarkable) ~ {_HEART}"),
+    "cardiomegaly": (
+        f"{_HEART} ~ (normal|unremarkable)",
+        f"{_HEART} ({_WITH_HEART} ){{6,12}}(normal|unremarkable)",
+        f"(normal|unremarkable) ~ {_HEART}",
+    ),
     "pleural effusion": ("(pleural spaces|costophrenic \\w+) ~ (clear|sharp)",),
     "airspace opacity": ("lungs ~ clear", "clear lungs"),
     "pulmonary edema": ("vascul* ~ (normal|unremarkable)", "normal (pulmonary )?vascul*"),

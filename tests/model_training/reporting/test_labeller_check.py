@@ -37,6 +37,7 @@ def studies(data_dir: Path) -> Sequence[Study]:
         ("The heart is mildly enlarged.", "cardiomegaly", "present", NONE),
         ("The heart is not enlarged.", "cardiomegaly", "absent", NONE),
         ("Heart size is normal with a large effusion.", "cardiomegaly", "absent", NONE),
+        ("The heart size and pulmonary vascularity appear within normal limits.", "cardiomegaly", "absent", NONE),
         ("Heart size borderline enlarged.", "cardiomegaly", "uncertain", NONE),
         ("Elevation of the right hemidiaphragm.", "elevated diaphragm", "present", RIGHT),
         ("Left-sided pacemaker with lead in the right ventricle.", "device", "present", LEFT),
@@ -57,6 +58,11 @@ def test_a_sentence_is_read_with_its_denials_doubts_and_sides(
 ) -> None:
     """Denials, doubts and sides reach exactly as far as the sentence means them."""
     assert label_sentence(sentence)[finding] == Mention(finding, status, sides)
+
+
+def test_what_is_normal_further_on_says_nothing_of_the_heart() -> None:
+    """Only words that go with it may stand between."""
+    assert "cardiomegaly" not in label_sentence("The heart is seen with effusions of both sides and normal lungs.")
 
 
 def test_two_findings_of_a_sentence_keep_their_own_sides() -> None:
