@@ -1,4 +1,4 @@
-"""`make demo`: starts the real server on a free port, posts the bundled sample study, prints the report."""
+"""`make demo`: starts the real server on a free port, posts a bundled film, prints the report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-WEIGHTS = Path(__file__).parent.parent / "weights"
+SAMPLE = Path(__file__).parent.parent / "weights" / "samples" / "effusion.jpg"
 START_SECONDS = 120.0
 
 
@@ -29,9 +29,7 @@ def main() -> int:
             if not wait_until_ready(client, server):
                 print("error: the server did not become ready", file=sys.stderr)
                 return 1
-            samples = sorted(WEIGHTS.glob("sample-*.png"))
-            images = [("image", (sample.name, sample.read_bytes(), "image/png")) for sample in samples]
-            answer = client.post("/v1/report", files=images, params={"num_beams": 3})
+            answer = client.post("/v1/report", files={"image": SAMPLE.open("rb")})
             print(json.dumps(answer.json(), indent=2))
             return 0 if answer.status_code == httpx.codes.OK else 1
     finally:

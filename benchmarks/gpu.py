@@ -36,7 +36,7 @@ from model_training.config import load_config
 from model_training.export import export_model
 from model_training.model.build import build_model
 
-IMAGE = Path(__file__).parents[1] / "weights" / "sample-frontal.png"
+IMAGE = Path(__file__).with_name("phantom-frontal.png")
 SHAPE, SPECIAL = "shipped shape", 6  # tokens that are no words
 OPTIONS = DecodingOptions(min_new_tokens=decode.TOKENS, max_new_tokens=decode.TOKENS, repetition_penalty=1.3)
 BATCHES = (1, 8, 16, 64, 256)

@@ -35,7 +35,7 @@ from benchmarks.results import Row, rates, ratio
 from benchmarks.server import PATIENCE_SECONDS, free_port, started
 
 CHECKPOINT = Path(__file__).parents[1] / "weights" / "xray-report-reference.pt"
-SAMPLE = CHECKPOINT.with_name("sample-frontal.png")
+SAMPLE = Path(__file__).with_name("phantom-frontal.png")
 LIMIT_SECONDS = 1.5
 LENGTHS = (20, 100)  # tokens, the most being what the archive writes
 PENALTIES = (1.0, 1.3)  # none, and what the archive is served with by default

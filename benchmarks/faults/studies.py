@@ -11,14 +11,14 @@ from PIL import Image
 
 from benchmarks.client import Request, ask
 
-WEIGHTS = Path(__file__).parents[2] / "weights"
+PICTURES = Path(__file__).parents[1]
 OPTIONS = ("num_beams=1", "num_beams=3", "num_beams=4&length_penalty=0.8")
 _BOUNDARY = "views"
 
 
 def good() -> list[Request]:
     """Studies of one and two views with different images and options."""
-    frontal, lateral = (Image.open(WEIGHTS / f"sample-{view}.png") for view in ("frontal", "lateral"))
+    frontal, lateral = (Image.open(PICTURES / f"phantom-{view}.png") for view in ("frontal", "lateral"))
     shifted = [_png(_cropped(frontal, i)) for i in range(0, 32, 8)]
     single = [Request("POST", f"/v1/report?{o}", "image/png", image) for image in shifted for o in OPTIONS]
     both = _multipart([_png(frontal), _png(lateral)])
@@ -27,7 +27,7 @@ def good() -> list[Request]:
 
 def bad() -> list[Request]:
     """Requests that deserve a 4xx: cut short, no image, too many pixels, an option out of range."""
-    image = _png(Image.open(WEIGHTS / "sample-frontal.png"))
+    image = _png(Image.open(PICTURES / "phantom-frontal.png"))
     huge = image[:16] + (100_000).to_bytes(4) * 2 + image[24:]
     target = "/v1/report"
     return [
@@ -43,7 +43,7 @@ async def at_bounds(port: int) -> list[tuple[Request, int]]:
     """One request for each bound of each option that the service publishes, and two beyond it; the status that each
     deserves."""
     options = json.loads((await ask(port, Request("GET", "/v1/model"))).body)["options"]
-    image = _png(Image.open(WEIGHTS / "sample-frontal.png"))
+    image = _png(Image.open(PICTURES / "phantom-frontal.png"))
     found = []
     for name, schema in options.items():
         step = {"integer": 1, "number": 0.001}.get(schema.get("type", ""), 0)
