@@ -18,6 +18,7 @@ STRUCTURES = ("background", "right lung", "left lung", "heart", "outside")
 borders of one tone."""
 
 EDGE = 0.5  # share of a structure at its edge
+LINES = 2  # rows that reach as far as the width counts, or columns as the height: one alone may be noise
 
 LIMITS = {
     "smaller lung": (0.02, 1.0),  # areas as shares of the square
@@ -27,9 +28,9 @@ LIMITS = {
     "lungs level": (-0.2, 0.2),
     "heart below": (0.02, 0.5),
     "height": (0.5, 1.6),
-    "cut": (0.0, 0.12),  # what of the lungs ends where the film does
+    "cut": (0.0, 0.3),  # what of the lungs ends where the film does
     "heart between": (0.25, 0.9),  # 0 at the centroid of the right lung, 1 at that of the left one
-    "confidence": (0.8, 1.0),
+    "confidence": (0.75, 1.0),
 }
 """Between what the measures of a chest lie: those of films with masks, with room for disease."""
 _TRACE = 0.25  # share of a structure in the cells that connect it
@@ -122,16 +123,21 @@ def _runs(kept: npt.NDArray[np.bool_], axis: int) -> npt.NDArray[np.int_]:
 
 def outline(right: Tensor, left: Tensor, heart: Tensor) -> Chest | None:
     """Lungs and heart of shares f32[A,A], whether they look like any or not; None where one is missing."""
-    thorax, breadth = find_span((right + left + heart).amax(0)), find_span(heart.amax(0))
-    right_height, left_height = find_span(right.amax(1)), find_span(left.amax(1))
+    thorax, breadth = (find_span(profile(part, 0)) for part in (right + left + heart, heart))
+    right_height, left_height = (find_span(profile(part, 1)) for part in (right, left))
     if not (thorax and breadth and right_height and left_height):
         return None
     return Chest(right, left, heart, thorax, breadth, right_height, left_height)
 
 
-def find_span(profile: Tensor) -> Span | None:
-    """The longest stretch of a profile f32[A] that is at least `EDGE`, its ends between cells by interpolation."""
-    values = [0.0, *profile.tolist(), 0.0]  # beyond the square there is nothing
+def profile(shares: Tensor, across: int) -> Tensor:
+    """What `LINES` cells in each row or column of shares f32[…,A,A] have at least: the dimension `across` goes."""
+    return shares.topk(LINES, across).values.select(across, -1)
+
+
+def find_span(shares: Tensor) -> Span | None:
+    """The longest stretch of a profile f32[A] that is at least `EDGE`, its ends interpolated between cells."""
+    values = [0.0, *shares.tolist(), 0.0]  # beyond the square there is nothing
     first, end, start = 0, 0, 0
     for i, value in enumerate(values):
         if value < EDGE:

@@ -23,12 +23,12 @@ RESOLUTIONS = (64, 96, 112, 128, 128, 160, 192, 192)  # pixels a side of the exa
 
 # How often.
 TURNED, INVERTED, MIRRORED = 0.1, 0.05, 0.1
-CROPPED, FRAMED, VEILED = 0.5, 0.25, 0.4
+CROPPED, FRAMED, VEILED = 0.5, 0.25, 0.2
 
 # How far, each way. Scales and aspects are logarithms.
-ROTATION, SCALE, ASPECT, SHIFT = math.radians(15), 0.35, 0.15, 0.12
+ROTATION, SCALE, ASPECT, SHIFT = math.radians(12), 0.3, 0.15, 0.12
 WINDOW_ASPECT, FRAME = 0.45, 0.15
-GAMMA, NOISE = 0.6, 0.05
+GAMMA, NOISE = 0.4, 0.03
 SHADOWS = 4  # at most
 
 
@@ -134,7 +134,7 @@ def _develop(images: Tensor, rng: torch.Generator) -> Tensor:
     line = torch.linspace(-0.5, 0.5, CANVAS)
     across, down = (_uniform(count, 0.3, rng)[:, None] * line for _ in range(2))
     images = images + (across[:, None] + down[:, :, None])[:, None] * images
-    low, high = (_uniform(count, most, rng, least).view(-1, 1, 1, 1) for least, most in ((-0.15, 0.2), (0.75, 1.15)))
+    low, high = (_uniform(count, most, rng, least).view(-1, 1, 1, 1) for least, most in ((-0.2, 0.1), (0.9, 1.3)))
     images = ((images - low) / (high - low)).clamp(1e-4, 1)
     images = images ** _uniform(count, GAMMA, rng).exp().view(-1, 1, 1, 1)
     grain = torch.randn(images.shape, generator=rng) * _uniform(count, NOISE, rng, 0.0).view(-1, 1, 1, 1)

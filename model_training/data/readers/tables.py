@@ -35,8 +35,8 @@ _ENDINGS = (".png", ".jpg", ".jpeg", ".dcm", ".gif", ".tif", ".tiff")
 # "#NAME?" is what a spreadsheet left where a text began with a dash.
 _NOTHING = frozenset({"", "none", "nan", "null", "n/a", "na", "#name?", "not available"})
 _VIEWS: dict[str, View] = {
-    **dict.fromkeys(("frontal", "pa", "ap"), "frontal"),
-    **dict.fromkeys(("lateral", "ll", "rl"), "lateral"),
+    **dict.fromkeys(("frontal", "pa", "ap", "pa erect", "ap erect", "ap supine", "ap portable"), "frontal"),
+    **dict.fromkeys(("lateral", "l", "ll", "rl", "lat", "left lateral", "right lateral"), "lateral"),
 }
 _SPLITS: dict[str, Split] = {
     **{name: name for name in SPLITS},
