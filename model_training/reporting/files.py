@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from model_training.evaluation.results import Evaluation, Prediction
 from model_training.evaluation.text_scores import MODEL, TextTable
 from model_training.reporting import risk_coverage, summary
 from model_training.reporting.columns import AREAS, headline, named
 from model_training.reporting.tables import DECIMALS, rounded
+
+EXAMPLES = 10
 
 
 def write(evaluation: Evaluation, folder: Path) -> None:
@@ -53,7 +57,24 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
         "consistency": named(evaluation.consistency),
         "pointing": named(evaluation.pointing),
         "acceptance": named(evaluation.ood) if evaluation.ood else {},
+        "examples": examples(evaluation),
     }
+
+
+def examples(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """`EXAMPLES` reports drawn at random, the same ones for as many studies: what a study is labelled with and what is
+    written of it. Neither whose study it is nor the words of a reference, which are not ours to pass on."""
+    count = len(evaluation.predictions)
+    chosen = np.random.default_rng(0).choice(count, min(EXAMPLES, count), replace=False)
+    drawn = []
+    for one in (evaluation.predictions[i] for i in sorted(chosen)):
+        labels = [name for name, truth in zip(evaluation.head.findings, one.truths, strict=True) if truth == 1]
+        source = one.report.study.source or evaluation.collection
+        known = labels or ["normal" if one.normal else "no finding named"]
+        drawn.append(
+            {"source": source, "labels": known, "report": " ".join(one.report.report.hypotheses[0].text.split())}
+        )
+    return drawn
 
 
 def details(evaluation: Evaluation) -> dict[str, Any]:

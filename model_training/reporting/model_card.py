@@ -17,6 +17,7 @@ from app.inference.checkpoint import Checkpoint, load_checkpoint
 from app.inference.manifest import Manifest
 from app.inference.options import OPERATING_POINTS
 from model_training.config import Config, config_from, load_config
+from model_training.reporting import card_picture
 from model_training.reporting.columns import ABSTAINING, AREAS, HEAD, TEXT_OF_LABELS, headline
 from model_training.reporting.summary import consistency, decisions, estimates, ood, pointing
 from model_training.reporting.tables import interval, number, table
@@ -46,7 +47,11 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = load_checkpoint(args.checkpoint)
     done = _trained_with(checkpoint.manifest)
     config = replace(done, card=load_config(args.config).card) if args.config else done
-    text = card(checkpoint, config, args.checkpoint)
+    source = card_picture.pictured_source(checkpoint.manifest.metrics) if args.out else None
+    picture = args.out.with_suffix(".svg") if source else None
+    text = card(checkpoint, config, args.checkpoint, picture)
+    if source and picture:
+        card_picture.draw(checkpoint.manifest.metrics, source, picture)
     if args.out:
         args.out.write_text(text, encoding="utf-8")
     else:
@@ -54,28 +59,32 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def card(checkpoint: Checkpoint, words: Config, path: Path) -> str:
-    """The card as Markdown."""
+def card(checkpoint: Checkpoint, words: Config, path: Path, picture: Path | None = None) -> str:
+    """The card as Markdown, with the picture beside it if there is one: first what whoever is to trust the checkpoint
+    should know, then the tables."""
     manifest = checkpoint.manifest
     parts = [
         f"# {manifest.name} {manifest.version}",
         f"**{words.card.intended_use}**",
+        *([f"![What it sees well and badly, and what its operating points trade]({picture.name})"] if picture else []),
+        *words.card.notes,
+        *(["## Failures", _items(words.card.failures)] if words.card.failures else []),
+        *_examples(manifest.metrics),
+        *(["## Not to be used for", _items(words.card.excluded_use)] if words.card.excluded_use else []),
+        "## Limits",
+        _items(words.card.limits),
+        "## The checkpoint",
         _facts(checkpoint, words, path),
         "## Training data",
         _items(words.learnt_from),
         *([_PAIRED] if _trained_with(manifest).data.reports else []),
         "## Measured",
         *_measured(manifest.metrics),
-        *words.card.notes,
         "## Decisions of the finding head",
         "A finding is called present from the threshold of the operating point on, in a study abnormal from its own "
         "on; its probability is the sigmoid of the logit over the temperature plus the bias. All were fitted on "
         "validation, and so were the sensitivity and specificity of each threshold by itself.",
         *_decisions(manifest),
-        *(["## Failures", _items(words.card.failures)] if words.card.failures else []),
-        *(["## Not to be used for", _items(words.card.excluded_use)] if words.card.excluded_use else []),
-        "## Limits",
-        _items(words.card.limits),
         *(["## On the paired collection", _RETRAIN] if _trained_with(manifest).data.reports else []),
     ]
     return "\n\n".join(part if part.startswith(("|", "- ")) else _wrapped(part) for part in parts if part) + "\n"
@@ -96,6 +105,14 @@ def _items(lines: Sequence[str]) -> str:
 
 def _wrapped(text: str, indent: str = "") -> str:
     return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _examples(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Reports drawn at random by `evaluate`, beside what the studies are labelled with."""
+    if examples := metrics.get("examples"):
+        yield "## Reports drawn at random"
+        yield f"{len(examples)} of the {metrics['split']} split, after what is known of the study."
+        yield _items([f"**{', '.join(one['labels'])}** ({one['source']}): {one['report']}" for one in examples])
 
 
 def _facts(checkpoint: Checkpoint, words: Config, path: Path) -> str:

@@ -24,8 +24,17 @@ METRICS = {
         "mean AUROC": 0.7, "mean AUROC low": 0.6, "mean AUROC high": 0.8, "mean ECE": 0.04, "micro-F1": 0.5,
     },
     "view accuracy": 1.0,
+    "examples": [{"source": "nih", "labels": ["effusion", "mass"], "report": "There is an effusion."}],
     "sources": {
-        "nih": {"studies": 4, "head": {"AUROC": 0.7}, "text": {"model": {"micro-F1": ESTIMATE}}, "abstaining": {}},
+        "nih": {
+            "studies": 4, "head": {"AUROC": 0.7}, "text": {"model": {"micro-F1": ESTIMATE}}, "abstaining": {},
+            "findings": {
+                name: {"positive": 2, "AUROC": area, "AUROC low": 0.4, "AUROC high": 0.9, "ECE": 0.1}
+                for name, area in (("effusion", 0.8), ("mass", 0.6))
+            },
+            "abnormal": {"abnormal": 3, "normal": 1, "AUROC": 0.7, "AUROC low": 0.55, "AUROC high": 0.9},
+            "points": {"balanced": {"normal": 1, **dict.fromkeys(("false alarms", "sensitivity", "urgent"), ESTIMATE)}},
+        },
     },
 }  # fmt: skip
 
@@ -50,6 +59,22 @@ def test_a_card_holds_every_figure_of_the_manifest(
     text = capsys.readouterr().out
     for part in ("without `<unk>` and cut", "BLEU-4 +.050 (-.010 to .100)", "### nih", "| finding head | 4 |", ".400"):
         assert part in text, part
+
+
+def test_a_card_begins_with_what_to_know(
+    tiny_model: ReportModel, tiny_tokenizer: Tokenizer, tiny_config: Config, tmp_path: Path
+) -> None:
+    """A picture of what it sees, beside the card; reports drawn at random; then the tables."""
+    export_model(tiny_model, tiny_tokenizer, tiny_config, tmp_path / "tiny.pt", metrics=METRICS)
+    assert main(["card", str(tmp_path / "tiny.pt"), "--out", str(tmp_path / "CARD.md")]) == 0
+    text, picture = (tmp_path / "CARD.md").read_text(), (tmp_path / "CARD.svg").read_text()
+    parts = ["(CARD.svg)", "- **effusion, mass** (nih): There is an effusion.", "## The checkpoint", "## Measured"]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+    for said in ("effusion (2)", "abnormal (3)", ">0.60<", "balanced: normal studies given a finding", "30%"):
+        assert said in picture, said
+    assert main(["card", str(tmp_path / "tiny.pt"), "--out", str(tmp_path / "CARD.md")]) == 0
+    assert (tmp_path / "CARD.svg").read_text() == picture
 
 
 def test_a_checkpoint_without_figures_says_so(
