@@ -82,7 +82,8 @@ class AugmentationConfig:
 @dataclass(frozen=True, slots=True, config=SECTION)
 class TrainingConfig:
     """The optimisation. Losses are summed with these weights, the token loss with weight 1; `box_weight` is that of
-    the boxes, where a collection has them.
+    the boxes and `attribute_weight` that of what is known of patient and exposure, where a collection has them. To tell
+    these is of no use by itself, but what it takes to do so a few thousand films teach better than their noisy labels.
 
     `place_dropout` is how often a decoder that sees the images is not told where the findings of a report lie, so that
     it learns to look. `teachers` are folders of finished runs; in studies of the sources they learnt from,
@@ -116,6 +117,7 @@ class TrainingConfig:
     finding_weight: float = Field(default=1.0, ge=0)
     view_weight: float = Field(default=0.2, ge=0)
     box_weight: float = Field(default=0.0, ge=0)
+    attribute_weight: float = Field(default=0.0, ge=0)
     place_dropout: float = Field(default=0.5, ge=0, le=1)
     teachers: tuple[str, ...] = ()
     teacher_weight: float = Field(default=0.5, ge=0, le=1)

@@ -92,7 +92,7 @@ def check_agreement(
     facts = torch.randint(0, len(ASSERTIONS), (2, len(model.finding_bias), 3), generator=generator)
     with torch.inference_mode():
         views_eager = torch.stack([model.preprocess(image) for image in images])
-        token_logits, findings, view_logits, _ = model(views_eager, mask, tokens, facts)
+        token_logits, findings, view_logits, *_ = model(views_eager, mask, tokens, facts)
         anatomy = model.anatomy(views_eager)
         encoded = EncoderOutput(*module.encode(torch.stack([module.preprocess(image) for image in images])))
         findings_scripted = module.join(model.spread(encoded.finding_logits, mask), mask)

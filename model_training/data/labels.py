@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.text.findings import IMAGE_LABELS, POSITIVE, Mention
 from app.text.labeller import label_report
 from model_training.data.mesh import label_mesh
-from model_training.data.study import Study
+from model_training.data.study import ATTRIBUTES, Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,13 @@ def labels_of(study: Study, findings: Sequence[str]) -> list[float]:
         return [math.nan] * len(findings)
     mentions = mentions_of(study, text)
     return [float(name in mentions and mentions[name].status != "absent") for name in findings]
+
+
+def attributes_of(study: Study) -> list[float]:
+    """`ATTRIBUTES` of a study, the age in units of 20 years from 50; NaN where unknown."""
+    given = dict(study.attributes)
+    age, *others = (given.get(name, math.nan) for name in ATTRIBUTES)
+    return [(age - 50.0) / 20.0, *others]
 
 
 def abnormal_of(study: Study) -> float:

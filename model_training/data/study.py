@@ -9,6 +9,9 @@ from typing import Literal
 View = Literal["frontal", "lateral"]
 Split = Literal["train", "val", "test", "external"]
 
+ATTRIBUTES = ("age", "male", "anteroposterior")
+"""Age in years; 1 or 0 for the others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -42,7 +45,8 @@ class Study:
     """One examination: its images and the text a radiologist wrote about them.
 
     `mesh` holds human codes as the source spells them (`Cardiomegaly/mild`); `labels` holds findings by name where
-    the source labels them directly: True present, False absent, None not labelled. `source` tells collections apart
+    the source labels them directly: True present, False absent, None not labelled. `attributes` are what it says of
+    patient and exposure beside that, by the names in `ATTRIBUTES`. `source` tells collections apart
     that were gathered into one: where the source gives a label away, scores across sources mean nothing.
     """
 
@@ -53,6 +57,7 @@ class Study:
     indication: str = ""
     mesh: tuple[str, ...] = ()
     labels: tuple[tuple[str, bool | None], ...] = ()
+    attributes: tuple[tuple[str, float], ...] = ()
     split: Split | None = None
     patient: str | None = None
     source: str | None = None

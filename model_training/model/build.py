@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from model_training.config import Config
+from model_training.data.study import ATTRIBUTES
 from model_training.model.encoders import build_encoder
 from model_training.model.lstm_decoder import LSTMDecoder
 from model_training.model.report_model import ReportModel
@@ -51,4 +52,5 @@ def build_model(config: Config, vocabulary: int, *, pretrained: bool = False) ->
         detail=shape.detail,
         conditioning=shape.conditioning,
         feature_dropout=shape.feature_dropout,
+        attributes=len(ATTRIBUTES) if config.training.attribute_weight else 0,
     )

@@ -34,10 +34,11 @@ class ReportModel(nn.Module):
         detail: int = 0,
         conditioning: str = "images and facts",
         feature_dropout: float = 0.0,
+        attributes: int = 0,
     ) -> None:
         """`channels` is the encoder's output width, `width` the decoder's; `findings` without that of the whole, which
-        is the last of F + 1. `detail` is the side in pixels that images are reduced to before the encoder sees them (0:
-        as they are), which makes it blind to how sharp they were.
+        is the last of F + 1; `attributes` are how many of patient and exposure are to be told in training. `detail` is
+        the side in pixels that images are reduced to before the encoder sees them (0: as they are).
 
         `conditioning` is what the decoder attends to: the positions of the images, the facts it is to say, or both.
         """
@@ -53,6 +54,8 @@ class ReportModel(nn.Module):
         self.intake: nn.Module = NoOodHead()
         self.finding_head = nn.Linear(channels, findings + 1, bias=False)
         self.finding_bias = nn.Parameter(torch.zeros(findings + 1))
+        self.attributes = attributes
+        self.attribute_head: nn.Module = nn.Linear(channels, attributes) if attributes else nn.Identity()
         self.view_head = nn.Linear(encoder.summary_channels, len(VIEW_NAMES))
         self.memory_projection = nn.Linear(channels, width)
         self.memory_norm = nn.LayerNorm(width)
@@ -138,8 +141,18 @@ class ReportModel(nn.Module):
         A finding shows somewhere, not everywhere: its logit is the prior and a smooth maximum of its evidence over
         positions, 0 where none says anything.
         """
-        seen = F.avg_pool2d(views, self.reduction) if self.reduction > 1 else views
-        features, summary = self.encoder(seen)
+        features, summary = self.see(views)
+        return self.tell(views, features, summary)
+
+    def see(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """Images f32[B,1,S,S] to the encoder's features f32[B,P,C] and summary f32[B,K]."""
+        features, summary = self.encoder(F.avg_pool2d(views, self.reduction) if self.reduction > 1 else views)
+        return features, summary
+
+    def tell(
+        self, views: Tensor, features: Tensor, summary: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What the heads say of images and what the encoder makes of them, as `encode` returns it."""
         kept = features
         if self.training:
             # Whole channels are dropped: single positions of one say nearly the same.
@@ -226,16 +239,21 @@ class ReportModel(nn.Module):
 
     def forward(
         self, images: Tensor, view_mask: Tensor, tokens: Tensor, facts: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Teacher forcing: images f32[B,1,S,S] of all views given, mask bool[N,V] with B True, tokens i64[R,T], and the
         facts i64[R,F+1,3] that they say; R is N where the decoder attends to the images.
 
-        Returns token logits f32[R,T,V], finding logits f32[N,F+1], view logits f32[B,2], evidence f32[B,P,F+1].
+        Returns token logits f32[R,T,V], finding logits f32[N,F+1], view logits f32[B,2], evidence f32[B,P,F+1], and
+        the attributes f32[N,A] of patient and exposure, the mean over a study's views.
         """
-        memory, finding_logits, view_logits, evidence, _, _ = self.encode(images)
+        features, summary = self.see(images)
+        memory, finding_logits, view_logits, evidence, _, _ = self.tell(images, features, summary)
+        told = self.spread(self.attribute_head(features.mean(1))[:, : self.attributes], view_mask)
+        attributes = told.sum(1) / view_mask.sum(1, keepdim=True)
         joined = [self.spread(x, view_mask) for x in (memory, finding_logits, view_logits)]
         study_memory, mask = self.decoder_memory(joined[0], joined[2], view_mask, facts)
-        return self.decoder(tokens, study_memory, mask), self.join(joined[1], view_mask), view_logits, evidence
+        token_logits = self.decoder(tokens, study_memory, mask)
+        return token_logits, self.join(joined[1], view_mask), view_logits, evidence, attributes
 
     def spread(self, x: Tensor, view_mask: Tensor) -> Tensor:
         """[B,...] of the views given to [N,V,...], zero where there is none."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from app.text.facts import Fact
 from app.text.tokenizer import BOS, EOS, PAD, Tokenizer
 from model_training.config import Config
-from model_training.data.labels import abnormal_of, labels_of
+from model_training.data.labels import abnormal_of, attributes_of, labels_of
 from model_training.data.pairing.composition import Composer
 from model_training.data.pairing.statements import facts_in
 from model_training.data.study import Study, StudyImage
@@ -32,7 +32,8 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Training input: images f32[B,1,S,S] of all views given, view mask bool[N,V], views i64[B] (-100 unknown),
-    labels f32[N,F+1] of the findings and of the whole (a probability where a teacher gave it, NaN unlabelled), tokens
+    labels f32[N,F+1] of the findings and of the whole (a probability where a teacher gave it, NaN unlabelled),
+    attributes f32[N,A] of patient and exposure (NaN unknown), tokens
     i64[R,T] with bos, eos and padding, and the facts i64[R,F+1,3] that the words say; R is N, or a multiple of it where
     the decoder is told facts alone.
 
@@ -44,6 +45,7 @@ class Batch:
     view_mask: Tensor
     views: Tensor
     labels: Tensor
+    attributes: Tensor
     tokens: Tensor
     facts: Tensor
     boxes: Tensor
@@ -60,6 +62,7 @@ class Batch:
             self.view_mask.to(device),
             self.views.to(device),
             self.labels.to(device),
+            self.attributes.to(device),
             self.tokens.to(device),
             self.facts.to(device),
             self.boxes.to(device),
@@ -122,6 +125,7 @@ class Examples:
         self.findings = config.data.findings
         self.labels = torch.tensor([[*labels_of(study, self.findings), abnormal_of(study)] for study in self.studies])
         self.targets = self.labels
+        self.attributes = torch.tensor([attributes_of(study) for study in self.studies])
         images = [image for study in self.studies for image in study.images]
         self.boxes = [
             boxes_of(image, self.findings, region)
@@ -178,6 +182,7 @@ class Examples:
             mask[:, : int(mask.sum(1).max())],  # where nobody has a view there is nothing to attend to
             torch.tensor(views),
             self.targets[chosen],
+            self.attributes[chosen],
             tokens,
             torch.tensor(facts),
             torch.tensor(boxes).view(-1, 6),

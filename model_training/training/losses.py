@@ -1,4 +1,5 @@
-"""What training minimises: the losses of the tokens, the findings, the views, and of the boxes around findings.
+"""What training minimises: the losses of the tokens, the findings, the views, the boxes around findings, and of what
+is known of patient and exposure.
 
 They come as sums with the number of terms beside them, so that a batch taken in pieces, or by several processes, has
 exactly the mean it has as a whole.
@@ -17,7 +18,7 @@ from model_training.config import TrainingConfig
 from model_training.model.report_model import ReportModel
 from model_training.training.dataset import IGNORED, Batch
 
-PARTS = ("tokens", "findings", "views", "boxes")
+PARTS = ("tokens", "findings", "views", "boxes", "attributes")
 
 
 def targets_of(batch: Batch) -> Tensor:
@@ -26,19 +27,25 @@ def targets_of(batch: Batch) -> Tensor:
 
 
 def loss_counts(batch: Batch) -> Tensor:
-    """Terms f32[4] of each of `PARTS`: words, labels given, views known, boxes."""
-    given = (targets_of(batch) != PAD, ~batch.labels.isnan(), batch.views != IGNORED, batch.boxes[:, 0] >= 0)
+    """Terms f32[5] of each of `PARTS`: words, labels given, views known, boxes, attributes known."""
+    given = (
+        targets_of(batch) != PAD,
+        ~batch.labels.isnan(),
+        batch.views != IGNORED,
+        batch.boxes[:, 0] >= 0,
+        ~batch.attributes.isnan(),
+    )
     return torch.stack([terms.sum() for terms in given]).float()
 
 
 def loss_sums(model: ReportModel, batch: Batch, label_smoothing: float = 0.0, mixup: float = 0.0) -> Tensor:
-    """Summed losses f32[4] of each of `PARTS`; with `mixup`, of images blended by pairs."""
+    """Summed losses f32[5] of each of `PARTS`; with `mixup`, of images blended by pairs."""
     images, share, other = batch.images, 1.0, None
     if mixup and batch.view_mask.shape[1] == 1:
         draw = float(torch.distributions.Beta(mixup, mixup).sample())
         share, other = max(draw, 1 - draw), torch.randperm(len(images), device=images.device)
         images = share * images + (1 - share) * images[other]
-    token_logits, finding_logits, view_logits, evidence = model(
+    token_logits, finding_logits, view_logits, evidence, told = model(
         images, batch.view_mask, batch.tokens[:, :-1], batch.facts
     )
     tokens = F.cross_entropy(
@@ -49,18 +56,32 @@ def loss_sums(model: ReportModel, batch: Batch, label_smoothing: float = 0.0, mi
         reduction="sum",
     )
 
-    def labelled(labels: Tensor, views: Tensor) -> Tensor:
+    def labelled(labels: Tensor, views: Tensor, attributes: Tensor) -> Tensor:
         given = (~labels.isnan()).float()
         findings = F.binary_cross_entropy_with_logits(
             finding_logits.float(), labels.nan_to_num(), weight=given, reduction="sum"
         )
         seen = F.cross_entropy(view_logits.float(), views, ignore_index=IGNORED, reduction="sum")
-        return torch.stack([findings, seen])
+        return torch.stack([findings, seen, attribute_loss(told.float(), attributes)])
 
-    losses = labelled(batch.labels, batch.views)
+    losses = labelled(batch.labels, batch.views, batch.attributes)
     if other is not None:
-        losses = losses * share + labelled(batch.labels[other], batch.views[other]) * (1 - share)
-    return torch.stack([tokens, losses[0], losses[1], box_loss(model, evidence.float(), batch)])
+        losses = losses * share + labelled(batch.labels[other], batch.views[other], batch.attributes[other]) * (
+            1 - share
+        )
+    return torch.stack([tokens, *losses[:2], box_loss(model, evidence.float(), batch), losses[2]])
+
+
+def attribute_loss(told: Tensor, attributes: Tensor) -> Tensor:
+    """Squared error of the age and cross-entropy of the others of `ATTRIBUTES`, summed over what is known of f32[N,A];
+    0 of a model that tells none."""
+    if told.shape[1] == 0:
+        return told.sum()
+    known = ~attributes.isnan()
+    truth = attributes.nan_to_num()
+    age = F.mse_loss(told[:, :1], truth[:, :1], reduction="none")
+    others = F.binary_cross_entropy_with_logits(told[:, 1:], truth[:, 1:], reduction="none")
+    return (torch.cat([age, others], 1) * known).sum()
 
 
 def box_loss(model: ReportModel, evidence: Tensor, batch: Batch) -> Tensor:
@@ -87,5 +108,7 @@ def box_loss(model: ReportModel, evidence: Tensor, batch: Batch) -> Tensor:
 
 def objective(sums: Tensor, counts: Tensor, training: TrainingConfig) -> Tensor:
     """The weighted sum of the means that is minimised; a part without terms counts nothing."""
-    weights = sums.new_tensor([1.0, training.finding_weight, training.view_weight, training.box_weight])
+    weights = sums.new_tensor(
+        [1.0, training.finding_weight, training.view_weight, training.box_weight, training.attribute_weight]
+    )
     return (weights * sums / counts.clamp(min=1.0)).sum()

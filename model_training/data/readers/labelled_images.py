@@ -1,8 +1,8 @@
 """A folder of images with a `labels.csv` and no text.
 
-Columns: `file` (path below the folder); any of `source`, `patient`, `split`, `view`; every other column that is not
-known to describe the image is a finding: 1 present, 0 absent, blank not labelled. Each image is a study, as series of
-one patient are examinations of their own.
+Columns: `file` (path below the folder); any of `source`, `patient`, `split`, `view`, `age`, `sex`; every other column
+that is not known to describe the image is a finding: 1 present, 0 absent, blank not labelled. Each image is a study, as
+series of one patient are examinations of their own.
 
 A `boxes.csv` beside it (`file, finding, x_centre, y_centre, width, height`, fractions of the image) says where findings
 lie in some of them.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ BOXES = "boxes.csv"
 NEEDS = f"{LABELS} with the column file and one column a finding"
 
 _DESCRIPTIVE = frozenset({"file", "source", "patient", "split", "view", "age", "sex", "pneumonia_kind", "licence"})
+_OLDEST = 120  # years; what is more is a slip of the source
 _VALUES: dict[str, bool | None] = {"1": True, "1.0": True, "0": False, "0.0": False, "": None}
 
 
@@ -55,11 +56,23 @@ def _studies(root: Path, log: ProblemLog) -> Iterator[Study]:
                 for image in folder.images([(name, parse_view(row.get("view"), name, log))], log)
             ),
             labels=tuple((finding, _VALUES.get(value)) for finding, value in findings),
+            attributes=tuple(_attributes(row)),
             split=parse_split(row.get("split"), name, log),
             # numbers of patients mean nothing outside their source
             patient=f"{source}/{patient}" if source and patient else patient,
             source=source,
         )
+
+
+def _attributes(row: Mapping[str, str]) -> Iterator[tuple[str, float]]:
+    """What the row says of patient and exposure, as far as it can be read."""
+    age = row.get("age", "").strip().removesuffix("Y")
+    if age.isdecimal() and int(age) <= _OLDEST:
+        yield "age", float(age)
+    for name, column, values in (("male", "sex", "FM"), ("anteroposterior", "view", ("PA", "AP"))):
+        value = row.get(column, "").strip().upper()
+        if value and value in values:
+            yield name, float(values.index(value))
 
 
 def _boxes(root: Path, log: ProblemLog) -> defaultdict[str, list[Box]]:

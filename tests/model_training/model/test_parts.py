@@ -37,6 +37,7 @@ def batch_of(size: int, vocabulary: int) -> Batch:
         view_mask=torch.tensor([[True, True], [True, False], [True, False]]),
         views=torch.tensor([0, 1, 0, -100]),
         labels=torch.tensor([[1.0, 0.0, 1.0, 1.0], [0.0, float("nan"), 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]]),
+        attributes=torch.full((3, 3), float("nan")),
         tokens=tokens,
         facts=facts_at_random(3, 4),
         boxes=torch.zeros(0, 6),

@@ -17,7 +17,7 @@ from model_training.model.report_model import ReportModel
 from model_training.training.augmentation import AMOUNTS, augment, changes_of
 from model_training.training.dataset import Batch
 from model_training.training.history import best_epoch, exhausted
-from model_training.training.losses import box_loss, loss_counts, loss_sums, objective
+from model_training.training.losses import PARTS, attribute_loss, box_loss, loss_counts, loss_sums, objective
 from model_training.training.optimiser import moving_average, rate_factor
 from model_training.training.sampling import epoch_order, study_weights
 from tests.encoded import facts_at_random
@@ -32,15 +32,16 @@ def batch_of(model: ReportModel, studies: list[int]) -> Batch:
     labels = torch.tensor([[1.0, 0.0, 1.0, 1.0], [0.0, math.nan, 1.0, math.nan], [math.nan] * 4])[studies]
     tokens = torch.tensor([[BOS, 6, 7, 8, 2], [BOS, 9, UNK, 2, PAD], [BOS, PAD, PAD, PAD, PAD]])[studies]
     facts = facts_at_random(3, 4)[studies]
+    attributes = torch.tensor([[0.5, 1.0, 0.0], [math.nan, 0.0, math.nan], [math.nan] * 3])[studies]
     boxes = torch.tensor([[0.0, 1.0, -0.5, -0.5, 0.4, 0.9]]) if 0 in studies else torch.zeros(0, 6)
-    return Batch(images[mask], mask, views[mask], labels, tokens, facts, boxes)
+    return Batch(images[mask], mask, views[mask], labels, attributes, tokens, facts, boxes)
 
 
 def test_losses_of_parts_add_up_to_those_of_the_whole(tiny_model: ReportModel) -> None:
     """So do their terms; unknown words, labels and views are none."""
     whole = batch_of(tiny_model, [0, 1, 2])
     parts = [batch_of(tiny_model, studies) for studies in ([0], [1, 2])]
-    assert loss_counts(whole).tolist() == [6, 6, 3, 1]
+    assert loss_counts(whole).tolist() == [6, 6, 3, 1, 4]
     assert torch.equal(torch.stack([loss_counts(part) for part in parts]).sum(0), loss_counts(whole))
     with torch.inference_mode():
         sums = loss_sums(tiny_model, whole)
@@ -48,6 +49,19 @@ def test_losses_of_parts_add_up_to_those_of_the_whole(tiny_model: ReportModel) -
     training = TrainingConfig(finding_weight=2.0, view_weight=0.5, box_weight=3.0)
     expected = sums[0] / 6 + 2 * sums[1] / 6 + 0.5 * sums[2] / 3 + 3 * sums[3]
     torch.testing.assert_close(objective(sums, loss_counts(whole), training), expected)
+
+
+def test_attributes_teach_what_is_known_of_them(tiny_model: ReportModel) -> None:
+    """Age by squares, the others by cross-entropy; a model that is not to tell them is taught none."""
+    told = torch.tensor([[0.0, 0.0, 2.0], [1.0, -1.0, 0.0]], requires_grad=True)
+    truth = torch.tensor([[0.5, 1.0, math.nan], [math.nan, 0.0, math.nan]])
+    loss = attribute_loss(told, truth)
+    assert loss.item() == pytest.approx(0.25 + math.log(2) + math.log1p(math.exp(-1)))
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+    assert told.grad is not None
+    assert (told.grad != 0).tolist() == [[True, True, False], [False, True, False]]
+    batch = batch_of(tiny_model, [0, 1])
+    assert float(loss_sums(tiny_model, batch)[PARTS.index("attributes")]) == 0.0
 
 
 @torch.inference_mode()

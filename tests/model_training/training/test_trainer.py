@@ -155,7 +155,7 @@ def test_validation_writes_what_the_service_writes(
     with torch.inference_mode():
         encoded, _ = encoder(split, [OPERATING_POINTS[0]] * len(pictures))
     facts = torch.tensor([one.decisions.facts for one in encoded])
-    batch = Batch(images, mask, nothing, nothing, nothing, facts, nothing)
+    batch = Batch(images, mask, nothing, nothing, nothing, nothing, facts, nothing)
     written = generate_tokens(tiny_model, batch, options)
     assert [tuple(tiny_tokenizer.tokens[i] for i in ids) for ids in written] == served
     assert len(set(written)) > 1
