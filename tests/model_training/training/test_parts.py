@@ -61,7 +61,7 @@ def test_attributes_teach_what_is_known_of_them(tiny_model: ReportModel) -> None
     assert told.grad is not None
     assert (told.grad != 0).tolist() == [[True, True, False], [False, True, False]]
     batch = batch_of(tiny_model, [0, 1])
-    assert float(loss_sums(tiny_model, batch)[PARTS.index("attributes")]) == 0.0
+    assert loss_sums(tiny_model, batch)[PARTS.index("attributes")].item() == 0.0
 
 
 @torch.inference_mode()
