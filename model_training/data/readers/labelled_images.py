@@ -69,9 +69,9 @@ def _attributes(row: Mapping[str, str]) -> Iterator[tuple[str, float]]:
     age = row.get("age", "").strip().removesuffix("Y")
     if age.isdecimal() and int(age) <= _OLDEST:
         yield "age", float(age)
-    for name, column, values in (("male", "sex", "FM"), ("anteroposterior", "view", ("PA", "AP"))):
+    for name, column, values in (("male", "sex", ("F", "M")), ("anteroposterior", "view", ("PA", "AP"))):
         value = row.get(column, "").strip().upper()
-        if value and value in values:
+        if value in values:
             yield name, float(values.index(value))
 
 

@@ -190,10 +190,30 @@ def test_labels_are_present_absent_or_unknown(tmp_path: Path) -> None:
         "a/1.jpg",
         (StudyImage(tmp_path / "a" / "1.jpg", "frontal"),),
         labels=(("effusion", True), ("mass", False), ("nodule", None)),
+        attributes=(("anteroposterior", 1.0),),
         split="external",
         patient="nih/9",
         source="nih",
     )
+
+
+@pytest.mark.parametrize(
+    ("view", "age", "sex", "seen", "attributes"),
+    [
+        ("PA", "58", "M", "frontal", {"age": 58.0, "male": 1.0, "anteroposterior": 0.0}),
+        ("AP", "058Y", "f", "frontal", {"age": 58.0, "male": 0.0, "anteroposterior": 1.0}),
+        ("AP Supine", "411", "", "frontal", {}),
+        ("L", "", "O", "lateral", {}),
+        ("?", "-1", "FM", None, {}),
+    ],
+)
+def test_patient_and_exposure_are_known_as_far_as_they_can_be_read(
+    view: str, age: str, sex: str, seen: str | None, attributes: dict[str, float], tmp_path: Path
+) -> None:
+    write_table(tmp_path / "labels.csv", ("file", "view", "age", "sex", "mass"), [("1.jpg", view, age, sex, "0")])
+    touch(tmp_path / "1.jpg")
+    (study,) = read_collection(tmp_path).studies
+    assert (study.images[0].view, dict(study.attributes)) == (seen, attributes)
 
 
 @pytest.mark.parametrize("nothing", ["", " ", "None", "none.", "N/A", "nan", "#NAME?", ".", "None ."])
