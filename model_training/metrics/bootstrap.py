@@ -5,7 +5,7 @@ Koehn, "Statistical Significance Tests for Machine Translation Evaluation", EMNL
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,3 +82,11 @@ def _draws(studies: int, resamples: int, seed: int) -> FloatArray:
 def _estimate(value: FloatArray, resampled: FloatArray, level: float) -> Estimate:
     low, high = np.nanquantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(float(value), float(low), float(high))
+
+
+def share(flags: Sequence[bool]) -> Estimate | None:
+    """The share of flags that are set; None where there are none."""
+    if not flags:
+        return None
+    values: FloatArray = np.array(flags, dtype=np.float64)
+    return estimate(lambda weights: np.asarray(weights @ values / weights.sum(axis=-1)), len(values))

@@ -29,9 +29,10 @@ OPERATING_POINT = (
     "normal", "false alarms", "false alarms low", "false alarms high", "sensitivity", "sensitivity low",
     "sensitivity high", "urgent", "urgent low", "urgent high",
 )  # fmt: skip
-CONSISTENCY = (
-    "reports", "exact", "exact low", "exact high", "repeating", "sided", "right side", "right side low",
-    "right side high",
+CONSISTENCY = ("reports", "exact", "exact low", "exact high", "repeating")
+PLACES = (
+    "boxes", "sided", "right side", "right side low", "right side high", "zoned", "right zone", "right zone low",
+    "right zone high",
 )  # fmt: skip
 ACCEPTED = ("images", "accepted")
 POINTING = ("images", "hit", "hit low", "hit high", "middle", "lead", "lead low", "lead high")

@@ -67,6 +67,7 @@ def _heads(evaluation: Evaluation) -> Iterator[str]:
     yield from consistency(named(evaluation.consistency))
     yield from ood(named(evaluation.ood) if evaluation.ood else {})
     yield from pointing(named(evaluation.pointing))
+    yield from places(named(evaluation.places) if evaluation.places else {})
     if evaluation.curves:
         risks = risk_coverage.rows(evaluation.curves)
         yield "## Abstaining"
@@ -120,7 +121,7 @@ def consistency(row: Mapping[str, Any]) -> Iterator[str]:
     yield "## Text against decisions"
     yield (
         "Shares of the reports that say just what the head decided, by the rule labeller, and that repeat a sentence "
-        "within a section; of findings given a side whose boxes lie on one side of the image, the share that is right."
+        "within a section."
     )
     yield estimates({"model": row}, columns.CONSISTENCY)
 
@@ -153,6 +154,17 @@ def pointing(rows: Rows) -> Iterator[str]:
             "it. Middle: the share that the middle of the image hits, where a centred Gaussian is brightest."
         )
         yield estimates(rows, columns.POINTING)
+
+
+def places(row: Mapping[str, Any]) -> Iterator[str]:
+    """Where findings are said to lie, of scores as JSON has them; nothing where no image has boxes."""
+    if row:
+        yield "## Sides and zones"
+        yield (
+            "Of the boxes that radiologists drew, whatever is decided of their findings: those on one side of which a "
+            "side is said, and the share that is right; those of which a zone is said, and the share that is right."
+        )
+        yield estimates({"model": row}, columns.PLACES)
 
 
 def left_out(reasons: Mapping[str, Sequence[str]], limit: int = 10) -> str:
