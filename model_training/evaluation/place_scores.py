@@ -58,7 +58,9 @@ def look(checkpoint: Checkpoint, image: StudyImage) -> Iterator[Outcome]:
     square = module.square(*decoded.pixels.shape)
     for i, finding in enumerate(manifest.findings):
         place = seen.locate(encoded.evidence[0, :, i].cpu(), finding.side_from, finding.zone_from)
-        for given in image.boxes if place else ():
+        if not place:
+            continue
+        for given in image.boxes:
             if given.finding == finding.name:
                 box = in_square(given.within(decoded.width, decoded.height, decoded.region), square)
                 side, zone = side_of(box, seen.chest), zone_of(box, seen.chest)

@@ -12,8 +12,6 @@ from matplotlib.figure import Figure
 
 from model_training.evaluation.operating_points import URGENT
 
-# The same file for the same figures, with text as text.
-_SETTINGS = {"svg.hashsalt": "card", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
 _RATES = {"false alarms": "normal studies given a finding", "urgent": "found of what is urgent"}
 _COLOURS = ("#b5541c", "#1f5f8b")
 
@@ -26,9 +24,10 @@ def pictured_source(metrics: Mapping[str, Any]) -> str | None:
 
 
 def draw(metrics: Mapping[str, Any], source: str, path: Path) -> None:
-    """The picture of one source of the figures that the archive carries, as SVG."""
+    """The picture of one source of the figures that the archive carries, as SVG: the same file for the same figures,
+    with text as text."""
     part = metrics["sources"][source]
-    with rc_context(_SETTINGS):
+    with rc_context({"svg.hashsalt": "card", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}):
         figure = Figure(figsize=(10, 0.32 * len(part["findings"]) + 1.6), layout="constrained")
         areas, rates = figure.subplots(1, 2, width_ratios=(3, 2))
         _draw_areas(areas, part)

@@ -31,4 +31,6 @@ def test_texts_are_held_against_decisions() -> None:
         one("Pleural effusion. Pleural effusion.", present=True),
     ]
     scores = score_consistency(reports, SECTIONS)
+    assert scores.exact
+    assert scores.repeating
     assert (scores.reports, scores.exact.value, scores.repeating.value) == (4, 0.25, 0.25)

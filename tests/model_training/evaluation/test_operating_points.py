@@ -49,7 +49,8 @@ def test_urgent_findings_are_stated_from_lesser_multiples_on() -> None:
     whole = targets.any(axis=1)
     probabilities = 1 / (1 + np.exp(-(rng.normal(size=targets.shape) + targets - 3.0)))
     gate = 1 / (1 + np.exp(-(rng.normal(size=4000) + whole - 1)))
-    given, truth = np.column_stack([probabilities, gate]), np.column_stack([targets, whole])
+    given = np.column_stack([probabilities, gate])
+    truth = np.column_stack([targets, whole]).astype(np.float64)
     thresholds = fit_points(NAMES, given, truth).probabilities[OPERATING_POINTS.index("balanced")]
     assert thresholds[0] < 0.8 * thresholds[1]
     equal = fit_points(("mass", "nodule"), given, truth).probabilities[OPERATING_POINTS.index("balanced")]
