@@ -71,7 +71,7 @@ def dicom(picture: Pixels, storage: Storage | None = None, *, number: int = 1, i
     """A file of the `instance`th image of the phantom patient `number`, who has one study. `tags` are set, or deleted
     where they are None, before it is written; those that describe pixels, too, so that a file can lie."""
     storage = storage or Storage()
-    dataset = describe(number, instance, **{"Modality": "DX", **{k: v for k, v in tags.items() if k == "Modality"}})
+    dataset = describe(number, instance, Modality=tags.get("Modality") if tags.get("Modality") in SOP_CLASSES else "DX")
     _add_pixels(dataset, _stored(picture, storage), storage)
     with warnings.catch_warnings(), pydicom.config.disable_value_validation():  # some files are meant to be odd
         warnings.simplefilter("ignore")

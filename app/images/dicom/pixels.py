@@ -86,11 +86,14 @@ def read_values(file: DicomFile, layout: Layout) -> Values:
     if syntax in _NATIVE:
         if file.encapsulated:
             raise CorruptImageError("the file is damaged: its pixels are compressed, and its transfer syntax is not")
+        bits = layout.rows * layout.columns * layout.samples * layout.allocated
+        length = (
+            bits // 12 if layout.photometric == "YBR_FULL_422" else bits // 8
+        )  # where two pixels share their colour
         (packed,) = file.pixels or [memoryview(b"")]
-        third = 3 if layout.photometric == "YBR_FULL_422" else 2  # two pixels share their colour
-        if len(packed) * 8 * third < layout.rows * layout.columns * layout.samples * layout.allocated * 2:
+        if len(packed) < length:
             raise CorruptImageError("the file is damaged or incomplete: it has fewer pixels than its header says")
-        values, _ = get_decoder(syntax).as_array(packed, **options)
+        values, _ = get_decoder(syntax).as_array(packed[: length + length % 2], **options)
         return values
     if syntax not in SYNTAXES:
         known = KNOWN_UIDS.get(str(syntax))
