@@ -55,7 +55,7 @@ def test_files_of_pydicom(dicom_server: Server) -> None:
 
 
 def test_bombs(dicom_server: Server, long: bool) -> None:
-    """Each bomb is refused; by itself, with all processors to it, in less than five seconds; in little memory always."""
+    """Each bomb is refused in little memory and, where it has the machine to itself, in less than five seconds."""
     with dicom_server.client() as client:
         for name, file in bombs():
             before = peak(dicom_server)
