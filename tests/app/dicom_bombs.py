@@ -83,7 +83,7 @@ def _claiming(syntax: str, rows: int, columns: int) -> bytes:
     """A picture whose header claims another size; that of JPEG-LS and JPEG says so itself, too."""
     file = dicom(phantom16(), Storage(syntax), Rows=rows, Columns=columns)
     if syntax in (JPEGLSLossless, JPEGLosslessSV1):
-        start = file.index({JPEGLSLossless: b"\xff\xf7", JPEGLosslessSV1: b"\xff\xc3"}[syntax]) + 5
+        start = file.index(b"\xff\xf7" if syntax == JPEGLSLossless else b"\xff\xc3") + 5
         file = file[:start] + struct.pack("!HH", rows, columns) + file[start + 4 :]
     return file
 

@@ -19,7 +19,7 @@ import pydicom
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.pixels import get_encoder
+from pydicom.pixels.encoders.base import get_encoder
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
     DeflatedExplicitVRLittleEndian,
@@ -124,7 +124,7 @@ def write(dataset: Dataset, syntax: str = ExplicitVRLittleEndian, *, meta: bool 
     """The file of a data set, encoded as `syntax` says; without `meta` only the data set."""
     file = io.BytesIO()
     dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
     dataset.file_meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", "")
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID", "")
     dataset.file_meta.ImplementationClassUID = pydicom.uid.PYDICOM_IMPLEMENTATION_UID
@@ -150,7 +150,8 @@ def _stored(picture: Pixels, storage: Storage) -> npt.NDArray[np.integer[Any]]:
         values = most - values
     if storage.signed:
         values -= 2 ** (storage.bits - 1)
-    return values.astype(f"{'i' if storage.signed else 'u'}{1 if storage.bits <= 8 else 2}")
+    kind = f"{'i' if storage.signed else 'u'}{1 if storage.bits <= 8 else 2}"
+    return np.asarray(values.astype(kind))
 
 
 def _add_pixels(dataset: Dataset, values: npt.NDArray[np.integer[Any]], storage: Storage) -> None:
@@ -165,8 +166,8 @@ def _add_pixels(dataset: Dataset, values: npt.NDArray[np.integer[Any]], storage:
         dataset["PixelData"].VR = "OB"
         dataset["PixelData"].is_undefined_length = True
     else:
-        order = ">" if storage.syntax == ExplicitVRBigEndian else "<"
-        raw = values.astype(values.dtype.newbyteorder(order)).tobytes()
+        big = storage.syntax == ExplicitVRBigEndian
+        raw = values.astype(values.dtype.newbyteorder(">" if big else "<")).tobytes()
         dataset.PixelData = raw + b"\0" * (len(raw) % 2)
         dataset["PixelData"].VR = "OW" if values.itemsize == 2 else "OB"
 
@@ -190,7 +191,8 @@ def _encoded(dataset: Dataset, values: npt.NDArray[np.integer[Any]], storage: St
         "pixel_representation": int(storage.signed),
         "photometric_interpretation": storage.photometric,
     }
-    plugin = {RLELossless: "pydicom", JPEGLSLossless: "pyjpegls"}.get(storage.syntax, "pylibjpeg")
+    plugins: dict[str, str] = {RLELossless: "pydicom", JPEGLSLossless: "pyjpegls"}
+    plugin = plugins.get(storage.syntax, "pylibjpeg")
     encoded: bytes = get_encoder(storage.syntax).encode(values, encoding_plugin=plugin, **options)
     return encoded
 

@@ -113,7 +113,9 @@ def _values_of_interest(
     where the file has neither, or what it has shows nothing."""
     if dataset.get("VOILUTSequence"):
         table, first = _look_up_table(dataset.VOILUTSequence[0], None)
-        levels = table[np.rint(modality - first).astype(np.int64).clip(0, len(table) - 1)] / max(1, int(table.max()))
+        levels: Levels = table[np.rint(modality - first).astype(np.int64).clip(0, len(table) - 1)] / max(
+            1, int(table.max())
+        )
     else:
         windows = zip(_numbers(dataset.get("WindowCenter")), _numbers(dataset.get("WindowWidth")), strict=False)
         function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()

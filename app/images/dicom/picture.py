@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydicom._uid_dict import UID_dictionary as KNOWN_UIDS
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.uid import UID_dictionary as KNOWN_UIDS
 
 from app.images.borders import Pixels
 from app.images.dicom.elements import read_file
@@ -73,7 +73,7 @@ def read_picture(data: bytes, max_pixels: int) -> DicomPicture:
         notes = notes_on(dataset)
         if layout.samples == 3:
             shift = max(0, layout.stored - 8)
-            pixels = np.asarray(values >> shift if shift else values, np.uint8)
+            pixels: Pixels = np.asarray(values >> shift if shift else values, np.uint8)
         else:
             pixels = to_grey(values, layout, dataset, notes)
         return DicomPicture(pixels, view_of(dataset), pack_header(dataset), notes)

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydicom._uid_dict import UID_dictionary as KNOWN_UIDS
 from pydicom.encaps import encapsulate
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -33,7 +34,6 @@ from pydicom.uid import (
     JPEGLSNearLossless,
     RLELossless,
 )
-from pydicom.uid import UID_dictionary as KNOWN_UIDS
 
 from app.images.dicom.elements import DicomFile
 from app.images.errors import CorruptImageError, UnsupportedTransferSyntaxError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -84,7 +85,7 @@ async def test_view(client: httpx.AsyncClient) -> None:
         ({"Columns": 60_000, "Rows": 60_000}, 413, "image-too-large", "pixels"),
     ],
 )
-async def test_problems(client: httpx.AsyncClient, tags: dict[str, object], status: int, kind: str, word: str) -> None:
+async def test_problems(client: httpx.AsyncClient, tags: dict[str, Any], status: int, kind: str, word: str) -> None:
     """What is refused is refused with its reason, as documented."""
     response = await post(client, dicom(FINE, **tags))
     assert response.status_code == status
@@ -132,8 +133,8 @@ def test_no_patient_leaves_a_trace(server: Server) -> None:
     written = []
     with server.client() as client:
         for i, file in enumerate(files):
-            body = {"content": file} if i % 2 else {"files": {"image": ("PHANTOM^0001.dcm", file)}}
-            response = client.post(URL, **body)  # type: ignore[arg-type]
+            body: dict[str, Any] = {"content": file} if i % 2 else {"files": {"image": ("PHANTOM^0001.dcm", file)}}
+            response = client.post(URL, **body)
             assert response.status_code in (200, 413, 415, 422)
             written += [response.text, str(response.headers)]
         written.append(client.get("/metrics").text)

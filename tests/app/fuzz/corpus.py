@@ -187,8 +187,8 @@ def _bombs() -> Iterator[Specimen]:
     yield Specimen("JPEG", "bomb of scans", _many_scans(2_000, 3_000))
     yield Specimen("PNG", "bomb of frames", with_chunk(small, b"acTL", struct.pack("!II", 2**31 - 1, 0)))
     yield Specimen("ZIP", "bomb of zlib", _zip(bytes(64 * _MEBIBYTE)))
-    for name, file in dicom_bombs.bombs():
-        yield Specimen("DICOM", f"bomb: {name}", file)
+    for fault, file in dicom_bombs.bombs():
+        yield Specimen("DICOM", f"bomb: {fault}", file)
     svg = b'<!DOCTYPE s [<!ENTITY a "' + b"a" * 1000 + b'"><!ENTITY b "' + b"&a;" * 1000 + b'">]><svg>&b;</svg>'
     yield Specimen("SVG", "bomb of entities", svg)
 

@@ -14,7 +14,7 @@ from app.images.decode import DecodedImage, decode_image
 from tests.app.dicom_phantoms import Storage, dicom
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64) * 16  # every value of 12 bits
-STORED = RAMP.astype(np.float64) / 16
+STORED: npt.NDArray[np.float64] = RAMP.astype(np.float64) / 16
 TWELVE = Storage(bits=12)
 
 
@@ -75,7 +75,7 @@ def test_functions() -> None:
 def test_rescale_comes_first(slope: float) -> None:
     """A window is of rescaled values, and a negative slope turns the picture around."""
     values = STORED * slope + 100
-    tags = {"RescaleSlope": slope, "RescaleIntercept": 100}
+    tags: dict[str, Any] = {"RescaleSlope": slope, "RescaleIntercept": 100}
     center = 100 + 2000 * slope
     windowed = shown(WindowCenter=center, WindowWidth=900, **tags)
     np.testing.assert_allclose(windowed, window(values, center, 900), atol=2e-3)
@@ -87,14 +87,14 @@ def test_polarity_comes_last() -> None:
     """MONOCHROME1 is turned around after the window, not before."""
     storage = Storage(bits=12, photometric="MONOCHROME1")
     values = 4095 - STORED  # as they are stored
-    tags = {"WindowCenter": 3000, "WindowWidth": 500}
+    tags: dict[str, Any] = {"WindowCenter": 3000, "WindowWidth": 500}
     np.testing.assert_allclose(shown(storage, **tags), 1 - window(values, 3000, 500), atol=1e-3)
 
 
 def test_signed() -> None:
     """Values below zero are what they are."""
     values = STORED - 2048
-    tags = {"WindowCenter": -500, "WindowWidth": 300}
+    tags: dict[str, Any] = {"WindowCenter": -500, "WindowWidth": 300}
     np.testing.assert_allclose(shown(Storage(bits=12, signed=True), **tags), window(values, -500, 300), atol=2e-3)
 
 
@@ -104,7 +104,7 @@ def test_voi_table(syntax: str) -> None:
     entries = [int(40000 * (i / 1023) ** 2) for i in range(1024)]
     expected = np.asarray(entries)[(STORED - 500).clip(0, 1023).astype(int)] / 40000
     item = table(entries, 500, 16)
-    tags = {"VOILUTSequence": [item], "WindowCenter": 7, "WindowWidth": 9}
+    tags: dict[str, Any] = {"VOILUTSequence": [item], "WindowCenter": 7, "WindowWidth": 9}
     np.testing.assert_allclose(shown(Storage(syntax, 12), **tags), expected, atol=1e-3)
 
 
@@ -127,7 +127,7 @@ def test_padding(photometric: str) -> None:
     pixels = shown(storage, picture, PixelPaddingValue=value)
     assert pixels[:16].max() == 0
     assert pixels[16:].max() > (0.2 if photometric == "MONOCHROME1" else 0.9)
-    limits = {"PixelPaddingValue": value, "PixelPaddingRangeLimit": abs(value - 100)}
+    limits: dict[str, Any] = {"PixelPaddingValue": value, "PixelPaddingRangeLimit": abs(value - 100)}
     assert shown(storage, picture, **limits)[:16].max() == 0
 
 

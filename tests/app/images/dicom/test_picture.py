@@ -246,7 +246,7 @@ def test_real_films(data_dir: Path) -> None:
         except DecodeError as error:
             outcomes[file.name] = error.type
         else:
-            assert np.ptp(image.pixels) > np.iinfo(image.pixels.dtype).max / 2
+            assert int(np.ptp(image.pixels)) > np.iinfo(image.pixels.dtype).max / 2
             outcomes[file.name] = image.view or "?"
     assert outcomes.pop("nih_test5.dcm") == "unsupported-modality"
     assert set(outcomes.values()) <= {"frontal", "lateral", "?"}
