@@ -11,10 +11,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from app.interop.codes import OURS, Code
-from app.interop.draft import Draft
+from app.interop.draft import MANUFACTURER, Draft
 from app.interop.source import Source
-
-MANUFACTURER = "xray-report"
 
 
 def new_object(draft: Draft, source: Source, *, sop_class_uid: str, modality: str, series_number: int) -> Dataset:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
+MANUFACTURER = "xray-report"
 LABELS_NOTE = (
     "Findings are names that the model learnt from labels mined out of report texts: they are no diagnoses. "
     "Nobody has verified this draft."

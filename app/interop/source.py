@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from pydicom import Dataset, config
 from pydicom.multival import MultiValue
@@ -16,9 +17,9 @@ from app.interop.errors import NotExpressibleError
 # pydicom's warnings about values quote them, and these are of patients.
 config.settings.reading_validation_mode = config.IGNORE
 
-_DATE = re.compile(r"(\d{4})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
-_TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
-_ZONE = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
+_DATE = re.compile(r"[0-9]{8}")
+_TIME = re.compile(r"([01][0-9]|2[0-3])([0-5][0-9]([0-5][0-9](\.[0-9]{1,6})?)?)?")
+_ZONE = re.compile(r"[+-](0[0-9]|1[0-4])[0-5][0-9]")
 # A person's name has up to three groups, of so many characters each (PS3.5, 6.2).
 _NAME_CHARACTERS, _NAME_GROUPS = 64, 3
 
@@ -94,7 +95,7 @@ class Source:
             instances=(instance,),
             study_uid=_uid(header, "StudyInstanceUID"),
             study_id=_text(header, "StudyID", 16),
-            study_date=_matching(_DATE, header, "StudyDate"),
+            study_date=_date(header, "StudyDate"),
             study_time=_matching(_TIME, header, "StudyTime"),
             study_description=_text(header, "StudyDescription", 64),
             accession=_text(header, "AccessionNumber", 16),
@@ -102,7 +103,7 @@ class Source:
             patient_name=_name(header, "PatientName"),
             patient_id=_text(header, "PatientID", 64),
             patient_id_issuer=_text(header, "IssuerOfPatientID", 64),
-            birth_date=_matching(_DATE, header, "PatientBirthDate"),
+            birth_date=_date(header, "PatientBirthDate"),
             sex=sex if sex in ("M", "F", "O") else "",
             utc_offset=_matching(_ZONE, header, "TimezoneOffsetFromUTC"),
         )
@@ -127,6 +128,15 @@ def _text(header: Dataset, keyword: str, characters: int) -> str:
     return clean.strip()[:characters].strip()
 
 
+def _date(header: Dataset, keyword: str) -> str:
+    """A day that there was."""
+    value = _matching(_DATE, header, keyword)
+    try:
+        return f"{datetime.strptime(value, '%Y%m%d'):%Y%m%d}".zfill(8)  # noqa: DTZ007  # a day has no zone
+    except ValueError:
+        return ""
+
+
 def _matching(pattern: re.Pattern[str], header: Dataset, keyword: str) -> str:
     value = _text(header, keyword, 16)
     return value if pattern.fullmatch(value) else ""
@@ -135,3 +145,14 @@ def _matching(pattern: re.Pattern[str], header: Dataset, keyword: str) -> str:
 def _name(header: Dataset, keyword: str) -> str:
     groups = _text(header, keyword, 4 * _NAME_CHARACTERS).split("=")[:_NAME_GROUPS]
     return "=".join("^".join(group.split("^")[:5])[:_NAME_CHARACTERS].rstrip() for group in groups).rstrip("=")
+
+
+def iso_date(value: str) -> str:
+    """YYYYMMDD as 2026-01-31."""
+    return f"{value[:4]}-{value[4:6]}-{value[6:]}" if value else ""
+
+
+def family_and_given(group: str) -> tuple[str, str]:
+    """The family name of one of a name's groups, and all the others in the order they are spoken."""
+    family, given, middle, prefix, suffix = (part.strip() for part in [*group.split("^"), "", "", "", ""][:5])
+    return family, " ".join(filter(None, (prefix, given, middle, suffix)))

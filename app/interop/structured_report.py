@@ -19,8 +19,8 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from app.interop import codes
 from app.interop.codes import Code
-from app.interop.dicom_object import MANUFACTURER, as_file, concept, new_object
-from app.interop.draft import LABELS_NOTE, Draft, Finding, Place, derived_uid
+from app.interop.dicom_object import as_file, concept, new_object
+from app.interop.draft import LABELS_NOTE, MANUFACTURER, Draft, Finding, Place, derived_uid
 from app.interop.source import Instance, Source
 
 _CONTAINS = sr.RelationshipTypeValues.CONTAINS

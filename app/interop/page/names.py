@@ -8,6 +8,7 @@ import unicodedata
 from arabic_reshaper import reshape
 
 from app.interop.page.style import register_fonts
+from app.interop.source import family_and_given
 
 UNDRAWABLE = "\N{WHITE SQUARE}"
 _RUN = r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]+"  # Hebrew to Arabic, and their presentation forms
@@ -32,20 +33,9 @@ def person(name: str) -> tuple[str, bool]:
 
     Of its groups (Latin, ideographic, phonetic) it is the first that can be drawn, else the first.
     """
-    groups = [_spelt(group) for group in name.split("=") if group.strip("^ ")]
-    drawn = [drawable(group) for group in groups]
+    groups = [family_and_given(group) for group in name.split("=") if group.strip("^ ")]
+    drawn = [drawable(", ".join(filter(None, group))) for group in groups]
     return next((one for one in drawn if one[1]), drawn[0] if drawn else ("", True))
-
-
-def date(value: str) -> str:
-    """YYYYMMDD as 2026-01-31."""
-    return f"{value[:4]}-{value[4:6]}-{value[6:]}" if value else ""
-
-
-def _spelt(group: str) -> str:
-    family, given, middle, prefix, suffix = (part.strip() for part in [*group.split("^"), "", "", "", ""][:5])
-    rest = " ".join(filter(None, (prefix, given, middle, suffix)))
-    return ", ".join(filter(None, (family, rest)))
 
 
 def _in_order(text: str) -> str:

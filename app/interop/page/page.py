@@ -40,7 +40,7 @@ from app.interop.page.style import (
     WIDTH,
     register_fonts,
 )
-from app.interop.source import Source
+from app.interop.source import Source, iso_date
 
 # Size of the text and height of the images, in points: the first that fits a page. What is far from it is spread.
 _FITS = ((10.5, 118 * mm), (10.0, 96 * mm), (9.0, 80 * mm), (8.0, 66 * mm))
@@ -146,8 +146,8 @@ def _patient(source: Source | None, draft: Draft) -> Flowable:
     cells = {
         "Patient": name or "(no name)",
         "Patient ID": names.drawable(source.patient_id)[0],
-        "Born": names.date(source.birth_date),
-        "Study date": names.date(source.study_date),
+        "Born": iso_date(source.birth_date),
+        "Study date": iso_date(source.study_date),
         "Accession": names.drawable(source.accession)[0],
     }
     label = ParagraphStyle("label", fontName=REGULAR, fontSize=6.5, leading=8.5, textColor=GREY)
