@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from app.api.headers import joined
 from app.api.problems import Problem
 
-IMAGE_TYPES = ("image/png", "image/jpeg")
+IMAGE_TYPES = ("image/png", "image/jpeg", "application/dicom")
 MULTIPART = "multipart/form-data"
 ACCEPT_POST = {"Accept-Post": ", ".join((MULTIPART, *IMAGE_TYPES))}
 MAX_FIELDS = 32
