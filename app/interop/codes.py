@@ -59,12 +59,18 @@ SIDES = {
 }
 PROBABILITY = Code("122157", DCM, "Probability")
 THRESHOLD = Code("threshold", OURS, "Decision threshold")
+MEASUREMENTS = {"cardiothoracic_ratio": Code("ctr", OURS, "Cardiothoracic ratio")}
 NO_UNITS = Code("1", UCUM, "no units")
 
 
 def finding(name: str) -> Code:
     """The code of a finding by the checkpoint's name for it."""
     return FINDINGS.get(name) or local(name)
+
+
+def measurement(name: str) -> Code:
+    """The code of what is measured."""
+    return MEASUREMENTS.get(name) or local(name)
 
 
 def section(name: str) -> Code:

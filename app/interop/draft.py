@@ -7,15 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from app.report import Abnormal, Measurement, Side, Zone
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -56,7 +52,8 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class SourceImage:
     """One image of the study. `pixels` is [H,W], full scale being 255 or 65535; it shows `region` (left, top, right,
-    bottom) of the file's `width` x `height`. `header` is what a DICOM file said beside its pixels, else None."""
+    bottom) of the file's `width` x `height`. `identity` tells it from other images: its SOP instance UID, or for want
+    of one the SHA-256 of its file."""
 
     pixels: Pixels
     region: tuple[int, int, int, int]
@@ -64,10 +61,10 @@ class SourceImage:
     height: int
     format: str
     sha256: str
+    identity: str
     view: str
     view_probability: float
     read: bool
-    header: Dataset | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +95,7 @@ class Draft:
 
         It is derived under the root for UUIDs, 2.25 (PS3.5, B.2), so that storing an answer twice changes nothing.
         """
-        images = sorted(str(image.header.SOPInstanceUID) if image.header else image.sha256 for image in self.images)
+        images = sorted(image.identity for image in self.images)
         options = sorted(f"{name}={value}" for name, value in self.options.items())
         return derived_uid(*purpose, *images, self.model_sha256, *options)
 

@@ -63,8 +63,11 @@ def diagnostic_report(draft: Draft, source: Source | None, text: str) -> bytes:
         ],
     }
     if source:
-        contained += [_patient(source), _imaging_study(source)]
-        report |= _context(source) | {"imagingStudy": [{"reference": "#study"}]}
+        contained.append(_patient(source))
+        report |= _context(source)
+    if source and source.identified:
+        contained.append(_imaging_study(source))
+        report["imagingStudy"] = [{"reference": "#study"}]
     report["contained"] = contained
     valid = DiagnosticReport.model_validate(_without_empty(report))
     return valid.model_dump_json(exclude_none=True).encode()
@@ -94,7 +97,7 @@ def _observations(draft: Draft, source: Source | None) -> Iterator[Resource]:
             "component": components,
         }
     for i, one in enumerate(draft.measurements, 1):
-        made = _observation(f"measurement-{i}", codes.local(one.name), one.name, source)
+        made = _observation(f"measurement-{i}", codes.measurement(one.name), one.name, source)
         yield made | {"valueQuantity": _quantity(one.value)}
 
 
@@ -107,7 +110,9 @@ def _observation(name: str, code: Code, text: str, source: Source | None) -> Res
         "code": _coded(code) | {"text": text},
         "device": {"reference": "#device"},
     }
-    return made | _context(source) | ({"derivedFrom": [{"reference": "#study"}]} if source else {})
+    return (
+        made | _context(source) | ({"derivedFrom": [{"reference": "#study"}]} if source and source.identified else {})
+    )
 
 
 def _device(draft: Draft) -> Resource:

@@ -8,14 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydicom import Dataset, config
+from pydicom import Dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from app.interop.errors import NotExpressibleError
-
-# pydicom's warnings about values quote them, and these are of patients.
-config.settings.reading_validation_mode = config.IGNORE
 
 _DATE = re.compile(r"[0-9]{8}")
 _TIME = re.compile(r"([01][0-9]|2[0-3])([0-5][0-9]([0-5][0-9](\.[0-9]{1,6})?)?)?")
@@ -38,8 +35,8 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A DICOM study of one patient. Texts are "" where the files have none, or none that DICOM allows; dates are
-    YYYYMMDD, times HHMMSS, and names are in DICOM's notation of groups and components."""
+    """A DICOM study of one patient. What the files have not, or not as DICOM allows, is "". Dates are YYYYMMDD, times
+    HHMMSS, names in DICOM's notation of groups and components."""
 
     instances: tuple[Instance, ...]
     study_uid: str
@@ -60,7 +57,7 @@ class Source:
     def of(cls, headers: Sequence[Dataset | None]) -> Source | None:
         """What the headers of a request's images have in common; None unless every image has one.
 
-        Raises `NotExpressibleError` for images of different studies or patients, and for UIDs that are none.
+        Raises `NotExpressibleError` for images of different studies or patients.
         """
         known = [header for header in headers if header is not None]
         if not known or len(known) < len(headers):
@@ -72,9 +69,13 @@ class Source:
         if any((s.patient_id, s.patient_name, s.birth_date) != first._patient for s in sources):
             raise NotExpressibleError("the images name different patients")
         instances = tuple(source.instances[0] for source in sources)
-        if len({one.sop_instance_uid for one in instances}) < len(instances):
-            raise NotExpressibleError("an image is there twice")
         return cls(**{name: getattr(first, name) for name in cls.__slots__} | {"instances": instances})
+
+    @property
+    def identified(self) -> bool:
+        """Whether study, series and images have the UIDs that other objects refer to them by."""
+        uids = (uid for one in self.instances for uid in (one.sop_class_uid, one.sop_instance_uid, one.series_uid))
+        return all((self.study_uid, *uids))
 
     @property
     def _patient(self) -> tuple[str, str, str]:
@@ -110,10 +111,8 @@ class Source:
 
 
 def _uid(header: Dataset, keyword: str) -> str:
-    uid = UID(_text(header, keyword, 64))
-    if not uid.is_valid:
-        raise NotExpressibleError(f"a file has no valid {keyword}")
-    return str(uid)
+    uid = UID(_text(header, keyword, 65))
+    return str(uid) if uid.is_valid else ""
 
 
 def _text(header: Dataset, keyword: str, characters: int) -> str:

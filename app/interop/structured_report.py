@@ -95,7 +95,7 @@ class _Content:
             else:
                 yield self._group(finding, code)
         for i, one in enumerate(draft.measurements):
-            code = codes.local(one.name)
+            code = codes.measurement(one.name)
             yield sr.MeasurementsAndQualitativeEvaluations(
                 tracking_identifier=self._tracking(one.name, "measurement", str(i)),
                 finding_type=concept(code),
