@@ -21,6 +21,7 @@ MAX_SIDE = 1100
 MARK = "AI DRAFT - NOT FOR CLINICAL USE"
 _CAPTION, _GAP = 16.0, 5.0
 _TAG = 9.5
+_BAND = 0.06  # of an image's width: how high the band below it is, which bears the mark
 
 
 def marker(number: int) -> Color:
@@ -60,8 +61,9 @@ class Films(Flowable):  # type: ignore[misc]  # reportlab is not typed
         x, y, width, height = cell
         shape = _shape(image)
         wide, high = min(width, height * shape), min(height, width / shape)
-        frame = (x, y + height - high, wide, high)
-        canvas.drawImage(ImageReader(io.BytesIO(self._pictures[number])), *frame)
+        band = _BAND * wide
+        frame = (x, y + height - high + band, wide, high - band)
+        canvas.drawImage(ImageReader(io.BytesIO(self._pictures[number])), x, frame[1] - band, wide, high)
         canvas.saveState()
         clip = canvas.beginPath()
         clip.rect(*frame)
@@ -145,9 +147,9 @@ def _arrange(images: Sequence[SourceImage], width: float, height: float) -> list
 
 
 def _shape(image: SourceImage) -> float:
-    """Width over height."""
+    """Width over height, with the band that bears the mark."""
     left, top, right, bottom = image.region
-    return (right - left) / (bottom - top)
+    return (right - left) / (bottom - top + _BAND * (right - left))
 
 
 def pictures_of(draft: Draft) -> list[bytes]:
@@ -156,27 +158,27 @@ def pictures_of(draft: Draft) -> list[bytes]:
 
 
 def _jpeg(image: SourceImage) -> bytes:
-    """The picture as grey JPEG of at most `MAX_SIDE` pixels a side, its tones spread, the mark in its pixels."""
+    """The picture as grey JPEG of at most `MAX_SIDE` pixels a side, its tones spread, with the mark."""
     step = max(1, max(image.pixels.shape) // (2 * MAX_SIDE))
     pixels = image.pixels[::step, ::step].astype(np.float32)
     low, high = np.percentile(pixels, (0.2, 99.8))
     grey = ((pixels - low) * (255 / max(high - low, 1))).clip(0, 255).astype(np.uint8)
     picture = Image.fromarray(grey)
     picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
-    _burn(picture)
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=88)
+    _marked(picture).save(file, "JPEG", quality=88)
     return file.getvalue()
 
 
-def _burn(picture: Image.Image) -> None:
-    """Writes the mark along the lower edge, white on black."""
+def _marked(picture: Image.Image) -> Image.Image:
+    """The picture with the mark below it, white on black, in the same pixels: whoever copies one copies the other."""
     width, height = picture.size
-    size = max(7, min(width // 22, height // 16))
-    font = ImageFont.truetype(FOLDER / f"{BOLD}.ttf", size, layout_engine=ImageFont.Layout.BASIC)
-    draw = ImageDraw.Draw(picture)
-    draw.rectangle((0, height - round(1.5 * size), width, height), fill=0)
-    draw.text((width // 2, height - round(0.75 * size)), MARK, fill=255, font=font, anchor="mm")
+    marked = Image.new("L", (width, height + max(1, round(_BAND * width))))
+    marked.paste(picture)
+    font = ImageFont.truetype(FOLDER / f"{BOLD}.ttf", max(4, width // 23), layout_engine=ImageFont.Layout.BASIC)
+    middle = (width // 2, (height + marked.height) // 2)
+    ImageDraw.Draw(marked).text(middle, MARK, fill=255, font=font, anchor="mm")
+    return marked
 
 
 def _caption(number: int, image: SourceImage) -> str:
