@@ -143,7 +143,7 @@ def _matching(pattern: re.Pattern[str], header: Dataset, keyword: str) -> str:
 
 def _name(header: Dataset, keyword: str) -> str:
     groups = _text(header, keyword, 4 * _NAME_CHARACTERS).split("=")[:_NAME_GROUPS]
-    return "=".join("^".join(group.split("^")[:5])[:_NAME_CHARACTERS].rstrip() for group in groups).rstrip("=")
+    return "=".join("^".join(group.split("^")[:5])[:_NAME_CHARACTERS].rstrip("^ ") for group in groups).rstrip("=")
 
 
 def iso_date(value: str) -> str:

@@ -64,8 +64,8 @@ def test_page_of_dicom() -> None:
     ):
         assert part in text
     for finding in one.findings:
-        row = f"{finding.name.replace('_', ' ')} {finding.probability:.1%} {finding.threshold:.1%}"
-        assert row in re.sub(r"(effusion|mass) (left, lower zone )?", r"\1 ", text)
+        assert finding.name.replace("_", " ") in text
+        assert f"{finding.probability:.1%} {finding.threshold:.1%}" in text
     assert text.count(NOTICE) == 2
 
 
@@ -80,9 +80,8 @@ def test_page_of_pictures() -> None:
 
 def test_paper() -> None:
     """The page is no wider than A4 and no higher than Letter: either prints it as it is."""
-    width, height = map(
-        float, re.findall(r"Page size: +([\d.]+) x ([\d.]+)", tool("pdfinfo", "-", content=make_page(draft(), None)))[0]
-    )
+    said = tool("pdfinfo", "-", content=make_page(draft(), None))
+    width, height = map(float, re.findall(r"Page size: +([\d.]+) x ([\d.]+)", said)[0])
     assert width == pytest.approx(210 * POINTS, abs=0.1)
     assert height <= 279.4 * POINTS
 
