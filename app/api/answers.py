@@ -135,7 +135,7 @@ def _draft(form: Form, answer: ReportResponse, images: Sequence[DecodedImage], o
         model_version=answer.model.version,
         model_sha256=answer.model.sha256,
         sections=answer.report.sections,
-        abnormal=answer.abnormal and records.Abnormal(answer.abnormal.probability, answer.abnormal.present),
+        abnormal=records.Abnormal(answer.abnormal.probability, answer.abnormal.present) if answer.abnormal else None,
         findings=tuple(map(_finding, answer.findings)),
         measurements=tuple(records.Measurement(one.name, one.value, one.image) for one in answer.measurements or ()),
         images=tuple(

@@ -151,7 +151,7 @@ def _imaging_study(source: Source) -> Resource:
         one = series.setdefault(instance.series_uid, {"uid": instance.series_uid, "modality": modality, "instance": []})
         kind = {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{instance.sop_class_uid}"}
         one["instance"].append({"uid": instance.sop_instance_uid, "sopClass": kind})
-    identifiers = [{"system": "urn:dicom:uid", "value": f"urn:oid:{source.study_uid}"}]
+    identifiers: list[Resource] = [{"system": "urn:dicom:uid", "value": f"urn:oid:{source.study_uid}"}]
     if source.accession:
         accession = _concept("ACSN", f"{_HL7}/v2-0203", "Accession ID")
         identifiers.append({"type": accession, "value": source.accession})

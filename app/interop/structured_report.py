@@ -23,6 +23,7 @@ from app.interop.dicom_object import as_file, concept, new_object
 from app.interop.draft import LABELS_NOTE, MANUFACTURER, Draft, Finding, Place, derived_uid
 from app.interop.source import Instance, Source
 
+_Group = sr.MeasurementsAndQualitativeEvaluations | sr.PlanarROIMeasurementsAndQualitativeEvaluations
 _CONTAINS = sr.RelationshipTypeValues.CONTAINS
 _PIXELS = sr.CodedConcept("{pixels}", "UCUM", "Pixels")
 
@@ -83,7 +84,7 @@ class _Content:
             content.append(_text(comment, text))
         return report
 
-    def _groups(self) -> Iterator[sr.MeasurementsAndQualitativeEvaluations]:
+    def _groups(self) -> Iterator[_Group]:
         draft = self._draft
         if draft.abnormal:
             abnormal = Finding("abnormal", draft.abnormal.probability, draft.abnormal.present, 0.0)

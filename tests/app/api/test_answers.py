@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import subprocess
@@ -157,7 +158,7 @@ async def test_without_the_extra(
     """Where a package is missing the answer names the extra that has it, and other forms are as ever."""
     drawing = {"reportlab", "arabic_reshaper"}
     needs = {DICOM: {"highdicom", *drawing}, PDF: drawing, FHIR: {"fhir"}}
-    found = answers.find_spec
+    found = importlib.util.find_spec
     monkeypatch.setattr(answers, "find_spec", lambda name: None if name.split(".")[0] == package else found(name))
     response = await post(client, accept, dicom(PICTURE))
     if package in needs[accept]:
