@@ -206,9 +206,11 @@ def _limit_memory(extra_bytes: int) -> None:
 
 def _serve() -> None:
     """The worker: answers one request after the other until its standard input ends."""
-    requests, answers = sys.stdin.buffer, sys.stdout.buffer
-    sys.stdout = sys.stderr  # a stray print must not garble the protocol
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     importlib.import_module("app.images.dicom.picture")  # now, rather than from the first DICOM file's time and memory
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123  # what decoders print must garble neither protocol nor log
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere.fileno(), stream.fileno())
     _limit_memory(int(sys.argv[1]))
     while True:
         try:

@@ -71,14 +71,16 @@ def dicom(picture: Pixels, storage: Storage | None = None, *, number: int = 1, i
     """A file of the `instance`th image of the phantom patient `number`, who has one study. `tags` are set, or deleted
     where they are None, before it is written; those that describe pixels, too, so that a file can lie."""
     storage = storage or Storage()
-    dataset = describe(number, instance, **{"Modality": "DX", **{k: v for k, v in tags.items() if k == "Modality"}})
+    dataset = describe(number, instance, Modality=tags.get("Modality") if tags.get("Modality") in SOP_CLASSES else "DX")
     _add_pixels(dataset, _stored(picture, storage), storage)
-    for name, value in tags.items():
-        if value is None:
-            dataset.pop(name, None)
-        else:
-            setattr(dataset, name, value)
-    return write(dataset, storage.syntax)
+    with warnings.catch_warnings(), pydicom.config.disable_value_validation():  # some files are meant to be odd
+        warnings.simplefilter("ignore")
+        for name, value in tags.items():
+            if value is None:
+                dataset.pop(name, None)
+            else:
+                setattr(dataset, name, value)
+        return write(dataset, storage.syntax)
 
 
 def describe(number: int, instance: int, **tags: Any) -> Dataset:
@@ -126,13 +128,11 @@ def write(dataset: Dataset, syntax: str = ExplicitVRLittleEndian, *, meta: bool 
     dataset.file_meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", "")
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID", "")
     dataset.file_meta.ImplementationClassUID = pydicom.uid.PYDICOM_IMPLEMENTATION_UID
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # some files are meant to be odd
-        if meta:
-            pydicom.dcmwrite(file, dataset, enforce_file_format=True)
-        else:
-            implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
-            pydicom.dcmwrite(file, _without_meta(dataset), implicit_vr=implicit, little_endian=little)
+    if meta:
+        pydicom.dcmwrite(file, dataset, enforce_file_format=True)
+    else:
+        implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+        pydicom.dcmwrite(file, _without_meta(dataset), implicit_vr=implicit, little_endian=little)
     return file.getvalue()
 
 

@@ -69,7 +69,7 @@ def pack_header(dataset: Dataset) -> bytes:
             setattr(one, keyword, element.value)
             if element.VR in _CHECKED:
                 for value in _values(element.value):
-                    validate_value(element.VR, value, config.RAISE)
+                    validate_value(element.VR, str(value), config.RAISE)
             _write(one)
             packed.add(one[keyword])
     return _write(packed)

@@ -81,26 +81,35 @@ def read_values(file: DicomFile, layout: Layout) -> Values:
         "planar_configuration": layout.planar,
         "number_of_frames": 1,
         "pixel_keyword": "PixelData",
+        "correct_unused_bits": False,  # it takes for granted which they are
     }
     if syntax in _NATIVE:
         if file.encapsulated:
             raise CorruptImageError("the file is damaged: its pixels are compressed, and its transfer syntax is not")
+        bits = layout.rows * layout.columns * layout.samples * layout.allocated
+        length = (
+            bits // 12 if layout.photometric == "YBR_FULL_422" else bits // 8
+        )  # where two pixels share their colour
         (packed,) = file.pixels or [memoryview(b"")]
-        third = 3 if layout.photometric == "YBR_FULL_422" else 2  # two pixels share their colour
-        if len(packed) * 8 * third < layout.rows * layout.columns * layout.samples * layout.allocated * 2:
+        if len(packed) < length:
             raise CorruptImageError("the file is damaged or incomplete: it has fewer pixels than its header says")
-        values, _ = get_decoder(syntax).as_array(packed, **options)
+        values, _ = get_decoder(syntax).as_array(packed[: length + length % 2], **options)
         return values
     if syntax not in SYNTAXES:
         known = KNOWN_UIDS.get(str(syntax))
-        name = known[0] if known and known[1] == "Transfer Syntax" else "one that PS3.6 does not list"
+        name = known[0] if known and known[1] == "Transfer Syntax" else "one that is not known here"
         raise UnsupportedTransferSyntaxError(f"the file's transfer syntax is {name}, which is not read")
     if not file.encapsulated:
         raise CorruptImageError("the file is damaged: its transfer syntax is compressed, and its pixels are not")
     frame = b"".join(file.pixels or [])
     plugin, check = SYNTAXES[syntax]
     check(frame, layout)
-    values, _ = get_decoder(syntax).as_array(encapsulate([frame]), decoding_plugin=plugin, **options)
+    try:
+        values, _ = get_decoder(syntax).as_array(encapsulate([frame]), decoding_plugin=plugin, **options)
+    except (Exception, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # what a decoder written in Rust raises when it panics
+        raise CorruptImageError("the file is damaged: its pixels cannot be decoded") from error
     return values
 
 
@@ -137,7 +146,14 @@ def _check_jpeg(*frames: int) -> Callable[[bytes, Layout], None]:
                 if marker not in frames or len(content) < 6:
                     raise CorruptImageError("the file is damaged: its pixels are of another kind of JPEG than it says")
                 bits, rows, columns, samples = struct.unpack_from("!BHHB", content)
+                if marker in _LOSSY and bits != 8:
+                    name = f"JPEG Extended of {bits} bits"
+                    raise UnsupportedTransferSyntaxError(f"the file's transfer syntax is {name}, which is not read")
                 _compare((rows, columns, samples), bits, layout)
+                if marker == _LOSSLESS and len(frame) * 8 < rows * columns * samples:  # a bit each, at least
+                    raise CorruptImageError("the file is damaged or incomplete: it has fewer pixels than it says")
+                if b"\xff\xd9" not in frame[-_TRAILING:]:
+                    raise CorruptImageError("the file is damaged or incomplete: its pixels end before their end")
                 return
         raise CorruptImageError("the file is damaged: its pixels have no header")
 
@@ -176,15 +192,16 @@ def _compare(shape: tuple[int, int, int], bits: int, layout: Layout) -> None:
 _MAX_TILES = 4_096
 # Binary logarithms; a code block's less 2. Encoders make blocks of 32 or 64 and precincts of 128 pixels or more.
 _SMALLEST_BLOCK, _SMALLEST_PRECINCT = 2, 5
-_JPEG_LS = 0xF7
+_LOSSY, _LOSSLESS, _JPEG_LS = (0xC0, 0xC1), 0xC3, 0xF7
+_TRAILING = 16  # bytes that may follow the end of a JPEG
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 _NATIVE_AS = {DeflatedExplicitVRLittleEndian: ExplicitVRLittleEndian}
 SYNTAXES: Mapping[str, _Syntax] = {
     RLELossless: _Syntax("pylibjpeg", _check_rle),
     JPEGBaseline8Bit: _Syntax("pillow", _check_jpeg(0xC0)),
-    JPEGExtended12Bit: _Syntax("pillow", _check_jpeg(0xC0, 0xC1)),
-    JPEGLossless: _Syntax("gdcm", _check_jpeg(0xC3)),
-    JPEGLosslessSV1: _Syntax("gdcm", _check_jpeg(0xC3)),
+    JPEGExtended12Bit: _Syntax("pillow", _check_jpeg(*_LOSSY)),
+    JPEGLossless: _Syntax("gdcm", _check_jpeg(_LOSSLESS)),
+    JPEGLosslessSV1: _Syntax("gdcm", _check_jpeg(_LOSSLESS)),
     JPEGLSLossless: _Syntax("pyjpegls", _check_jpeg(_JPEG_LS)),
     JPEGLSNearLossless: _Syntax("pyjpegls", _check_jpeg(_JPEG_LS)),
     **dict.fromkeys(

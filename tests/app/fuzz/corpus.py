@@ -13,7 +13,17 @@ from functools import cache
 from itertools import cycle, islice
 
 from PIL import Image
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
+from tests.app import dicom_bombs
+from tests.app.dicom_phantoms import Storage, dicom
 from tests.app.pictures import chunk, claiming, jpeg, phantom, phantom16, png, with_chunk
 
 _MEBIBYTE = 2**20
@@ -69,6 +79,12 @@ def _originals() -> list[tuple[str, bytes]]:
         ("text", b"A study is sent as PNG or JPEG.\n" * 40),
         ("TIFF", _saved(phantom(120, 90, shift=9), "TIFF", save_all=True, append_images=[phantom(120, 90)])),
         ("PNG", png(grey.convert("1"))),
+        ("DICOM", dicom(phantom16(120, 90), Storage(RLELossless, 12), PatientName="DOE")),
+        ("DICOM", dicom(phantom16(120, 90), Storage(ImplicitVRLittleEndian, 16, signed=True), PatientName="DOE")),
+        ("DICOM", dicom(phantom16(120, 90), Storage(JPEGLosslessSV1), PatientName="DOE")),
+        ("DICOM", dicom(phantom16(120, 90), Storage(JPEGLSLossless), PatientName="DOE")),
+        ("DICOM", dicom(phantom16(120, 90), Storage(JPEG2000Lossless), PatientName="DOE")),
+        ("DICOM", dicom(phantom16(120, 90), Storage(DeflatedExplicitVRLittleEndian, 10), PatientName="DOE")),
     ]
 
 
@@ -120,7 +136,7 @@ def _lie_in_the_header(data: bytes, rng: random.Random) -> bytes:
     if data.startswith(b"\xff\xd8"):
         frame = max(data.find(b"\xff\xc0"), data.find(b"\xff\xc2"))
         return data[: frame + 5] + struct.pack("!HH", number & 0xFFFF, 65_535) + data[frame + 9 :]
-    start = rng.randrange(4, 40)
+    start = rng.randrange(132, 1500) if data[128:132] == b"DICM" else rng.randrange(4, 40)
     return data[:start] + struct.pack(rng.choice("<>") + "I", number) + data[start + 4 :]
 
 
@@ -171,6 +187,8 @@ def _bombs() -> Iterator[Specimen]:
     yield Specimen("JPEG", "bomb of scans", _many_scans(2_000, 3_000))
     yield Specimen("PNG", "bomb of frames", with_chunk(small, b"acTL", struct.pack("!II", 2**31 - 1, 0)))
     yield Specimen("ZIP", "bomb of zlib", _zip(bytes(64 * _MEBIBYTE)))
+    for name, file in dicom_bombs.bombs():
+        yield Specimen("DICOM", f"bomb: {name}", file)
     svg = b'<!DOCTYPE s [<!ENTITY a "' + b"a" * 1000 + b'"><!ENTITY b "' + b"&a;" * 1000 + b'">]><svg>&b;</svg>'
     yield Specimen("SVG", "bomb of entities", svg)
 

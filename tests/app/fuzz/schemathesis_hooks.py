@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import schemathesis
 from hypothesis import strategies as st
 from schemathesis.openapi.checks import RejectedPositiveData
 
 from app.inference.options import MAX_BEAMS
+from tests.app.dicom_phantoms import dicom
 from tests.app.pictures import jpeg, phantom, png
 
 _SIDES = st.integers(1, 200)
 _PHANTOMS = st.builds(phantom, _SIDES, _SIDES, st.integers(0, 99))
 schemathesis.openapi.media_type("image/png", _PHANTOMS.map(png))
 schemathesis.openapi.media_type("image/jpeg", _PHANTOMS.map(jpeg))
+schemathesis.openapi.media_type("application/dicom", _PHANTOMS.map(lambda picture: dicom(np.asarray(picture))))
 schemathesis.openapi.media_type("application/octet-stream", _PHANTOMS.map(png))
 
 
