@@ -220,6 +220,7 @@ async def test_documentation(app: FastAPI, client: httpx.AsyncClient) -> None:
         "multipart/form-data",
         "image/png",
         "image/jpeg",
+        "application/dicom",
         "application/octet-stream",
     }
     assert set(report["responses"]["200"]["content"]) == {"application/json", "text/plain"}
