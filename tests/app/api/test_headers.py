@@ -51,7 +51,7 @@ class Doorway:
         ([b"Text/Plain;Q=0.3", b"image/png"], None),
         ([b"", b"text/*"], None),
         ([b"text/html", b"image/png"], 406),
-        ([b"application/json;q=0", b"text/plain;q=0", b"*/*"], 406),
+        ([b"application/json;q=0", b"application/*;q=0", b"text/plain;q=0", b"*/*"], 406),
         ([b"", b"image/png"], 406),
         ([], None),
         ([b""], None),

@@ -126,6 +126,7 @@ async def test_options_come_back_effective(client: httpx.AsyncClient, picture: b
         "operating_point": "balanced",
         "sections": ["findings", "impression"],
         "include": [],
+        "object": "sr",
     }
 
 
@@ -224,7 +225,7 @@ async def test_plain_text(client: httpx.AsyncClient, picture: bytes) -> None:
     assert response.text.endswith(DISCLAIMER + "\n")
 
 
-@pytest.mark.parametrize("accept", ["application/fhir+json", "application/dicom", "image/png", "text/plain;q=0"])
+@pytest.mark.parametrize("accept", ["application/fhir+xml", "application/dicom", "image/png", "text/plain;q=0"])
 async def test_not_acceptable(client: httpx.AsyncClient, picture: bytes, accept: str) -> None:
     """A form that is not offered is refused, in problem+json all the same."""
     response = await client.post(URL, files={"image": picture}, headers={"accept": accept})

@@ -220,9 +220,16 @@ async def test_documentation(app: FastAPI, client: httpx.AsyncClient) -> None:
         "multipart/form-data",
         "image/png",
         "image/jpeg",
+        "application/dicom",
         "application/octet-stream",
     }
-    assert set(report["responses"]["200"]["content"]) == {"application/json", "text/plain"}
+    assert set(report["responses"]["200"]["content"]) == {
+        "application/json",
+        "text/plain",
+        "application/pdf",
+        "application/fhir+json",
+        "application/dicom",
+    }
     documented = {status for status in report["responses"] if status != "200"}
     assert documented == {"400", "401", "406", "408", "413", "415", "422", "429", "500", "503", "504"}
     assert list(report["responses"]["422"]["content"]) == ["application/problem+json"]
