@@ -16,6 +16,8 @@ from app.api.options import ReportOptions, parse_options
 from app.api.problems import Problem
 from app.api.schemas import ReportResponse, problem_responses
 from app.api.service import RequestSlot, Service, ServiceDep
+from app.api.study_reference import PROBLEMS as REFERENCE_PROBLEMS
+from app.api.study_reference import StudyReference, fetch_study
 from app.api.uploads import ACCEPT_POST, UploadLimits, receive_upload
 from app.images.decode import DecodedImage
 from app.images.errors import DecodeError
@@ -48,6 +50,7 @@ _PROBLEMS = problem_responses(
     "model-not-ready",
     "draining",
     "deadline-exceeded",
+    *REFERENCE_PROBLEMS,
 )
 
 
@@ -72,11 +75,17 @@ async def create_report(request: Request, service: ServiceDep) -> Response:
         slot.files = upload.images
         service.metrics.stage("receive", time.monotonic() - started)
         options = parse_options(request.query_params.multi_items(), upload.fields, generator.model)
-        work = _report(service, slot, generator, decoder, options)
+        work = _report(service, slot, generator, decoder, options, upload.reference)
         answer = await _unless_client_leaves(request, work)
     if media_type == TEXT:
         return Response(answer.as_text(), media_type=f"{TEXT}; charset=utf-8", headers=_NO_STORE)
     return Response(answer.as_json(), media_type=JSON, headers=_NO_STORE)
+
+
+async def _fetch(service: Service, slot: RequestSlot, reference: StudyReference) -> None:
+    started = time.monotonic()
+    slot.files = await fetch_study(service, reference, slot.hold_chunk)
+    service.metrics.stage("fetch", time.monotonic() - started)
 
 
 _NO_STORE = {"Cache-Control": "no-store"}  # somebody's health
@@ -88,16 +97,20 @@ async def _report(
     generator: ReportGenerator,
     decoder: DecodePool,
     options: ReportOptions,
+    reference: StudyReference | None,
 ) -> ReportResponse:
-    """Decodes, generates and puts the answer together, within the request's deadline."""
+    """Fetches what is only named, decodes, generates and puts the answer together, within the request's deadline."""
     started = time.monotonic()
     seconds = service.settings.request_deadline_seconds
     # The engine keeps the deadline itself; the timeout stands behind it should the engine hang.
     async with asyncio.timeout(seconds):
         try:
+            if reference is not None:
+                await _fetch(service, slot, reference)
             with slot.queueing():
+                decoding = time.monotonic()
                 images = await _decode(slot, decoder)
-                decode_seconds = time.monotonic() - started
+                decode_seconds = time.monotonic() - decoding
                 service.metrics.stage("decode", decode_seconds)
                 pixels = [image.pixels for image in images]
                 future = generator.submit(
