@@ -72,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     serving.add_argument("--host", help="address to listen on")
     serving.add_argument("--port", help="port to listen on; 0 takes a free one")
     predicting = commands.add_parser("predict", help="report on one study, without a server")
-    predicting.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a view of the study, PNG or JPEG")
+    predicting.add_argument(
+        "images", nargs="+", type=Path, metavar="IMAGE", help="a view of the study, PNG, JPEG or DICOM"
+    )
     predicting.add_argument("--text", action="store_true", help="plain text instead of JSON")
     for name, meaning in OPTIONS.items():
         predicting.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE", help=meaning)

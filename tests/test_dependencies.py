@@ -11,10 +11,12 @@ from packaging.version import Version
 from tests.conftest import ROOT
 
 # The lowest versions without known holes: request smuggling by chunked bodies (h11), denial of service by multipart
-# bodies (python-multipart, starlette), memory errors in decoders (pillow), code execution while loading (torch).
+# bodies (python-multipart, starlette), memory errors in decoders (pillow), paths that lead out of a set of files
+# (pydicom, CVE-2026-32711), code execution while loading (torch).
 FLOORS = {
     "h11": "0.16",
     "pillow": "12.3",
+    "pydicom": "3.0.2",
     "python-multipart": "0.0.31",
     "starlette": "1.3.1",
     "torch": "2.10",

@@ -47,7 +47,7 @@ def _body(max_images: int, options: dict[str, Any]) -> dict[str, Any]:
         "encoding": {"image": {"contentType": ", ".join(IMAGE_TYPES)}},
     }
     return {
-        "description": "A form, or one PNG or JPEG image as it is, under any type: the content says what it is.",
+        "description": "A form, or one PNG, JPEG or DICOM file as it is, under any type: the content says what it is.",
         "required": True,
         "content": {MULTIPART: form, **{kind: {"schema": image} for kind in RAW_TYPES}},
     }

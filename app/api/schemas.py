@@ -203,7 +203,7 @@ class ReportResponse(BaseModel):
                 for image, guess in zip(images, report.views, strict=True)
             ],
             options=options.as_dict(),
-            warnings=[*_image_warnings(images), *report.warnings],
+            warnings=[*_image_warnings(images), *_view_warnings(images, report.views), *report.warnings],
             heatmaps=Heatmaps.of(report.heatmaps, images, options) if report.heatmaps else None,
             timing=Timing(
                 decode_ms=round(decode_seconds * 1e3, 3),
@@ -223,6 +223,17 @@ class ReportResponse(BaseModel):
         parts = [f"{name.upper()}\n{text}" for name, text in self.report.sections.items()]
         parts += [f"Warning: {warning}" for warning in self.warnings]
         return "\n\n".join([*parts, self.disclaimer]) + "\n"
+
+
+def _view_warnings(images: Sequence[DecodedImage], guesses: Sequence[records.ViewGuess]) -> list[str]:
+    """Where a header and the model differ. The model decides what is read: headers are typed by hand, and a picture is
+    reported on the same way whether it comes as PNG or as DICOM."""
+    return [
+        f"Image {i}: its header calls it a {image.view} view, but the model takes it for a {guess.view} one "
+        f"(probability {guess.probability:.2g}) and {'read' if guess.read else 'did not read'} it as that."
+        for i, (image, guess) in enumerate(zip(images, guesses, strict=True), 1)
+        if image.view and image.view != guess.view
+    ]
 
 
 def _image_warnings(images: Collection[DecodedImage]) -> list[str]:

@@ -52,7 +52,7 @@ class RequestSlot:
 
     def hold_image(self, image: DecodedImage) -> None:
         """An image is to be kept. Raises the problem `overloaded` when all together hold too much."""
-        self._hold(image.pixels.nbytes)
+        self._hold(image.pixels.nbytes + len(image.header or b""))
 
     def drop_files(self) -> None:
         """The images are there: their files are let go."""

@@ -21,7 +21,7 @@ from app.api.study_reference import StudyReference, parse_reference
 
 REFERENCE = "application/json"
 MAX_REFERENCE_BYTES = 1024
-IMAGE_TYPES = ("image/png", "image/jpeg")
+IMAGE_TYPES = ("image/png", "image/jpeg", "application/dicom")
 MULTIPART = "multipart/form-data"
 ACCEPT_POST = {"Accept-Post": ", ".join((MULTIPART, *IMAGE_TYPES))}
 MAX_FIELDS = 32

@@ -1,4 +1,4 @@
-"""Bytes to a greyscale image. PNG and JPEG, told apart by content; a name or a declared type is never asked.
+"""Bytes to a greyscale image. PNG, JPEG and DICOM, told apart by content; a name or a declared type is never asked.
 
 Every broken file ends in a `DecodeError`, whatever the library beneath raises. Sizes are checked before pixels exist.
 """
@@ -7,21 +7,28 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from app.images import jpeg, png
-from app.images.borders import Pixels, Region, find_film
+from app.images.borders import Film, Pixels, Region, find_film
 from app.images.errors import CorruptImageError, DecodeError, ImageTooLargeError, UnsupportedImageError
-from app.images.formats import foreign_format
+from app.images.formats import foreign_format, looks_like_dicom
 from app.images.opened import Opened
+
+if TYPE_CHECKING:
+    from app.images.dicom.picture import DicomPicture
 
 MAX_PIXELS = 40_000_000
 # PNG has no limit, and a picture of 40 million rows costs five times one of as many pixels.
 MAX_SIDE = 65_535
 
+_READ = "PNG, JPEG or DICOM"
 _FORMATS = {"PNG": (png.SIGNATURE, png.open_png), "JPEG": (jpeg.SIGNATURE, jpeg.open_jpeg)}
 # EXIF 2.32, tag 0x0112: what turns the stored picture upright.
 _UPRIGHT = {
@@ -44,7 +51,8 @@ class DecodedImage:
 
     `pixels` is [H,W], full scale being 255 (uint8) or 65535 (uint16); a large JPEG may come reduced. `width` and
     `height` are the file's own, upright, and `region` is what `pixels` shows of them: all, or what is left without wide
-    borders. `sha256` is of the file's bytes.
+    borders. `sha256` is of the file's bytes. A DICOM file's `view` is what its header calls it, and `header` is for
+    `app.images.dicom.header.read_header`: it names a patient, so it is not printed with the rest.
     """
 
     pixels: Pixels
@@ -54,24 +62,30 @@ class DecodedImage:
     region: Region
     sha256: str
     warnings: tuple[str, ...]
+    view: str | None = None
+    header: bytes | None = field(default=None, repr=False)
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, network_size: int | None = None) -> DecodedImage:
-    """Decodes a PNG or JPEG file: upright, first frame, transparency over black, colour as ITU-R 601 luma, without wide
-    borders of one tone.
+    """Decodes a PNG, JPEG or DICOM file: upright, first frame, transparency over black, colour as ITU-R 601 luma, DICOM
+    as a viewer shows it, without wide borders of one tone.
 
     With `network_size` S, a JPEG is reduced by 2, 4 or 8 while decoding, as long as the longer side of what is left of
-    it stays at or above 2S. Raises `UnsupportedImageError`, `ImageTooLargeError` or `CorruptImageError`.
+    it stays at or above 2S. Raises a `DecodeError`.
     """
     if not data:
         raise CorruptImageError("the file is empty")
     kind = next((name for name, (signature, _) in _FORMATS.items() if data.startswith(signature)), None)
-    if kind is None:
+    if kind is None and not looks_like_dicom(data):
         name = foreign_format(data)
-        raise UnsupportedImageError("the file is neither PNG nor JPEG" + (f", but {name}" if name else ""))
+        raise UnsupportedImageError(f"the file is not {_READ}" + (f", but {name}" if name else ""))
+    if kind is None:
+        from app.images.dicom import picture as dicom  # pydicom and its decoders: most processes need neither
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow warns of is either checked here or harmless
+            if kind is None:
+                return _image_of(dicom.read_picture(data, max_pixels), data, network_size)
             return _decode(data, kind, max_pixels, network_size, network_size)
     except DecodeError:
         raise
@@ -103,17 +117,43 @@ def _decode(data: bytes, kind: str, max_pixels: int, network_size: int | None, d
         pixels = np.array(Image.fromarray(pixels).transpose(_UPRIGHT[orientation]))
     if orientation in _SIDEWAYS:
         width, height = height, width
-    (left, top, right, bottom), several = find_film(pixels)
-    reduced = round(max(width, height) / max(pixels.shape))
-    if network_size and detail and reduced > 1 and max(right - left, bottom - top) < 2 * network_size:
+    film = find_film(pixels)
+    left, top, right, bottom = film.region
+    reduced = max(width, height) > max(pixels.shape)
+    if network_size and detail and reduced and max(right - left, bottom - top) < 2 * network_size:
         return _decode(data, kind, max_pixels, network_size, 2 * detail)
+    return _image(data, kind, pixels, (width, height), film, network_size, notes)
+
+
+def _image_of(picture: DicomPicture, data: bytes, network_size: int | None) -> DecodedImage:
+    pixels = picture.pixels
+    if pixels.ndim == 3:
+        pixels = _luma(Image.fromarray(pixels), picture.notes)
+    size = (pixels.shape[1], pixels.shape[0])
+    image = _image(data, "DICOM", pixels, size, find_film(pixels), network_size, picture.notes)
+    return replace(image, view=picture.view, header=picture.header)
+
+
+def _image(
+    data: bytes,
+    kind: str,
+    pixels: Pixels,
+    size: tuple[int, int],
+    film: Film,
+    network_size: int | None,
+    notes: Sequence[str],
+) -> DecodedImage:
+    """What is left of the upright `pixels` of a file of `size`, width and height, without its borders."""
+    width, height = size
+    (left, top, right, bottom), several = film
+    reduced = round(max(size) / max(pixels.shape))
     region = (left * reduced, top * reduced, min(right * reduced, width), min(bottom * reduced, height))
-    notes += _notes_on(region, width, height, network_size)
+    said = [*notes, *_notes_on(region, width, height, network_size)]
     if several:
-        notes.append("it seems to hold several pictures side by side; send each film as an image of its own")
+        said.append("it seems to hold several pictures side by side; send each film as an image of its own")
     if region != (0, 0, width, height):
         pixels = pixels[top:bottom, left:right].copy()
-    return DecodedImage(pixels, kind, width, height, region, hashlib.sha256(data).hexdigest(), tuple(notes))
+    return DecodedImage(pixels, kind, width, height, region, hashlib.sha256(data).hexdigest(), tuple(said))
 
 
 def _to_grey(opened: Opened, notes: list[str]) -> Pixels:
@@ -132,9 +172,7 @@ def _to_grey(opened: Opened, notes: list[str]) -> Pixels:
             image = image.convert("RGBA")
         elif image.mode not in ("1", "L", "RGB"):
             image = image.convert("RGB")
-        if image.mode in ("RGB", "RGBA") and _is_coloured(image):
-            notes.append("the image is in colour; it was converted to grey")
-        grey = np.array(image.convert("L"))
+        grey = _luma(image, notes)
         alpha = np.asarray(image.getchannel("A")) if image.mode == "RGBA" else None
     clear = opened.transparent() if opened.transparent else None
     if clear is not None and clear.any():
@@ -155,6 +193,12 @@ def _lay_over_black(grey: Pixels, alpha: Pixels) -> None:
     product += full // 2
     product //= full
     grey[...] = product
+
+
+def _luma(image: Image.Image, notes: list[str]) -> npt.NDArray[np.uint8]:
+    if image.mode in ("RGB", "RGBA") and _is_coloured(image):
+        notes.append("the image is in colour; it was converted to grey")
+    return np.array(image.convert("L"))
 
 
 def _is_coloured(image: Image.Image) -> bool:

@@ -27,3 +27,27 @@ class UnsupportedImageError(DecodeError):
     """A format that is not read here."""
 
     type = "unsupported-media-type"
+
+
+class UnsupportedTransferSyntaxError(DecodeError):
+    """A DICOM file encoded in a way that is not read here."""
+
+    type = "unsupported-transfer-syntax"
+
+
+class UnsupportedModalityError(DecodeError):
+    """A DICOM file of something other than a radiograph."""
+
+    type = "unsupported-modality"
+
+
+class MultiFrameError(DecodeError):
+    """A DICOM file of several frames."""
+
+    type = "multi-frame"
+
+
+class NoPixelDataError(DecodeError):
+    """A DICOM file without an image."""
+
+    type = "no-pixel-data"

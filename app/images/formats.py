@@ -1,4 +1,4 @@
-"""What a file is that is neither PNG nor JPEG, by its first bytes: whoever sends one is told what was seen."""
+"""What a file is that is neither PNG nor JPEG, by its first bytes: DICOM, or what is not read and can be named."""
 
 from __future__ import annotations
 
@@ -28,10 +28,18 @@ _SIGNATURES = (
 _BRANDS = ((b"avif", "AVIF"), (b"avis", "AVIF"), (b"hei", "HEIC"), (b"hev", "HEIC"), (b"mif1", "HEIC"))
 
 
+def looks_like_dicom(data: bytes) -> bool:
+    """Whether a file has the prefix of PS3.10, or begins like a data set: with an element of the first groups."""
+    if data[128:132] == b"DICM":
+        return True
+    if data[:2] not in (b"\2\0", b"\x08\0", b"\0\x08"):
+        return False
+    explicit = data[4:6].isalpha() and data[4:6].isupper()
+    return explicit or (data[:2] == b"\x08\0" and int.from_bytes(data[4:8], "little") < len(data))
+
+
 def foreign_format(data: bytes) -> str:
     """The format's name, or "" where none is recognised."""
-    if data[128:132] == b"DICM":
-        return "DICOM"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
     if data[4:8] == b"ftyp":

@@ -40,8 +40,8 @@ _EXIF, _XMP, _PICTURES = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"MPF\0
 _NUMBER_OF_PICTURES = 0xB001  # CIPA DC-007
 
 
-class _Segment(NamedTuple):
-    """`start` and `end` enclose marker, length and content."""
+class Segment(NamedTuple):
+    """A marker and what belongs to it; `start` and `end` enclose marker, length and content."""
 
     marker: int
     content: memoryview
@@ -55,7 +55,7 @@ def open_jpeg(data: bytes) -> Opened:
     view = memoryview(data)
     kept, frame, frames = [view[:2]], 0, 1
     metadata: dict[str, bytes | str] = {}
-    for marker, content, start, end in _segments(data):
+    for marker, content, start, end in segments(data):
         if marker in _UNREAD:
             raise UnsupportedImageError(f"the file is a {_UNREAD[marker]}, which is not read")
         if marker in _FRAMES:
@@ -77,8 +77,8 @@ def open_jpeg(data: bytes) -> Opened:
     return Opened(image, frames, metadata, scalable=frame != _LOSSLESS)
 
 
-def _segments(data: bytes) -> Iterator[_Segment]:
-    """The segments up to the first scan's, which is the last."""
+def segments(data: bytes) -> Iterator[Segment]:
+    """The segments up to the first scan's, which is the last. Raises `CorruptImageError`."""
     view, start, marker = memoryview(data), 2, 0
     while marker != _SCAN:
         start = data.find(b"\xff", start)
@@ -93,7 +93,7 @@ def _segments(data: bytes) -> Iterator[_Segment]:
         end = start + 2 + int.from_bytes(view[start + 2 : start + 4], "big")
         if not start + 4 <= end <= len(data) or marker < 0xC0 or marker in (0xD8, 0xD9):
             raise CorruptImageError("the file is damaged or incomplete: a segment before its pixels is broken")
-        yield _Segment(marker, view[start + 4 : end], start, end)
+        yield Segment(marker, view[start + 4 : end], start, end)
         start = end
 
 

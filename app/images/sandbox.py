@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import importlib
 import json
 import os
 import resource
@@ -166,7 +167,8 @@ class Worker:
                 raise _ERRORS[header["error"]](header["message"])
             pixels = np.frombuffer(payload, header.pop("dtype")).reshape(header.pop("shape"))
             listed = {name: tuple(header[name]) for name in ("region", "warnings")}
-            return DecodedImage(pixels=pixels, **{**header, **listed})
+            packed = header["header"] and base64.b64decode(header["header"])
+            return DecodedImage(pixels=pixels, **{**header, **listed, "header": packed})
         except DecodeError:
             raise
         except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -206,6 +208,7 @@ def _serve() -> None:
     """The worker: answers one request after the other until its standard input ends."""
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # a stray print must not garble the protocol
+    importlib.import_module("app.images.dicom.picture")  # now, rather than from the first DICOM file's time and memory
     _limit_memory(int(sys.argv[1]))
     while True:
         try:
@@ -221,6 +224,7 @@ def _serve() -> None:
             continue
         header = {field.name: getattr(image, field.name) for field in fields(image) if field.name != "pixels"}
         header |= {"dtype": image.pixels.dtype.name, "shape": image.pixels.shape}
+        header["header"] = image.header and base64.b64encode(image.header).decode()
         _send(answers, header, np.ascontiguousarray(image.pixels).data.cast("B"))
 
 

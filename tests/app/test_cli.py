@@ -87,7 +87,7 @@ def test_help_states_ranges(capsys: pytest.CaptureFixture[str]) -> None:
         (["--sections", "history"], "sections takes"),
         (["--operating-point", "best"], "operating_point takes balanced, sensitive, specific"),
         (["missing.png"], "No such file"),
-        ([__file__], "neither PNG nor JPEG"),
+        ([__file__], "not PNG, JPEG or DICOM"),
     ],
 )
 def test_predict_refuses(

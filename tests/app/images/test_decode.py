@@ -171,7 +171,7 @@ def test_other_formats(kind: str) -> None:
         decode_image(file.getvalue())
 
 
-@pytest.mark.parametrize("file", [b"hello", b"\0" * 128 + b"DICM", b"%PDF-1.7", b"\x89PNG"])
+@pytest.mark.parametrize("file", [b"hello", b"%PDF-1.7", b"\x89PNG"])
 def test_no_image(file: bytes) -> None:
     """What is no image is unsupported."""
     with pytest.raises(UnsupportedImageError):
