@@ -45,9 +45,10 @@ _SYNTAXES = [
 _SUCCESS, _OUT_OF_RESOURCES, _NOT_THE_CLASS, _NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000
 _MAX_PDU_BYTES = 2**17
 _PDU_SECONDS = 30.0
+_ACSE_SECONDS = 10.0
 # What a message has beside its object, and more than one that is refused has in all.
 _SLACK_BYTES = 2**20
-# Connections on which no association was asked for yet, beside those at their limit.
+# Connections on which no association was asked for yet, beside as many as may be associated.
 _MAX_UNASSOCIATED = 16
 
 
@@ -62,7 +63,8 @@ class Receiver:
         entity = AE(settings.pacs_ae_title)
         entity.maximum_associations = settings.pacs_max_associations
         entity.maximum_pdu_size = _MAX_PDU_BYTES
-        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _PDU_SECONDS
+        entity.acse_timeout = _ACSE_SECONDS
+        entity.dimse_timeout = entity.network_timeout = _PDU_SECONDS
         entity.require_called_aet = True
         entity.require_calling_aet = list(settings.pacs_calling_ae_titles)
         entity.add_supported_context(Verification)
@@ -75,6 +77,7 @@ class Receiver:
         except OSError as error:
             raise PacsError(f"cannot listen on {address[0]} port {address[1]}: {error.strerror}") from error
         assert isinstance(server, ThreadedAssociationServer)  # noqa: S101  # as it does not block
+        server.verify_request = self._has_room  # type: ignore[method-assign]  # any number of connections otherwise
         self._entity, self._server = entity, server
         logger.info("receiving", extra={"host": address[0], "port": self.port})
 
@@ -88,16 +91,17 @@ class Receiver:
         self._entity.shutdown()
 
     def _bound(self, event: Event) -> None:
-        """pynetdicom takes any PDU and any object whatever their size, and any number of connections."""
+        """pynetdicom itself takes any PDU and any object whatever their size."""
         socket = event.assoc.dul.socket
         if socket is None:
-            return
-        if len(self._entity.active_associations) > self._settings.pacs_max_associations + _MAX_UNASSOCIATED:
-            socket.close()
             return
         reader = _BoundedReader(socket, self._settings.max_image_bytes + _SLACK_BYTES)
         socket.recv = reader.recv  # type: ignore[method-assign]  # its only way in
         event.assoc.bind(evt.EVT_DIMSE_RECV, reader.message_ended)
+
+    def _has_room(self, request: object, address: object) -> bool:
+        """Whether another connection is taken. One on which nothing is asked for counts for `_ACSE_SECONDS`."""
+        return len(self._server.active_associations) < self._settings.pacs_max_associations + _MAX_UNASSOCIATED
 
     def _store(self, event: Event) -> int:
         try:
