@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from app.inference.checkpoint import load_checkpoint
-from app.inference.options import EARLY_STOPPING, INCLUDES, MEANINGS, OPERATING_POINTS, RANGES, DecodingOptions
+from app.inference.options import EARLY_STOPPING, INCLUDES, MEANINGS, OBJECTS, OPERATING_POINTS, RANGES, DecodingOptions
 from app.main import create_app
 from app.settings import load_settings
 from app.telemetry import Metrics
@@ -169,7 +169,7 @@ def test_options() -> None:
     rows = table_rows(API.read_text(), "| option | values | default | meaning |")
     known = {name: (str(one), one.meaning) for name, one in RANGES.items()}
     values = {"early_stopping": EARLY_STOPPING, "operating_point": OPERATING_POINTS}
-    values |= {"sections": shipped_sections(), "include": INCLUDES}
+    values |= {"sections": shipped_sections(), "include": INCLUDES, "object": OBJECTS}
     known |= {name: (", ".join(given), MEANINGS[name]) for name, given in values.items()}
     assert {name: (values, meaning) for name, values, _, meaning in rows} == known
     assert {field.name for field in dataclasses.fields(DecodingOptions)} | values.keys() == known.keys()

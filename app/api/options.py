@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from app.api.problems import Problem
 from app.inference.options import (
     INCLUDES,
     MEANINGS,
+    OBJECTS,
     OPERATING_POINTS,
     RANGES,
     DecodingOptions,
@@ -21,10 +22,11 @@ from app.inference.options import (
 )
 from app.inference.served_model import ServedModel
 
+T = TypeVar("T", bound=str)
 Pairs = Iterable[tuple[str, str]]
 _LISTS = ("sections", "include")
-_POINT = "operating_point"
-_NAMES = (*DecodingOptions.__dataclass_fields__, _POINT, *_LISTS)
+_POINT, _OBJECT = "operating_point", "object"
+_NAMES = (*DecodingOptions.__dataclass_fields__, _POINT, *_LISTS, _OBJECT)
 # What an option's name may look like for an error to repeat it.
 _NAME = re.compile("[a-z][a-z0-9_]{0,31}")
 
@@ -37,11 +39,15 @@ class ReportOptions:
     sections: tuple[str, ...]
     include: tuple[str, ...] = ()
     operating_point: OperatingPoint = OPERATING_POINTS[0]
+    object: str = OBJECTS[0]
 
     def as_dict(self) -> dict[str, bool | int | float | str | list[str]]:
         """Name to value."""
-        lists = {"sections": list(self.sections), "include": list(self.include)}
-        return {**self.decoding.as_dict(), _POINT: self.operating_point, **lists}
+        return {**self.of_report(), "include": list(self.include), _OBJECT: self.object}
+
+    def of_report(self) -> dict[str, bool | int | float | str | list[str]]:
+        """Those that the report depends on, whatever it is answered with and as."""
+        return {**self.decoding.as_dict(), _POINT: self.operating_point, "sections": list(self.sections)}
 
 
 def parse_options(query: Pairs, form: Pairs, model: ServedModel) -> ReportOptions:
@@ -52,10 +58,8 @@ def parse_options(query: Pairs, form: Pairs, model: ServedModel) -> ReportOption
     sections = _choose("sections", given.pop("sections", list(section_names)), section_names)
     if not sections:
         raise _invalid(f"sections must name at least one of {', '.join(section_names)}")
-    (asked,) = given.pop(_POINT, OPERATING_POINTS[:1])
-    point = next((one for one in OPERATING_POINTS if one == asked), None)
-    if point is None:
-        raise _takes(_POINT, OPERATING_POINTS)
+    point = _choose_one(_POINT, given, OPERATING_POINTS)
+    kind = _choose_one(_OBJECT, given, OBJECTS)
     try:
         changes = {name: parse_option(name, text) for name, (text,) in given.items()}
         check_model(changes, max_new_tokens)
@@ -66,7 +70,7 @@ def parse_options(query: Pairs, form: Pairs, model: ServedModel) -> ReportOption
         decoding.check_model(max_new_tokens)
     except InvalidOptionError as error:
         raise _invalid(str(error)) from error
-    return ReportOptions(decoding, sections, include, point)
+    return ReportOptions(decoding, sections, include, point, kind)
 
 
 def option_schemas(model: ServedModel) -> dict[str, dict[str, Any]]:
@@ -82,10 +86,11 @@ def option_schemas(model: ServedModel) -> dict[str, dict[str, Any]]:
             values = [{"type": "boolean"}, {"type": "string", "const": "never"}]
             schema = {"anyOf": values, "description": MEANINGS[name]}
         schemas[name] = schema | {"default": default}
-    points = {"type": "string", "enum": list(OPERATING_POINTS), "default": OPERATING_POINTS[0]}
-    schemas[_POINT] = points | {"description": MEANINGS[_POINT]}
-    for name, known in (("sections", model.section_names), ("include", INCLUDES)):
-        items = {"type": "string", "enum": list(known)}
+    for name, known in ((_POINT, OPERATING_POINTS), (_OBJECT, OBJECTS)):
+        choice = {"type": "string", "enum": list(known), "default": known[0]}
+        schemas[name] = choice | {"description": MEANINGS[name]}
+    for name, members in (("sections", model.section_names), ("include", INCLUDES)):
+        items = {"type": "string", "enum": list(members)}
         schemas[name] = {"type": "array", "items": items, "description": MEANINGS[name]}
     schemas["sections"] |= {"minItems": 1, "default": list(model.section_names)}
     return schemas
@@ -127,6 +132,16 @@ def _choose(option: str, asked: Sequence[str], known: Sequence[str]) -> tuple[st
     if not set(asked) <= {*known, ""}:
         raise _takes(option, known)
     return tuple(name for name in known if name in asked)
+
+
+def _choose_one(option: str, given: dict[str, list[str]], known: Sequence[T]) -> T:
+    """The one asked for, which `given` then lacks; the first without."""
+    if option not in given:
+        return known[0]
+    (asked,) = given.pop(option)
+    if asked not in known:
+        raise _takes(option, known)
+    return known[known.index(asked)]
 
 
 def _takes(option: str, known: Sequence[str]) -> Problem:

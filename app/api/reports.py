@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from app.api.answers import DICOM, FHIR, PDF, PLAIN, TEXT, Form, first_choice, form_for, write
 from app.api.auth import limit_rate
 from app.api.headers import joined
-from app.api.negotiation import negotiate
 from app.api.options import ReportOptions, parse_options
 from app.api.problems import Problem
 from app.api.schemas import ReportResponse, problem_responses
@@ -26,8 +26,6 @@ from app.inference.errors import EngineFullError, EngineStoppedError
 from app.inference.served_model import ReportGenerator
 from app.report import Report
 from app.telemetry import Metrics, request_context
-
-JSON, TEXT = "application/json", "text/plain"
 
 T = TypeVar("T")
 router = APIRouter(prefix="/v1", tags=["report"], dependencies=[Depends(limit_rate)])
@@ -58,16 +56,20 @@ _PROBLEMS = problem_responses(
 )
 
 
+_STRING = {"schema": {"type": "string"}}
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+_OTHER_FORMS = {TEXT: _STRING, PDF: _BYTES, FHIR: {"schema": {"type": "object"}}, DICOM: _BYTES}
+
+
 @router.post(
     "/report",
     response_model=ReportResponse,
-    responses={200: {"content": {TEXT: {"schema": {"type": "string"}}}}, **_PROBLEMS},
+    responses={200: {"content": _OTHER_FORMS}, **_PROBLEMS},
 )
 async def create_report(request: Request, service: ServiceDep) -> Response:
     """Drafts the report of one study of one to four images. Research use only. Not for clinical use."""
-    media_type = negotiate(joined(request.headers, "accept"), (JSON, TEXT))
-    if media_type is None:
-        raise Problem("not-acceptable", f"A report comes as {JSON} or {TEXT}.")
+    accept = joined(request.headers, "accept")
+    first_choice(accept)
     generator, decoder = service.working_parts()
     settings = service.settings
     limits = UploadLimits(
@@ -79,11 +81,8 @@ async def create_report(request: Request, service: ServiceDep) -> Response:
         slot.files = upload.images
         service.metrics.stage("receive", time.monotonic() - started)
         options = parse_options(request.query_params.multi_items(), upload.fields, generator.model)
-        work = _report(service, slot, generator, decoder, options, upload.reference)
-        answer = await _unless_client_leaves(request, work)
-    if media_type == TEXT:
-        return Response(answer.as_text(), media_type=f"{TEXT}; charset=utf-8", headers=_NO_STORE)
-    return Response(answer.as_json(), media_type=JSON, headers=_NO_STORE)
+        work = _report(service, slot, generator, decoder, options, accept, upload.reference)
+        return await _unless_client_leaves(request, work)
 
 
 async def _fetch(service: Service, slot: RequestSlot, reference: StudyReference) -> None:
@@ -101,9 +100,10 @@ async def _report(
     generator: ReportGenerator,
     decoder: DecodePool,
     options: ReportOptions,
+    accept: str,
     reference: StudyReference | None,
-) -> ReportResponse:
-    """Fetches what is only named, decodes, generates and puts the answer together, within the request's deadline."""
+) -> Response:
+    """Fetches what is only named, decodes, generates and writes the answer, within the request's deadline."""
     started = time.monotonic()
     seconds = service.settings.request_deadline_seconds
     # The engine keeps the deadline itself; the timeout stands behind it should the engine hang.
@@ -116,9 +116,9 @@ async def _report(
                 images = await _decode(slot, decoder)
                 decode_seconds = time.monotonic() - decoding
                 service.metrics.stage("decode", decode_seconds)
-                pixels = [image.pixels for image in images]
+                form = await _form(accept, images)
                 future = generator.submit(
-                    pixels,
+                    [image.pixels for image in images],
                     options.decoding,
                     started + seconds,
                     request_context.get(),
@@ -130,15 +130,36 @@ async def _report(
             raise service.overloaded() from error
         except EngineStoppedError as error:
             raise service.unavailable() from error
-    _count(report, options, service.metrics)
-    return ReportResponse.of(
-        report,
-        images,
-        options,
-        generator.model,
-        decode_seconds=decode_seconds,
-        total_seconds=time.monotonic() - started,
-    )
+        _count(report, options, service.metrics)
+        answer = ReportResponse.of(
+            report,
+            images,
+            options,
+            generator.model,
+            decode_seconds=decode_seconds,
+            total_seconds=time.monotonic() - started,
+        )
+        return await _written(service, form, answer, images, options)
+
+
+async def _form(accept: str, images: Sequence[DecodedImage]) -> Form:
+    """What it is answered as, before the engine works for it. Reading headers takes a thread."""
+    liked = first_choice(accept)
+    return Form(liked) if liked in PLAIN else await asyncio.to_thread(form_for, accept, images)
+
+
+async def _written(
+    service: Service, form: Form, answer: ReportResponse, images: Sequence[DecodedImage], options: ReportOptions
+) -> Response:
+    """The answer in its form; what is drawn or built is so beside the event loop."""
+    if form.media_type in PLAIN:
+        content = write(form, answer, images, options)
+    else:
+        started = time.monotonic()
+        content = await asyncio.to_thread(write, form, answer, images, options)
+        service.metrics.stage("write", time.monotonic() - started)
+    charset = "; charset=utf-8" if form.media_type == TEXT else ""
+    return Response(content, media_type=form.media_type + charset, headers=_NO_STORE)
 
 
 def _count(report: Report, options: ReportOptions, metrics: Metrics) -> None:

@@ -17,6 +17,8 @@ EarlyStopping = bool | Literal["never"]
 # The values of the options that are no numbers; of `sections` the checkpoint knows them.
 EARLY_STOPPING: Mapping[str, EarlyStopping] = {"true": True, "false": False, "never": "never"}
 INCLUDES = ("alternatives", "tokens", "heatmaps")
+# Which DICOM object an answer in DICOM is; the first is the default.
+OBJECTS = ("sr", "pdf")
 OperatingPoint = Literal["balanced", "sensitive", "specific"]
 # The thresholds that decide what is present; the first is the default.
 OPERATING_POINTS: tuple[OperatingPoint, ...] = get_args(OperatingPoint)
@@ -110,6 +112,7 @@ MEANINGS: Mapping[str, str] = {
     "sections": "Sections of the report to answer with.",
     "include": "What to add to the answer.",
     "operating_point": "Which thresholds decide what is present.",
+    "object": "Which object an answer as DICOM is: a structured report, or the page as an Encapsulated PDF.",
 }
 
 

@@ -126,6 +126,7 @@ async def test_options_come_back_effective(client: httpx.AsyncClient, picture: b
         "operating_point": "balanced",
         "sections": ["findings", "impression"],
         "include": [],
+        "object": "sr",
     }
 
 

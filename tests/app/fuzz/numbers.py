@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from hypothesis import strategies as st
 
-from app.inference.options import EARLY_STOPPING, INCLUDES, OPERATING_POINTS, RANGES, Range
+from app.inference.options import EARLY_STOPPING, INCLUDES, OBJECTS, OPERATING_POINTS, RANGES, Range
 
 _NUMBERS = st.one_of(
     st.integers(),
@@ -58,6 +58,7 @@ _HOSTILE = (
 _WORDS: Mapping[str, Sequence[str]] = {
     "early_stopping": [*EARLY_STOPPING],
     "include": INCLUDES,
+    "object": OBJECTS,
     "operating_point": OPERATING_POINTS,
 }
 

@@ -46,7 +46,9 @@ def generator(tiny_checkpoint: Path) -> Iterator[Generator]:
     made.close()
 
 
-@given(name=st.sampled_from([*RANGES, "early_stopping", "operating_point", "sections", "include"]), text=TEXTS)
+@given(
+    name=st.sampled_from([*RANGES, "early_stopping", "operating_point", "sections", "include", "object"]), text=TEXTS
+)
 @settings(max_examples=1000, **CALM)
 def test_texts(generator: Generator, name: str, text: str) -> None:
     """A text is a value within the option's range, or refused at once with an error that names the option."""

@@ -1,0 +1,1 @@
+"""The page: the draft as a PDF for paper and viewers."""
