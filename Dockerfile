@@ -12,10 +12,12 @@ RUN /opt/venv/bin/pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -c /src
 COPY pyproject.toml README.md LICENSE /src/
 COPY weights/LICENSE /src/weights/
 COPY app /src/app
-RUN /opt/venv/bin/pip install -c /src/constraints.txt "/src[openvino,tracing]"
+RUN /opt/venv/bin/pip install -c /src/constraints.txt "/src[hospital,openvino,tracing]"
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin xray
+# What `xray-report pacs` remembers: a volume there belongs to the user, too.
+RUN install --directory --owner=xray --mode=0700 /var/lib/xray-report
 COPY --from=build /opt/venv /opt/venv
 COPY weights /weights
 ENV PATH=/opt/venv/bin:$PATH \

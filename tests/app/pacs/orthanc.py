@@ -50,6 +50,11 @@ class Orthanc:
                 ]
         return found
 
+    def count(self) -> int:
+        """How many objects it has."""
+        with self.client() as client:
+            return int(client.get("/statistics").json()["CountInstances"])
+
     def file(self, identity: str) -> bytes:
         """An object's file, by Orthanc's id."""
         with self.client() as client:
