@@ -4,7 +4,7 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-EXTRAS := openvino,training,evaluation,tracing,dev
+EXTRAS := hospital,openvino,training,evaluation,tracing,dev
 
 .PHONY: setup demo serve test fuzz lint sbom bench faults train-phantom train-reference lock clean
 
