@@ -16,6 +16,8 @@ RUN /opt/venv/bin/pip install -c /src/constraints.txt "/src[hospital,openvino,tr
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin xray
+# What `xray-report pacs` remembers: a volume there belongs to the user, too.
+RUN install --directory --owner=xray --mode=0700 /var/lib/xray-report
 COPY --from=build /opt/venv /opt/venv
 COPY weights /weights
 ENV PATH=/opt/venv/bin:$PATH \

@@ -1,9 +1,10 @@
-"""The command line: `xray-report serve` and `xray-report predict`."""
+"""The command line: `xray-report serve`, `xray-report predict` and `xray-report pacs`."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -43,10 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     given = _parser().parse_args(arguments)
     overrides = {name: getattr(given, name, None) for name in ("host", "port", "checkpoint")}
+    if given.command == "pacs":
+        overrides["checkpoint"] = os.devnull  # it loads none
     try:
         settings = load_settings(**{name: value for name, value in overrides.items() if value is not None})
         if given.command == "serve":
             serve(settings)
+        elif given.command == "pacs":
+            pacs(settings)
         else:
             options = {name: getattr(given, name) for name in OPTIONS}
             print(predict(settings, given.images, options, as_text=given.text))
@@ -73,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     predicting.add_argument("--text", action="store_true", help="plain text instead of JSON")
     for name, meaning in OPTIONS.items():
         predicting.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE", help=meaning)
+    commands.add_parser("pacs", help="report on the studies of a PACS, by a running service")
     for command in (serving, predicting):
         command.add_argument("--checkpoint", type=Path, help="the checkpoint file")
     return parser
@@ -86,6 +92,19 @@ def serve(settings: Settings) -> None:
     try:
         asyncio.run(server.serve(settings, _create_app))
     except server.StartError as error:
+        raise CommandError(str(error)) from error
+
+
+def pacs(settings: Settings) -> None:
+    """Runs the loop over the PACS until it is told to stop. Raises `CommandError` when it cannot start."""
+    try:
+        from app.pacs.errors import PacsError
+        from app.pacs.run import run
+    except ImportError as error:
+        raise CommandError("pacs needs the packages of the extra xray-report[hospital]") from error
+    try:
+        asyncio.run(run(settings))
+    except PacsError as error:
         raise CommandError(str(error)) from error
 
 

@@ -23,11 +23,12 @@ from app.api.problems import install_problems
 from app.api.service import Phase, Service
 from app.images.pool import DecodePool
 from app.inference.generator import Generator
-from app.settings import Settings, load_settings, unknown_variables
+from app.settings import PREFIX, Settings, SettingsError, load_settings, unknown_variables
 from app.telemetry import Metrics, traces_wanted
 
-# OpenTelemetry is an extra: nothing of it is imported unless traces are wanted.
+# OpenTelemetry and what speaks DICOMweb are extras: nothing of them is imported unless it is wanted.
 if TYPE_CHECKING:
+    from app.dicomweb.client import DicomWebClient
     from app.tracing import Tracing
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     settings = settings or load_settings()
     tracing = tracing or _tracing_from_environment()
     service = Service(settings, Metrics(tracing.encoded if tracing else None))
+    service.dicomweb = _dicomweb(settings)
     app = FastAPI(
         title="xray-report",
         description=f"Drafts the report of a chest X-ray study. {report.DISCLAIMER}",
@@ -86,6 +88,18 @@ def _tracing_from_environment() -> Tracing | None:
     return Tracing(provider_from(os.environ))
 
 
+def _dicomweb(settings: Settings) -> DicomWebClient | None:
+    if settings.dicomweb_url is None:
+        return None
+    try:
+        from app.dicomweb.client import DicomWebClient
+    except ImportError as error:
+        message = f"{PREFIX}DICOMWEB_URL: needs the packages of the extra xray-report[hospital]"
+        raise SettingsError(message) from error
+    secret = settings.dicomweb_authorization
+    return DicomWebClient(settings.dicomweb_url, secret.get_secret_value() if secret else None)
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
@@ -100,6 +114,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             service.drain()
             logger.info("stopping")
     finally:
+        if service.dicomweb is not None:
+            await service.dicomweb.close()
         await asyncio.to_thread(_close, service)
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from app.hospital_settings import HospitalSettings
 from app.inference.options import MAX_BEAMS, MAX_QUEUE, MAX_ROWS
 
 PREFIX = "XRAY_REPORT_"
@@ -50,7 +51,7 @@ def _origin(given: str) -> str:
     return origin.removesuffix({"http": ":80", "https": ":443"}.get(found[1], ""))
 
 
-class Settings(BaseSettings):
+class Settings(HospitalSettings):
     """Each field is the environment variable XRAY_REPORT_<NAME>."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False)

@@ -167,5 +167,5 @@ def configure_logging(level: str) -> None:
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # What they say at lower levels we say ourselves, or it quotes what was sent.
-    for name in ("uvicorn", "python_multipart", "PIL", "pydicom", "highdicom"):
+    for name in ("uvicorn", "python_multipart", "PIL", "httpx", "httpcore", "pydicom", "pynetdicom", "highdicom"):
         logging.getLogger(name).setLevel(max(logging.ERROR, logging.getLogger().level))

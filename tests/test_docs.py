@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import generate_latest
 
 from app.inference.checkpoint import load_checkpoint
 from app.inference.options import EARLY_STOPPING, INCLUDES, MEANINGS, OBJECTS, OPERATING_POINTS, RANGES, DecodingOptions
 from app.main import create_app
+from app.pacs.metrics import PacsMetrics
 from app.settings import load_settings
 from app.telemetry import Metrics
 from model_training.__main__ import COMMANDS
@@ -187,10 +189,14 @@ def shipped_sections() -> tuple[str, ...]:
     return load_checkpoint(path).manifest.section_names
 
 
-def test_metrics() -> None:
-    """The page on operations lists every metric but those of the process."""
-    exposed = re.findall(r"^# TYPE (xray_report_\w+)", Metrics().exposition().decode(), re.MULTILINE)
-    listed = column((ROOT / "docs" / "operations.md").read_text(), "| metric | meaning |")
+@pytest.mark.parametrize(
+    ("page", "exposition"),
+    [("operations.md", Metrics().exposition()), ("pacs.md", generate_latest(PacsMetrics().registry))],
+)
+def test_metrics(page: str, exposition: bytes) -> None:
+    """The pages on operations and the PACS list every metric but those of the process."""
+    exposed = re.findall(r"^# TYPE (xray_report_\w+)", exposition.decode(), re.MULTILINE)
+    listed = column((ROOT / "docs" / page).read_text(), "| metric | meaning |")
     assert sorted(listed) == sorted(name for name in exposed if not name.endswith("_created"))
 
 

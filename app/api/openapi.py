@@ -9,7 +9,8 @@ from fastapi.openapi.utils import get_openapi
 
 from app.api.options import openapi_parameters
 from app.api.service import Service
-from app.api.uploads import IMAGE_TYPES, MULTIPART
+from app.api.study_reference import StudyReference
+from app.api.uploads import IMAGE_TYPES, MULTIPART, REFERENCE
 
 REPORT_PATH = "/v1/report"
 # Any other is taken as well: these are what clients declare.
@@ -46,8 +47,17 @@ def _body(max_images: int, options: dict[str, Any]) -> dict[str, Any]:
         },
         "encoding": {"image": {"contentType": ", ".join(IMAGE_TYPES)}},
     }
+    reference = {"schema": _inlined(StudyReference.model_json_schema())}
     return {
-        "description": "A form, or one PNG, JPEG or DICOM file as it is, under any type: the content says what it is.",
+        "description": "A form, or one PNG, JPEG or DICOM file as it is, under any type but JSON: the content says "
+        "what it is. As JSON, the name of a study that the configured DICOMweb server has.",
         "required": True,
-        "content": {MULTIPART: form, **{kind: {"schema": image} for kind in RAW_TYPES}},
+        "content": {MULTIPART: form, REFERENCE: reference, **{kind: {"schema": image} for kind in RAW_TYPES}},
     }
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema whose one definition stands where it is used: references would point into the whole document."""
+    (definition,) = schema.pop("$defs").values()
+    (name,) = schema["properties"]
+    return schema | {"properties": {name: definition}}

@@ -16,6 +16,8 @@ from app.api.options import ReportOptions, parse_options
 from app.api.problems import Problem
 from app.api.schemas import ReportResponse, problem_responses
 from app.api.service import RequestSlot, Service, ServiceDep
+from app.api.study_reference import PROBLEMS as REFERENCE_PROBLEMS
+from app.api.study_reference import StudyReference, fetch_study
 from app.api.uploads import ACCEPT_POST, UploadLimits, receive_upload
 from app.images.decode import DecodedImage
 from app.images.errors import DecodeError
@@ -50,6 +52,7 @@ _PROBLEMS = problem_responses(
     "model-not-ready",
     "draining",
     "deadline-exceeded",
+    *REFERENCE_PROBLEMS,
 )
 
 
@@ -78,8 +81,14 @@ async def create_report(request: Request, service: ServiceDep) -> Response:
         slot.files = upload.images
         service.metrics.stage("receive", time.monotonic() - started)
         options = parse_options(request.query_params.multi_items(), upload.fields, generator.model)
-        work = _report(service, slot, generator, decoder, options, accept)
+        work = _report(service, slot, generator, decoder, options, accept, upload.reference)
         return await _unless_client_leaves(request, work)
+
+
+async def _fetch(service: Service, slot: RequestSlot, reference: StudyReference) -> None:
+    started = time.monotonic()
+    slot.files = await fetch_study(service, reference, slot.hold_chunk)
+    service.metrics.stage("fetch", time.monotonic() - started)
 
 
 _NO_STORE = {"Cache-Control": "no-store"}  # somebody's health
@@ -92,16 +101,20 @@ async def _report(
     decoder: DecodePool,
     options: ReportOptions,
     accept: str,
+    reference: StudyReference | None,
 ) -> Response:
-    """Decodes, generates and writes the answer, within the request's deadline."""
+    """Fetches what is only named, decodes, generates and writes the answer, within the request's deadline."""
     started = time.monotonic()
     seconds = service.settings.request_deadline_seconds
     # The engine keeps the deadline itself; the timeout stands behind it should the engine hang.
     async with asyncio.timeout(seconds):
         try:
+            if reference is not None:
+                await _fetch(service, slot, reference)
             with slot.queueing():
+                decoding = time.monotonic()
                 images = await _decode(slot, decoder)
-                decode_seconds = time.monotonic() - started
+                decode_seconds = time.monotonic() - decoding
                 service.metrics.stage("decode", decode_seconds)
                 form = await _form(accept, images)
                 future = generator.submit(

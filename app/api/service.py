@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Request
 
@@ -19,6 +19,10 @@ from app.inference.errors import GenerationError, StudyError
 from app.inference.served_model import ReportGenerator
 from app.settings import Settings
 from app.telemetry import Metrics, request_context
+
+# Its HTTP client is of the extra `hospital`.
+if TYPE_CHECKING:
+    from app.dicomweb.client import DicomWebClient
 
 # So many studies in a row that the engine fails at are no longer the studies' fault.
 FAILURES_IN_A_ROW = 5
@@ -81,6 +85,7 @@ class Service:
         self.phase = Phase.STARTING
         self.generator: ReportGenerator | None = None
         self.decoder: DecodePool | None = None
+        self.dicomweb: DicomWebClient | None = None
         self.slots: set[RequestSlot] = set()
         self.failures = 0  # studies in a row that the engine failed at
         self.preparing = 0  # studies that were received and are not yet in the engine's queue

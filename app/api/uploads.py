@@ -17,7 +17,10 @@ from starlette.requests import ClientDisconnect
 
 from app.api.headers import joined
 from app.api.problems import Problem
+from app.api.study_reference import StudyReference, parse_reference
 
+REFERENCE = "application/json"
+MAX_REFERENCE_BYTES = 1024
 IMAGE_TYPES = ("image/png", "image/jpeg", "application/dicom")
 MULTIPART = "multipart/form-data"
 ACCEPT_POST = {"Accept-Post": ", ".join((MULTIPART, *IMAGE_TYPES))}
@@ -37,14 +40,15 @@ class UploadLimits:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """The images' bytes in the order sent, and the form fields."""
+    """The images' bytes in the order sent, or where to have them, and the form fields."""
 
     images: list[bytearray] = field(default_factory=list)
+    reference: StudyReference | None = None
     fields: list[tuple[str, str]] = field(default_factory=list)
 
 
 async def receive_upload(request: Request, limits: UploadLimits, hold: Callable[[bytes], None]) -> Upload:
-    """Reads a multipart or raw body. `hold` is given every chunk before it is kept, and may refuse by raising.
+    """Reads a multipart or raw body, or a reference. `hold` is given each chunk before it is kept, and may refuse it.
 
     Raises the problems malformed-request, request-timeout, payload-too-large, unsupported-media-type and
     client-closed-request.
@@ -71,14 +75,17 @@ async def receive_upload(request: Request, limits: UploadLimits, hold: Callable[
     return reader.finish()
 
 
-def _reader(request: Request, limits: UploadLimits) -> _RawReader | _MultipartReader:
+def _reader(request: Request, limits: UploadLimits) -> _RawReader | _MultipartReader | _ReferenceReader:
     encodings = {part.strip().lower() for part in joined(request.headers, "content-encoding").split(",")}
     if not encodings <= {"identity", ""}:
         raise Problem("unsupported-media-type", "A compressed body is not supported.", {"Accept-Encoding": "identity"})
     if len(request.headers.getlist("content-type")) > 1:
         raise Problem("malformed-request", "Content-Type is given more than once.")
     media_type, parameters = parse_options_header(request.headers.get("content-type"))
-    if media_type.decode("latin-1").lower() != MULTIPART:
+    kind = media_type.decode("latin-1").lower()
+    if kind == REFERENCE:
+        return _ReferenceReader()
+    if kind != MULTIPART:
         return _RawReader(limits)
     try:
         return _MultipartReader(parameters[b"boundary"], limits)
@@ -102,6 +109,21 @@ class _RawReader:
         if not self._image:
             raise Problem("malformed-request", "The request holds no image.")
         return Upload([self._image])
+
+
+class _ReferenceReader:
+    """The body names the study."""
+
+    def __init__(self) -> None:
+        self._body = bytearray()
+
+    def write(self, chunk: bytes) -> None:
+        self._body += chunk
+        if len(self._body) > MAX_REFERENCE_BYTES:
+            raise _too_large("the reference to a study", MAX_REFERENCE_BYTES)
+
+    def finish(self) -> Upload:
+        return Upload(reference=parse_reference(self._body))
 
 
 class _MultipartReader:

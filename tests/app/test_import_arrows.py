@@ -13,21 +13,25 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OURS = ("app", "model_training")
 
-# main, cli ─▶ server ─▶ api ─▶ inference, images, interop ─▶ text, report, and what all of the service may use.
+# main, cli ─▶ server ─▶ api ─▶ inference, images, interop, dicomweb ─▶ text, report, and what all of the service may
+# use. cli ─▶ pacs ─▶ dicomweb.
 _TEXT = ("app.text", "app.report")
-_BELOW_API = ("app.inference", "app.images", "app.interop", *_TEXT)
+_BELOW_API = ("app.inference", "app.images", "app.interop", "app.dicomweb", *_TEXT)
 _SERVICE = ("app.settings", "app.telemetry")
 # Module prefix to what it may import of ours; the longest prefix that fits decides.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "app": ("app",),  # main, cli and what else starts the service
     "app.report": (),
-    "app.settings": ("app.inference.options",),  # whose limits they are
+    "app.settings": ("app.inference.options", "app.hospital_settings"),  # whose limits they are
+    "app.hospital_settings": (),
     "app.telemetry": (),
     "app.tracing": ("app.api",),
     "app.images": ("app.images", "app.report"),
     "app.text": _TEXT,
     "app.inference": ("app.inference", *_TEXT),
     "app.interop": ("app.interop", *_TEXT),
+    "app.dicomweb": ("app.dicomweb",),
+    "app.pacs": ("app.pacs", "app.dicomweb", "app.hospital_settings", *_SERVICE),
     "app.api": ("app.api", *_BELOW_API, *_SERVICE),
     "app.server": ("app.server", "app.api", *_BELOW_API, *_SERVICE),
     "model_training": ("model_training", "app.inference", "app.images", *_TEXT),
@@ -40,12 +44,17 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "app.text": ("torch", "fastapi", "starlette", "pydantic", "pydantic_settings"),
     "app.inference": ("fastapi", "starlette", "pydantic", "pydantic_settings", "prometheus_client"),
     "app.interop": ("torch", "fastapi", "starlette", "pydantic", "pydantic_settings"),
+    "app.dicomweb": ("torch", "fastapi", "starlette", "pydantic", "pydantic_settings"),
+    "app.pacs": ("torch", "fastapi", "starlette"),
     "app.api": ("torch",),
     "app.server": ("torch",),
     "model_training": ("fastapi", "starlette", "uvicorn"),
 }
 # What imports no torch, neither by itself nor through another module of ours.
-WITHOUT_TORCH = ("app.api", "app.server", "app.images", "app.interop", "app.text", "app.report", "app.settings")
+WITHOUT_TORCH = (
+    *("app.api", "app.server", "app.images", "app.interop", "app.dicomweb", "app.pacs"),
+    *("app.text", "app.report", "app.settings"),
+)
 
 
 def within(module: str, prefix: str) -> bool:
@@ -118,6 +127,7 @@ def test_the_walk_finds_torch() -> None:
         ("app.images.sandbox", ("torch", "fastapi", "pydantic")),  # every decode process would pay for it
         ("app.cli", ("torch", "fastapi", "uvicorn", "numpy")),  # --help answers at once
         ("app.server.serve", ("torch",)),
+        ("app.api.reports", ("httpx", "pynetdicom", "pydicom")),  # of an extra, or for other processes
         ("app.text.labeller", ("torch", "numpy")),
         ("app.inference.served_model", ("torch",)),
     ],

@@ -90,19 +90,39 @@ def manifests() -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((DEPLOY / "kubernetes" / "xray-report.yaml").read_text()))
 
 
+def composed(file: str, profile: str) -> dict[str, dict[str, Any]]:
+    """The services of a profile; older versions print those of others, too."""
+    if shutil.which("docker-compose") is None:
+        pytest.skip("docker-compose is not installed")
+    command = ["docker-compose", "-f", file, "--profile", profile, "config"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603  # fixed words
+    services: dict[str, dict[str, Any]] = yaml.safe_load(done.stdout)["services"]
+    return {name: one for name, one in services.items() if profile in one.get("profiles", [profile])}
+
+
 @pytest.mark.parametrize("file", ["docker-compose.yml", "docker-compose.cpu.yml"])
 def test_compose_profile(file: str) -> None:
     """Both compose files are valid with the profile `monitoring`, which mounts files that are there."""
-    if shutil.which("docker-compose") is None:
-        pytest.skip("docker-compose is not installed")
-    command = ["docker-compose", "-f", file, "--profile", "monitoring", "config"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603  # fixed words
-    services = yaml.safe_load(done.stdout)["services"]
+    services = composed(file, "monitoring")
     assert set(services) == {"xray-report", "prometheus", "grafana"}
     volumes = [volume for service in services.values() for volume in service.get("volumes", [])]
     mounted = [v.split(":")[0] if isinstance(v, str) else v["source"] for v in volumes]
     assert len(mounted) == 3
     assert all(Path(path).is_dir() for path in mounted)
+
+
+@pytest.mark.parametrize("file", ["docker-compose.yml", "docker-compose.cpu.yml"])
+def test_pacs_profile(file: str) -> None:
+    """Both are valid with the profile `pacs`, every port bound to this machine, and every variable a setting."""
+    services = composed(file, "pacs")
+    assert set(services) == {"xray-report", "orthanc", "pacs"}
+    ports = [port for service in services.values() for port in service["ports"]]
+    assert all(str(port).startswith("127.0.0.1:") or port["host_ip"] == "127.0.0.1" for port in ports)
+    given = {name for one in ("xray-report", "pacs") for name in services[one]["environment"]}
+    assert given <= {f"XRAY_REPORT_{name.upper()}" for name in Settings.model_fields}
+    load_settings(checkpoint=Path("none.pt"), **{
+        name.removeprefix("XRAY_REPORT_").lower(): value for name, value in services["pacs"]["environment"].items()
+    })  # fmt: skip
 
 
 @contextmanager
