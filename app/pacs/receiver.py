@@ -77,7 +77,7 @@ class Receiver:
         except OSError as error:
             raise PacsError(f"cannot listen on {address[0]} port {address[1]}: {error.strerror}") from error
         assert isinstance(server, ThreadedAssociationServer)  # noqa: S101  # as it does not block
-        server.verify_request = self._has_room  # type: ignore[method-assign]  # any number of connections otherwise
+        server.verify_request = self._has_room  # type: ignore[method-assign, assignment]  # any number of connections otherwise
         self._entity, self._server = entity, server
         logger.info("receiving", extra={"host": address[0], "port": self.port})
 

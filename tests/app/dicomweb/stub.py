@@ -20,8 +20,8 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 def instance(number: int = 1, **more: Any) -> Instance:
     """An image of the study."""
-    given = {"study": STUDY, "series": SERIES, "uid": f"{SERIES}.{number}", "sop_class": CR, "modality": "CR",
-             "body_part": "CHEST", "view": "PA", "number": number}  # fmt: skip
+    given: dict[str, Any] = {"study": STUDY, "series": SERIES, "uid": f"{SERIES}.{number}", "sop_class": CR,
+                             "modality": "CR", "body_part": "CHEST", "view": "PA", "number": number}  # fmt: skip
     return Instance(**given | more)
 
 

@@ -14,6 +14,7 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+import httpx
 import pytest
 
 from app.dicomweb import client as module
@@ -183,7 +184,7 @@ async def test_listing_too_large(pacs: Stub, client: DicomWebClient, monkeypatch
 async def test_silence(pacs: Stub, client: DicomWebClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that stops in the middle is given up."""
     impatient = DicomWebClient(pacs.url)
-    impatient._http.timeout = 0.3  # type: ignore[assignment]  # httpx takes numbers
+    impatient._http.timeout = httpx.Timeout(0.3)
     release = threading.Event()
 
     def stop(handler: BaseHTTPRequestHandler) -> None:

@@ -110,7 +110,7 @@ def test_exactly_once(service: tuple[Server, Orthanc], data_dir: Path, tmp_path:
                     stow(pacs.dicomweb_url, file)
             # It dies when it has stored some objects, be it between an SR and its PDF, and some time later.
             more = pacs.count() + random.randrange(4)
-            wait_for(lambda more=more: pacs.count() >= more, "some reports", PATIENCE_SECONDS)  # type: ignore[misc]  # mypy knows no lambda's default
+            wait_for(lambda more=more: pacs.count() >= more, "some reports", PATIENCE_SECONDS)
             time.sleep(random.uniform(0.0, 0.5))
             loop.process.send_signal(signal.SIGKILL)
             loop.process.wait()
@@ -150,7 +150,7 @@ def test_pacs_dies(service: tuple[Server, Orthanc], tmp_path: Path) -> None:
         for number in (101, 102, 103):
             stow(pacs.dicomweb_url, dicom(film(120, 100, seed=number), number=number))
         given = {"dicomweb_url": pacs.dicomweb_url, "pacs_service_url": f"http://127.0.0.1:{server.port}"}
-        with looping(tmp_path, **given) as loop:
+        with looping(tmp_path, 0, **given) as loop:
             wait_for(lambda: pacs.objects("SR"), "the first SR", PATIENCE_SECONDS)
             pacs.process.send_signal(signal.SIGKILL)
             pacs.process.wait()
@@ -179,7 +179,10 @@ def test_sent_to_us(service: tuple[Server, Orthanc], tmp_path: Path) -> None:
         loop.process.wait()
     with looping(tmp_path, 1, **given) as loop:
         studies = [uid("study", number) for number in (201, 202)]
-        mine = lambda: [one for one in pacs.objects("SR", "DOC") if one[0] in studies]  # noqa: E731
+
+        def mine() -> list[tuple[str, str, str]]:
+            return [one for one in pacs.objects("SR", "DOC") if one[0] in studies]
+
         wait_for(lambda: len(mine()) >= 4, "their reports", PATIENCE_SECONDS)
         wait_for(lambda: loop.metrics().get("xray_report_pacs_received_waiting") == 0, "none kept", PATIENCE_SECONDS)
         assert Counter(study for study, _, _ in mine()) == dict.fromkeys(studies, 2)
