@@ -28,8 +28,8 @@ Flags = npt.NDArray[np.bool_]
 FALSE_ALARMS: Mapping[OperatingPoint, float] = {"balanced": 0.21, "specific": 0.08}
 """The greatest share of normal validation studies that is given any finding."""
 SENSITIVITY = 0.87
-"""The least mean sensitivity of the point that is sensitive: to the findings that are `URGENT`, and where there are none,
-to those with `ENOUGH` positive studies."""
+"""The least mean sensitivity of the point that is sensitive: to the findings that are `URGENT`, and where there are
+none, to those with `ENOUGH` positive studies."""
 NEARLY = 0.05
 """The share of the greatest F1 that may be given for sensitivity to what is urgent."""
 URGENT = ("effusion", "pneumothorax", "cardiomegaly", "edema")
