@@ -25,11 +25,13 @@ from model_training.metrics.bootstrap import Estimate, estimate
 
 Flags = npt.NDArray[np.bool_]
 
-FALSE_ALARMS: Mapping[OperatingPoint, float] = {"balanced": 0.23, "specific": 0.08}
+FALSE_ALARMS: Mapping[OperatingPoint, float] = {"balanced": 0.21, "specific": 0.08}
 """The greatest share of normal validation studies that is given any finding."""
-SENSITIVITY: Mapping[OperatingPoint, float] = {"balanced": 0.52, "sensitive": 0.87, "specific": 0.0}
-"""The mean sensitivity that a point seeks and beyond which it counts nothing, to the findings that are `URGENT`, and
-where there are none, to those with `ENOUGH` positive studies."""
+SENSITIVITY = 0.87
+"""The least mean sensitivity of the point that is sensitive: to the findings that are `URGENT`, and where there are
+none, to those with `ENOUGH` positive studies."""
+NEARLY = 0.05
+"""The share of the greatest F1 that may be given for sensitivity to what is urgent."""
 URGENT = ("effusion", "pneumothorax", "cardiomegaly", "edema")
 ENOUGH = 15
 _MULTIPLES = np.geomspace(0.01, 3.0, 45)
@@ -71,9 +73,9 @@ def fit_points(names: Sequence[str], probabilities: FloatArray, targets: FloatAr
     """The thresholds of all operating points; `names` are those of the findings. Without 20 normal studies all of them
     are at one half.
 
-    Of all within a point's false alarms, those of the greatest sum of macro-F1, micro-F1 and sensitivity are chosen; of
-    all that are sensitive enough, those of the greatest specificity. F1 and specificity are over the findings with
-    `ENOUGH` positive studies. What is present at one point is present at every more sensitive one.
+    Of all within a point's false alarms whose sum of macro- and micro-F1 is `NEARLY` the greatest, the most sensitive
+    are chosen; of all that are sensitive enough, those of the greatest specificity. F1 and specificity are over the
+    findings with `ENOUGH` positive studies. What is present at one point is present at every more sensitive one.
     """
     normal, positive, absent = targets[:, -1] == 0, targets[:, :-1] == 1, targets[:, :-1] == 0
     chosen = np.full((len(OPERATING_POINTS), targets.shape[1]), 0.5)
@@ -122,11 +124,11 @@ class _Choice:
 
 def _best(point: OperatingPoint, choices: list[_Choice]) -> _Choice:
     if point == "sensitive":
-        enough = [c for c in choices if c.sensitivity >= SENSITIVITY[point]]
+        enough = [c for c in choices if c.sensitivity >= SENSITIVITY]
         return max(enough, key=lambda c: c.specificity) if enough else max(choices, key=lambda c: c.sensitivity)
     few = [c for c in choices if c.alarms <= FALSE_ALARMS[point]] or [min(choices, key=lambda c: c.alarms)]
-    wanted = SENSITIVITY[point]
-    return max(few, key=lambda c: c.f1 + min(c.sensitivity, wanted))
+    least = (1 - NEARLY) * max(c.f1 for c in few)
+    return max((c for c in few if c.f1 >= least), key=lambda c: c.sensitivity)
 
 
 def _rates(probabilities: FloatArray, targets: FloatArray, chosen: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -28,7 +28,7 @@ from model_training.training.run_folder import load_run, save_ood_head
 PENALTY, VIEW_PENALTY = 1.0, 1e-1
 # Share of the upright films of any one source that may be refused or warned of wrongly; of phantoms and spoilt ones,
 # some of which nobody would recognise.
-WRONG, WRONG_IF_SPOILT = 0.002, 0.02
+WRONG, WRONG_IF_SPOILT = 0.005, 0.02  # of a few hundred films one in 500 would be the oddest alone
 WRONG_VIEW = 0.01  # share of frontal films called lateral: more than of those refused, for a wrong view costs less
 MISSED = 0.01  # share of the negatives that may be accepted
 

