@@ -53,7 +53,7 @@ def fit(output: HeadOutput, sources: Sequence[str | None], denied: Sequence[str]
     temperatures, biases = fit_calibration(output.logits, output.targets, weights)
     probabilities = output.probabilities(temperatures, biases)
     probabilities[:, -1] = probabilities.max(axis=1)  # as `Decider` has it
-    fitted = fit_points(output.names[:-1], probabilities, output.targets)
+    fitted = fit_points(output.names[:-1], probabilities, output.targets, members)
     decisions = [
         FindingDecision(
             name,

@@ -41,13 +41,13 @@ def contradictions(sentences: Iterable[Sentence], findings: Sequence[Finding]) -
     calls present, for each that it places on another side than the head, for each that a section mentions twice, and
     where it says that nothing was found; one more for those that the head calls present and the text passes over.
 
-    A finding that is doubted is mentioned and contradicts nothing; one that is stated in one sentence and denied in
-    another is stated.
+    A finding that is doubted is mentioned and contradicts nothing; one that is stated in one sentence of a section and
+    denied in another is stated there.
     """
     sentences = list(sentences)
     names = tuple(finding.name for finding in findings)
     said = [(s.section, *named) for s in sentences for named in named_findings(s.text, names)]
-    affirmed = {mention.finding for _, mention, _ in said if mention.status in POSITIVE}
+    affirmed = {(section, mention.finding) for section, mention, _ in said if mention.status in POSITIVE}
     stated: dict[tuple[str, tuple[int, ...]], dict[str, None]] = {}
     for section, mention, about in said:
         if mention.status == "present" and not any(findings[i].present for i in about):
@@ -70,13 +70,15 @@ def contradictions(sentences: Iterable[Sentence], findings: Sequence[Finding]) -
         lines.append(f"The {calm[0]} section says that nothing was found, but the finding head calls {present[0]}.")
     passed_over: list[str] = []
     for i, finding in enumerate(findings):
-        if finding.present and IMAGE_LABELS.get(finding.name, finding.name) not in affirmed:
-            denying = [section for section, _, about in said if i in about]
-            if not denying:
-                passed_over.append(_percent(finding))
-            else:
-                denied = f"The {denying[0]} section denies {plain(finding.name)}"
-                lines.append(f"{denied}, but the finding head calls it present ({_share(finding)}).")
+        if not finding.present:
+            continue
+        mentioning = {section: mention.finding for section, mention, about in said if i in about}
+        denying = [section for section, name in mentioning.items() if (section, name) not in affirmed]
+        if denying:
+            denied = f"The {denying[0]} section denies {plain(finding.name)}"
+            lines.append(f"{denied}, but the finding head calls it present ({_share(finding)}).")
+        elif not any(name == IMAGE_LABELS.get(finding.name, finding.name) for _, name in affirmed):
+            passed_over.append(_percent(finding))
     if passed_over:
         lines.append(f"The report does not mention what the finding head calls present: {', '.join(passed_over)}.")
     return lines

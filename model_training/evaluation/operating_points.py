@@ -25,15 +25,15 @@ from model_training.metrics.bootstrap import Estimate, estimate
 
 Flags = npt.NDArray[np.bool_]
 
-FALSE_ALARMS: Mapping[OperatingPoint, float] = {"balanced": 0.21, "specific": 0.08}
-"""The greatest share of normal validation studies that is given any finding."""
+FALSE_ALARMS: Mapping[OperatingPoint, float] = {"balanced": 0.22, "specific": 0.08}
+"""The greatest share of the normal validation studies of any source that is given a finding."""
 SENSITIVITY = 0.87
 """The least mean sensitivity of the point that is sensitive: to the findings that are `URGENT`, and where there are
 none, to those with `ENOUGH` positive studies."""
 NEARLY = 0.05
 """The share of the greatest F1 that may be given for sensitivity to what is urgent."""
 URGENT = ("effusion", "pneumothorax", "cardiomegaly", "edema")
-ENOUGH = 15
+ENOUGH, NORMAL = 15, 20
 _MULTIPLES = np.geomspace(0.01, 3.0, 45)
 _LENIENCES = (1.0, 0.7, 0.5, 0.35, 0.25)  # of the multiple, for urgent findings
 _GATES = np.arange(0.05, 1.0, 0.05)
@@ -69,9 +69,11 @@ def decided(probabilities: FloatArray, thresholds: FloatArray) -> Flags:
     return np.asarray(reached[:, :-1] & reached[:, -1:])
 
 
-def fit_points(names: Sequence[str], probabilities: FloatArray, targets: FloatArray) -> Fitted:
-    """The thresholds of all operating points; `names` are those of the findings. Without 20 normal studies all of them
-    are at one half.
+def fit_points(
+    names: Sequence[str], probabilities: FloatArray, targets: FloatArray, sources: npt.NDArray[np.int64] | None = None
+) -> Fitted:
+    """The thresholds of all operating points; `names` are those of the findings, `sources` [studies] tell them
+    apart. Without `NORMAL` normal studies of one source all thresholds are at one half.
 
     Of all within a point's false alarms whose sum of macro- and micro-F1 is `NEARLY` the greatest, the most sensitive
     are chosen; of all that are sensitive enough, those of the greatest specificity. F1 and specificity are over the
@@ -80,7 +82,9 @@ def fit_points(names: Sequence[str], probabilities: FloatArray, targets: FloatAr
     normal, positive, absent = targets[:, -1] == 0, targets[:, :-1] == 1, targets[:, :-1] == 0
     chosen = np.full((len(OPERATING_POINTS), targets.shape[1]), 0.5)
     enough = np.flatnonzero((positive.sum(axis=0) >= ENOUGH) & absent.any(axis=0))
-    if normal.sum() >= 20 and len(enough):
+    origin = np.zeros(len(targets), np.int64) if sources is None else sources
+    healthy = [which for one in np.unique(origin) if (which := normal & (origin == one)).sum() >= NORMAL]
+    if healthy and len(enough):
         choices = []
         rarity = np.sqrt((1 + positive.sum(axis=0)) / (2 + positive.sum(axis=0) + absent.sum(axis=0)))
         urgent = np.isin(names, URGENT) & positive.any(axis=0)
@@ -93,7 +97,7 @@ def fit_points(names: Sequence[str], probabilities: FloatArray, targets: FloatAr
             counts = decision_counts(said, targets[:, :-1])
             choices.append(
                 _Choice(
-                    alarms=float(said[normal].any(axis=1).mean()),
+                    alarms=max(float(said[which].any(axis=1).mean()) for which in healthy),
                     sensitivity=float(np.mean(counts[sought, 0] / positive[:, sought].sum(axis=0))),
                     specificity=float(1 - np.mean(counts[enough, 1] / absent[:, enough].sum(axis=0))),
                     f1=float(macro_f1(counts[enough]) + micro_f1(counts[enough])),

@@ -108,3 +108,11 @@ def test_reading_a_report_takes_less_than_a_millisecond() -> None:
     for _ in range(20):
         lines(text)
     assert (time.perf_counter() - started) / 20 < 1e-3
+
+
+def test_what_one_section_states_another_must_not_deny() -> None:
+    """Each section is read by itself; within one, what is stated once is stated."""
+    said = lines("No pneumothorax or pleural effusion.", "effusion", impression="Pleural effusion.")
+    assert said == ["The findings section denies effusion, but the finding head calls it present (75%)."]
+    said = lines("Pleural effusion. No large pleural effusion.", "effusion", impression="Pleural effusion.")
+    assert said == ["The findings section mentions pleural effusion more than once."]

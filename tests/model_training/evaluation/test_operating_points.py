@@ -59,3 +59,22 @@ def test_urgent_findings_are_stated_from_lesser_multiples_on() -> None:
     alarms, urgent = ([getattr(one, name).value for one in scores] for name in ("false_alarms", "urgent"))
     assert urgent[0] > urgent[1]
     assert max(alarms) <= FALSE_ALARMS["balanced"]
+
+
+def test_no_source_pays_for_the_quiet_of_another() -> None:
+    """Of one whose normal studies look ill no more than the share is given a finding, however many others look well."""
+    rng = np.random.default_rng(2)
+    sources = (np.arange(6000) % 3 == 0).astype(np.int64)
+    targets = (rng.random((6000, 2)) < 0.1).astype(np.float64)
+    whole = targets.any(axis=1).astype(np.float64)
+    shift = np.where(sources == 1, 0.0, -3.0)[:, None]
+    probabilities = 1 / (1 + np.exp(-(rng.normal(size=targets.shape) + 2 * targets - 2.0 + shift)))
+    given, truth = np.column_stack([probabilities, probabilities.max(axis=1)]), np.column_stack([targets, whole])
+    shares = []
+    for told in (None, sources):
+        thresholds = fit_points(NAMES, given, truth, told).probabilities[OPERATING_POINTS.index("balanced")]
+        of_one = [given[sources == 1], truth[sources == 1]]
+        scored = score_points(NAMES, of_one[0], of_one[1], {"balanced": thresholds})["balanced"]
+        assert scored.false_alarms
+        shares.append(scored.false_alarms.value)
+    assert shares[0] > FALSE_ALARMS["balanced"] >= shares[1]
