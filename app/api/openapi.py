@@ -24,7 +24,11 @@ def document(app: FastAPI) -> dict[str, Any]:
     report = made["paths"][REPORT_PATH]["post"]
     options = openapi_parameters(service.generator.model) if service.generator else []
     report["parameters"] = options
-    report["requestBody"] = _body(service.max_images, {option["name"]: option["schema"] for option in options})
+    report["requestBody"] = _body(
+        service.max_images,
+        {option["name"]: option["schema"] for option in options},
+        references=service.dicomweb is not None,
+    )
     if service.settings.api_key_hashes:
         made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         for path, operations in made["paths"].items():
@@ -34,7 +38,8 @@ def document(app: FastAPI) -> dict[str, Any]:
     return made
 
 
-def _body(max_images: int, options: dict[str, Any]) -> dict[str, Any]:
+def _body(max_images: int, options: dict[str, Any], *, references: bool) -> dict[str, Any]:
+    """What may be sent; `references` to studies only where there is a server to fetch them from."""
     image = {"type": "string", "format": "binary"}
     images = {"type": "array", "minItems": 1, "maxItems": max_images, "items": image}
     form = {
@@ -47,13 +52,12 @@ def _body(max_images: int, options: dict[str, Any]) -> dict[str, Any]:
         },
         "encoding": {"image": {"contentType": ", ".join(IMAGE_TYPES)}},
     }
-    reference = {"schema": _inlined(StudyReference.model_json_schema())}
-    return {
-        "description": "A form, or one PNG, JPEG or DICOM file as it is, under any type but JSON: the content says "
-        "what it is. As JSON, the name of a study that the configured DICOMweb server has.",
-        "required": True,
-        "content": {MULTIPART: form, REFERENCE: reference, **{kind: {"schema": image} for kind in RAW_TYPES}},
-    }
+    said = "A form, or one PNG, JPEG or DICOM file as it is, under any type but JSON: the content says what it is."
+    content: dict[str, Any] = {MULTIPART: form, **{kind: {"schema": image} for kind in RAW_TYPES}}
+    if references:
+        said += " As JSON, the name of a study that the configured DICOMweb server has."
+        content[REFERENCE] = {"schema": _inlined(StudyReference.model_json_schema())}
+    return {"description": said, "required": True, "content": content}
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:

@@ -219,7 +219,7 @@ def test_describe_decodes_images_when_asked(damaged: Path, capsys: pytest.Captur
     assert main(["describe", "--data", str(damaged), "--images"]) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "unreadable-image" in line)
     assert line.strip().startswith("3 unreadable-image: ")
-    for part in ("1_IM-0001", "2_IM-0002", "3_IM-0003", "damaged or incomplete", "is empty", "neither PNG nor JPEG"):
+    for part in ("1_IM-0001", "2_IM-0002", "3_IM-0003", "damaged or incomplete", "is empty", "not PNG, JPEG or DICOM"):
         assert part in line
 
 

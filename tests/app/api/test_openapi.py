@@ -115,6 +115,16 @@ async def test_keys(app: FastAPI, tiny_checkpoint: Path, document: dict[str, Any
         }
 
 
+async def test_studies_can_be_named_where_there_is_a_server(tiny_checkpoint: Path, document: dict[str, Any]) -> None:
+    """The document offers JSON only then."""
+    kinds = document["paths"][URL]["post"]["requestBody"]["content"]
+    assert "application/json" not in kinds
+    async with running(tiny_checkpoint, dicomweb_url="http://127.0.0.1:1/dicom-web") as app, client_of(app) as client:
+        body = (await client.get("/openapi.json")).json()["paths"][URL]["post"]["requestBody"]
+    assert set(body["content"]) == {*kinds, "application/json"}
+    assert list(body["content"]["application/json"]["schema"]["properties"]) == ["dicomweb"]
+
+
 async def test_before_the_model_is_loaded(tiny_checkpoint: Path) -> None:
     """Until then the document is there, without the options."""
     from app.main import create_app

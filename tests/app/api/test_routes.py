@@ -231,7 +231,7 @@ async def test_documentation(app: FastAPI, client: httpx.AsyncClient) -> None:
         "application/dicom",
     }
     documented = {status for status in report["responses"] if status != "200"}
-    assert documented == {"400", "401", "406", "408", "413", "415", "422", "429", "500", "503", "504"}
+    assert documented == {"400", "401", "404", "406", "408", "413", "415", "422", "429", "500", "502", "503", "504"}
     assert list(report["responses"]["422"]["content"]) == ["application/problem+json"]
     assert "HTTPValidationError" not in json.dumps(document)
 

@@ -153,7 +153,7 @@ KINDS: list[str | None] = [
     "application/octet-stream",
     "application/dicom",
 ]
-KINDS += ["text/csv", "text/plain; charset=utf-8", "application/json", "application/x-www-form-urlencoded", ""]
+KINDS += ["text/csv", "text/plain; charset=utf-8", "application/x-www-form-urlencoded", ""]
 KINDS += ["multipart/mixed; boundary=b", "multipart/related", "nonsense", ";;=", "image/png, image/jpeg", "\xff", None]
 
 

@@ -41,9 +41,11 @@ METRICS = {
 
 def test_the_shipped_card_is_what_the_command_writes(tmp_path: Path) -> None:
     """`card weights/xray-report-reference.pt --config reference --out weights/MODEL_CARD.md`."""
-    arguments = [str(WEIGHTS / "xray-report-reference.pt"), "--config", "reference", "--out", str(tmp_path / "card.md")]
+    written = tmp_path / "MODEL_CARD.md"
+    arguments = [str(WEIGHTS / "xray-report-reference.pt"), "--config", "reference", "--out", str(written)]
     assert main(["card", *arguments]) == 0
-    assert (tmp_path / "card.md").read_text() == (WEIGHTS / "MODEL_CARD.md").read_text()
+    assert written.read_text() == (WEIGHTS / "MODEL_CARD.md").read_text()
+    assert written.with_suffix(".svg").is_file()
 
 
 def test_a_card_holds_every_figure_of_the_manifest(
