@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,9 @@ def write(form: Form, answer: ReportResponse, images: Sequence[DecodedImage], op
     return encapsulated_pdf(draft, form.source, page)
 
 
+@cache
 def _installed() -> tuple[str, ...]:
+    """The forms that nothing lacks for. Looking for packages asks the disk: once is enough."""
     return tuple(form for form in FORMS if all(map(_there, _PACKAGES.get(form, ()))))
 
 
