@@ -30,6 +30,7 @@ from PIL import Image
 from app.images.decode import decode_image
 from app.inference.generator import Generator
 from app.inference.options import DecodingOptions
+from benchmarks import dicom
 from benchmarks.client import Request, ask
 from benchmarks.load import closed_loop, open_loop
 from benchmarks.results import Row, rates, ratio
@@ -192,6 +193,7 @@ def alone(capacity: float, seconds: float) -> list[Row]:
         time.sleep(10.0)
         idle = 100 * (_cpu_seconds(pid) - before) / 10.0
         own = asyncio.run(_own_time(port))
+        dicom_files = dicom.rows(port, Image.open(SAMPLE))
     return [
         Row("unloaded p50", unloaded * 1e3, "ms"),
         Row("p99 at 80% of goodput / unloaded p50", busy / unloaded, "times", goal=3.0, at_most=True),
@@ -206,6 +208,7 @@ def alone(capacity: float, seconds: float) -> list[Row]:
         ),
         Row("idle, share of a core", idle, "%", goal=1.0, at_most=True),
         Row("HTTP layer's own time, JPEG of 500 KB, p50", own, "ms", goal=3.0, at_most=True),
+        *dicom_files,
     ]
 
 
