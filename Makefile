@@ -65,7 +65,7 @@ train-reference: setup
 	    --also $(XRAY_REPORT_DATA)/covid --also $(XRAY_REPORT_DATA)/anatomy --films 250 --phantoms 160 --negatives 80; fi
 	$(BIN)/python -m model_training export --run $(RUN) --out $(RUN)/xray-report-reference.pt
 	$(BIN)/python -m model_training evaluate $(RUN)/xray-report-reference.pt --data $(DATA) --out $(RUN)/evaluation \
-	  --films hannover=$(DATA)/hannover --films indiana=$(XRAY_REPORT_DATA)/iu_xray/images --films anatomy=$(XRAY_REPORT_DATA)/anatomy/images \
+	  --films hannover=$(DATA)/hannover --films indiana=$(XRAY_REPORT_DATA)/iu_xray/images --films anatomy=$(XRAY_REPORT_DATA)/anatomy/images --films covid=$(XRAY_REPORT_DATA)/covid/images \
 	  --others ood=$(XRAY_REPORT_DATA)/ood
 	$(BIN)/python -m model_training export --run $(RUN) --out $(RUN)/xray-report-reference.pt --evaluation $(RUN)/evaluation/evaluation.json
 	$(BIN)/python -m model_training card $(RUN)/xray-report-reference.pt --out $(RUN)/MODEL_CARD.md

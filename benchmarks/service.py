@@ -30,7 +30,8 @@ from PIL import Image
 from app.images.decode import decode_image
 from app.inference.generator import Generator
 from app.inference.options import DecodingOptions
-from benchmarks.client import Answer, Request, ask, poisson
+from benchmarks.client import Request, ask
+from benchmarks.load import closed_loop, open_loop
 from benchmarks.results import Row, rates, ratio
 from benchmarks.server import PATIENCE_SECONDS, free_port, started
 
@@ -38,7 +39,7 @@ CHECKPOINT = Path(__file__).parents[1] / "weights" / "xray-report-reference.pt"
 SAMPLE = Path(__file__).with_name("phantom-frontal.png")
 LIMIT_SECONDS = 1.5
 LENGTHS = (20, 100)  # tokens, the most being what the archive writes
-PENALTIES = (1.0, 1.3)  # none, and what the archive is served with by default
+PENALTIES = (1.0, 1.3)  # none, and one that is often served with
 CLIENTS = 16
 THREADS = max(1, (os.cpu_count() or 1) - 1)  # our default, for all of them: with all cores they are slower
 OURS, OURS_FAST = "xray-report exact", "xray-report fast"
@@ -129,56 +130,6 @@ def serving(contestant: Contestant) -> Iterator[tuple[int, int]]:
             process.terminate()  # Ray has more to end than what is killed then
             with suppress(subprocess.TimeoutExpired):
                 process.wait(20)
-
-
-@dataclass(slots=True)
-class Load:
-    """What came of one load: answers, and the time over which they came."""
-
-    answers: list[Answer]
-    seconds: float
-
-    def good(self, within: float = float("inf")) -> list[float]:
-        """Seconds of the reports that came in time."""
-        return [one.seconds for one in self.answers if one.status == 200 and one.seconds <= within]
-
-    @property
-    def rate(self) -> float:
-        """Reports a second."""
-        return len(self.good()) / self.seconds
-
-    def keeps(self, limit: float) -> bool:
-        """Whether 99 of 100 got their report within the limit."""
-        return len(self.good(limit)) >= 0.99 * len(self.answers)
-
-    def percentile(self, share: float) -> float:
-        """Seconds of the reports."""
-        return float(np.quantile(self.good() or [float("inf")], share))
-
-
-async def closed_loop(port: int, requests: Iterator[Request], clients: int, seconds: float) -> Load:
-    """Clients that send the next request when they have their answer."""
-    answers: list[Answer] = []
-    started = time.perf_counter()
-
-    async def client() -> None:
-        while time.perf_counter() - started < seconds:
-            answers.append(await ask(port, next(requests)))
-
-    await asyncio.gather(*(client() for _ in range(clients)))
-    return Load(answers, time.perf_counter() - started)
-
-
-async def open_loop(port: int, requests: Iterator[Request], rate: float, seconds: float) -> Load:
-    """Poisson arrivals, `rate` a second. The time runs until the last answer."""
-    answers: list[Answer] = []
-
-    async def arrive() -> None:
-        answers.append(await ask(port, next(requests)))
-
-    started = time.perf_counter()
-    await poisson(rate, seconds, arrive)
-    return Load(answers, time.perf_counter() - started)
 
 
 def crowd(port: int, requests: Iterator[Request], seconds: float) -> float:

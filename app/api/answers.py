@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from app import report as records
 from app.api.findings import Finding as SaidFinding
 from app.api.negotiation import negotiate
 from app.api.options import ReportOptions
@@ -18,6 +18,7 @@ from app.api.problems import Problem
 from app.api.schemas import ReportResponse
 from app.images.decode import DecodedImage
 from app.interop.draft import Draft, Finding, Place, SourceImage
+from app.report import Measurement
 
 if TYPE_CHECKING:
     from app.interop.source import Source
@@ -101,7 +102,9 @@ def write(form: Form, answer: ReportResponse, images: Sequence[DecodedImage], op
     return encapsulated_pdf(draft, form.source, page)
 
 
+@cache
 def _installed() -> tuple[str, ...]:
+    """The forms that nothing lacks for. Looking for packages asks the disk: once is enough."""
     return tuple(form for form in FORMS if all(map(_there, _PACKAGES.get(form, ()))))
 
 
@@ -135,9 +138,9 @@ def _draft(form: Form, answer: ReportResponse, images: Sequence[DecodedImage], o
         model_version=answer.model.version,
         model_sha256=answer.model.sha256,
         sections=answer.report.sections,
-        abnormal=records.Abnormal(answer.abnormal.probability, answer.abnormal.present) if answer.abnormal else None,
+        abnormal=Finding("abnormal", answer.abnormal.probability, answer.abnormal.present) if answer.abnormal else None,
         findings=tuple(map(_finding, answer.findings)),
-        measurements=tuple(records.Measurement(one.name, one.value, one.image) for one in answer.measurements or ()),
+        measurements=tuple(Measurement(one.name, one.value, one.image) for one in answer.measurements or ()),
         images=tuple(
             SourceImage(
                 pixels=image.pixels,

@@ -29,6 +29,7 @@ class Code:
 
 # Labels of image collections, and names of findings in reports, which mean the same where they share a line.
 _FINDINGS: dict[tuple[str, ...], Code] = {
+    ("abnormal",): Code("263654008", SCT, "Abnormal"),
     ("atelectasis",): Code("46621007", SCT, "Atelectasis"),
     ("cardiomegaly",): Code("8186001", SCT, "Cardiomegaly"),
     ("effusion", "pleural effusion"): Code("60046008", SCT, "Pleural effusion"),
@@ -48,7 +49,6 @@ SECTIONS = {"findings": Code("59776-5", LOINC, "Findings"), "impression": Code("
 PROCEDURES = {1: Code("36554-4", LOINC, "XR Chest Single view"), 2: Code("36643-5", LOINC, "XR Chest 2 Views")}
 PROCEDURE = Code("30745-4", LOINC, "XR Chest Views")
 
-ABNORMAL = Code("263654008", SCT, "Abnormal")
 CERTAINTY = Code("246103008", SCT, "Certainty")
 PRESENT, NEGATIVE = Code("52101004", SCT, "Present"), Code("260385009", SCT, "Negative")
 THORAX = Code("816094009", SCT, "Thorax")

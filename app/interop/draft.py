@@ -11,7 +11,7 @@ from hashlib import sha256
 import numpy as np
 import numpy.typing as npt
 
-from app.report import Abnormal, Measurement, Side, Zone
+from app.report import Measurement, Side, Zone
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -40,13 +40,19 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A finding with its calibrated probability, the probability from which on it may be present, and the decision."""
+    """A finding, or that anything was found at all, with its calibrated probability, the decision, and the probability
+    from which on it may be present: None where it is not told."""
 
     name: str
     probability: float
     present: bool
-    threshold: float
+    threshold: float | None = None
     places: tuple[Place, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """Its places for a reader, each once; "" where none is known."""
+        return "; ".join(dict.fromkeys(filter(None, map(str, self.places))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +83,18 @@ class Draft:
     model_version: str
     model_sha256: str
     sections: Mapping[str, str]
-    abnormal: Abnormal | None
+    abnormal: Finding | None
     findings: tuple[Finding, ...]
     measurements: tuple[Measurement, ...]
     images: tuple[SourceImage, ...]
     options: Mapping[str, object]
     warnings: tuple[str, ...]
     disclaimer: str
+
+    @property
+    def decided(self) -> tuple[Finding, ...]:
+        """All that is decided: whether anything was found, where that is, and the findings."""
+        return (*([self.abnormal] if self.abnormal else []), *self.findings)
 
     @property
     def model(self) -> str:

@@ -17,7 +17,7 @@ from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 
 from app.interop import codes
 from app.interop.codes import Code
-from app.interop.draft import LABELS_NOTE, MANUFACTURER, Draft, Finding
+from app.interop.draft import LABELS_NOTE, MANUFACTURER, Draft
 from app.interop.source import Source, family_and_given, iso_date
 
 Resource = dict[str, Any]
@@ -80,20 +80,14 @@ def _context(source: Source | None) -> Resource:
 
 
 def _observations(draft: Draft, source: Source | None) -> Iterator[Resource]:
-    findings = [*draft.findings]
-    if draft.abnormal:
-        findings.insert(0, Finding("abnormal", draft.abnormal.probability, draft.abnormal.present, 0.0))
-    for i, finding in enumerate(findings, 1):
-        code = codes.ABNORMAL if finding.name == "abnormal" else codes.finding(finding.name)
-        present = finding.present
+    for i, finding in enumerate(draft.decided, 1):
         components = [_component(codes.PROBABILITY, finding.probability)]
-        if finding.threshold:
+        if finding.threshold is not None:
             components.append(_component(codes.THRESHOLD, finding.threshold))
-        places = "; ".join(dict.fromkeys(filter(None, map(str, finding.places))))
-        yield _observation(f"finding-{i}", code, finding.name, source) | {
-            "valueCodeableConcept": _coded(codes.PRESENT if present else codes.NEGATIVE),
-            "interpretation": [_POSITIVE if present else _NEGATIVE],
-            "bodySite": {"text": places} if places else None,
+        yield _observation(f"finding-{i}", codes.finding(finding.name), finding.name, source) | {
+            "valueCodeableConcept": _coded(codes.PRESENT if finding.present else codes.NEGATIVE),
+            "interpretation": [_POSITIVE if finding.present else _NEGATIVE],
+            "bodySite": {"text": finding.where} if finding.where else None,
             "component": components,
         }
     for i, one in enumerate(draft.measurements, 1):

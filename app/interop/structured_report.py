@@ -86,10 +86,7 @@ class _Content:
 
     def _groups(self) -> Iterator[_Group]:
         draft = self._draft
-        if draft.abnormal:
-            abnormal = Finding("abnormal", draft.abnormal.probability, draft.abnormal.present, 0.0)
-            yield self._group(abnormal, codes.ABNORMAL)
-        for finding in draft.findings:
+        for finding in draft.decided:
             code = codes.finding(finding.name)
             if finding.places:
                 yield from (self._region(finding, code, i, place) for i, place in enumerate(finding.places))
@@ -186,7 +183,7 @@ class _Content:
 
 def _numbers(finding: Finding) -> Iterator[tuple[Code, float]]:
     yield codes.PROBABILITY, finding.probability
-    if finding.threshold:
+    if finding.threshold is not None:
         yield codes.THRESHOLD, finding.threshold
 
 

@@ -33,8 +33,8 @@ T = TypeVar("T")
 class Batch:
     """Training input: images f32[B,1,S,S] of all views given, view mask bool[N,V], views i64[B] (-100 unknown),
     labels f32[N,F+1] of the findings and of the whole (a probability where a teacher gave it, NaN unlabelled),
-    attributes f32[N,A] of patient and exposure (NaN unknown), tokens
-    i64[N,T] with bos, eos and padding, and the facts i64[N,F+1,3] that the words say.
+    attributes f32[N,A] of patient and exposure (NaN unknown), tokens i64[N,T] with bos, eos and padding, and the facts
+    i64[N,F+1,3] that the words say.
 
     `boxes` f32[K,6] say where findings lie: row of the image, finding, left, top, right, bottom in -1..1 from edge to
     edge of the image before `changes`, which are still to be made (`on_device`).

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydicom._uid_dict import UID_dictionary as KNOWN_UIDS
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.uid import UID_dictionary as KNOWN_UIDS  # type: ignore[attr-defined]  # no explicit export
 
 from app.images.borders import Pixels
 from app.images.dicom.elements import read_file

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydicom._uid_dict import UID_dictionary as KNOWN_UIDS
 from pydicom.encaps import encapsulate
-from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels import get_decoder  # type: ignore[attr-defined]  # no explicit export
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -34,6 +33,7 @@ from pydicom.uid import (
     JPEGLSNearLossless,
     RLELossless,
 )
+from pydicom.uid import UID_dictionary as KNOWN_UIDS  # type: ignore[attr-defined]  # no explicit export
 
 from app.images.dicom.elements import DicomFile
 from app.images.errors import CorruptImageError, UnsupportedTransferSyntaxError
@@ -87,9 +87,8 @@ def read_values(file: DicomFile, layout: Layout) -> Values:
         if file.encapsulated:
             raise CorruptImageError("the file is damaged: its pixels are compressed, and its transfer syntax is not")
         bits = layout.rows * layout.columns * layout.samples * layout.allocated
-        length = (
-            bits // 12 if layout.photometric == "YBR_FULL_422" else bits // 8
-        )  # where two pixels share their colour
+        # Two pixels of YBR_FULL_422 share their colour.
+        length = bits // (12 if layout.photometric == "YBR_FULL_422" else 8)
         (packed,) = file.pixels or [memoryview(b"")]
         if len(packed) < length:
             raise CorruptImageError("the file is damaged or incomplete: it has fewer pixels than its header says")

@@ -11,6 +11,7 @@ from app.interop.page.films import cut, draw_tag, numbered
 from app.interop.page.style import ABSENT, BOLD, GREY, INK, PALE, PRESENT, REGULAR, RULE
 
 _HEAD, _ROW, _LEAST_ROW = 13.0, 15.5, 7.0
+_TITLES = {"abnormal": "abnormal at all"}
 _TALL = 1.5  # rows that say where, too
 # Where names begin, in points, and columns of numbers end, as shares of the width.
 _NAME, _PROBABILITY, _THRESHOLD = 13.0, 0.54, 0.71
@@ -23,13 +24,11 @@ class FindingsTable(Flowable):  # type: ignore[misc]  # reportlab is not typed
         super().__init__()
         self.width = width
         self._numbers = numbered(draft)
-        rows = sorted(draft.findings, key=lambda one: (not one.present, -one.probability))
-        if draft.abnormal:
-            rows.insert(0, Finding("abnormal at all", draft.abnormal.probability, draft.abnormal.present, 0.0))
+        rows = sorted(draft.decided, key=lambda one: (one is not draft.abnormal, not one.present, -one.probability))
         room = height - _HEAD
-        tall = sum((_TALL - 1) for one in rows if _where(one))
+        tall = sum((_TALL - 1) for one in rows if one.where)
         self._row = min(_ROW, max(_LEAST_ROW, room / max(len(rows) + tall, 1)))
-        self._heights = [self._row * (_TALL if _where(one) else 1) for one in rows]
+        self._heights = [self._row * (_TALL if one.where else 1) for one in rows]
         self._left_out = 0
         while len(rows) > 1 and sum(self._heights) + self._row * bool(self._left_out) > room + 1e-6:
             self._left_out += 1
@@ -62,7 +61,7 @@ class FindingsTable(Flowable):  # type: ignore[misc]  # reportlab is not typed
 
     def _finding(self, finding: Finding, y: float, high: float) -> None:
         canvas: Any = self.canv
-        where = _where(finding)
+        where = finding.where
         base = y + 0.5 * high - 0.36 * self._size
         if number := self._numbers.get(finding.name):
             size = min(9.0, self._row - 1)
@@ -72,13 +71,15 @@ class FindingsTable(Flowable):  # type: ignore[misc]  # reportlab is not typed
         canvas.setFont(font, self._size)
         for share, text in (
             (_PROBABILITY, f"{finding.probability:.1%}"),
-            (_THRESHOLD, f"{finding.threshold:.1%}" if finding.threshold else ""),
+            (_THRESHOLD, "" if finding.threshold is None else f"{finding.threshold:.1%}"),
             (1.0, "yes" if finding.present else "no"),
         ):
             canvas.drawRightString(share * self.width, base, text)
         room = (_PROBABILITY - 0.13) * self.width - _NAME
         name_base = base + (0.55 * self._size if where else 0)
-        canvas.drawString(_NAME, name_base, cut(finding.name.replace("_", " "), font, self._size, room))
+        canvas.drawString(
+            _NAME, name_base, cut(_TITLES.get(finding.name) or finding.name.replace("_", " "), font, self._size, room)
+        )
         if where:
             small = 0.78 * self._size
             canvas.setFont(REGULAR, small)
@@ -94,12 +95,8 @@ class FindingsTable(Flowable):  # type: ignore[misc]  # reportlab is not typed
         canvas.rect(x, middle - thick / 2, width, thick, stroke=0, fill=1)
         canvas.setFillColor(PRESENT if finding.present else ABSENT)
         canvas.rect(x, middle - thick / 2, width * min(max(finding.probability, 0), 1), thick, stroke=0, fill=1)
-        if finding.threshold:
+        if finding.threshold is not None:
             canvas.setStrokeColor(INK)
             canvas.setLineWidth(0.9)
             at = x + width * min(max(finding.threshold, 0), 1)
             canvas.line(at, middle - thick / 2 - 1.5, at, middle + thick / 2 + 1.5)
-
-
-def _where(finding: Finding) -> str:
-    return "; ".join(dict.fromkeys(filter(None, map(str, finding.places))))

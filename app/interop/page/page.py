@@ -93,7 +93,7 @@ def _build(story: Iterable[Flowable], draft: Draft, source: Source | None, pages
 def _story(
     draft: Draft, source: Source | None, pictures: Sequence[bytes], size: float, height: float
 ) -> Iterator[Flowable]:
-    yield _title(draft)
+    yield _title()
     yield _patient(source, draft)
     yield Spacer(0, 3 * mm)
     body = ParagraphStyle(
@@ -131,7 +131,7 @@ def _figures(draft: Draft, pictures: Sequence[bytes], height: float) -> Flowable
     )
 
 
-def _title(draft: Draft) -> Flowable:
+def _title() -> Flowable:
     style = ParagraphStyle("title", fontName=BOLD, fontSize=15, leading=19, textColor=INK, spaceAfter=1.5 * mm)
     return Paragraph("Chest X-ray: draft report", style)
 

@@ -160,6 +160,7 @@ async def test_without_the_extra(
     needs = {DICOM: {"highdicom", *drawing}, PDF: drawing, FHIR: {"fhir"}}
     found = importlib.util.find_spec
     monkeypatch.setattr(answers, "find_spec", lambda name: None if name.split(".")[0] == package else found(name))
+    monkeypatch.setattr(answers, "_installed", answers._installed.__wrapped__)
     response = await post(client, accept, dicom(PICTURE))
     if package in needs[accept]:
         assert "extra `hospital`" in reason(response)

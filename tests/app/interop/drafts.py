@@ -8,7 +8,7 @@ from typing import Any
 
 from app.interop.draft import Draft, Finding, Place, SourceImage
 from app.interop.source import Source
-from app.report import DISCLAIMER, Abnormal, Measurement
+from app.report import DISCLAIMER, Measurement
 from tests.app.dicom_phantoms import describe
 from tests.app.pictures import film
 
@@ -66,7 +66,7 @@ def draft(
         "model_name": "phantom-model",
         "model_version": "1.2.3",
         "model_sha256": "9c" * 32,
-        "abnormal": Abnormal(0.794, True),
+        "abnormal": Finding("abnormal", 0.794, True),
         "measurements": (Measurement("cardiothoracic_ratio", 0.47, 0),),
         "options": {"num_beams": 3, "operating_point": "balanced"},
         "disclaimer": DISCLAIMER,
