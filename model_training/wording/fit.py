@@ -1,6 +1,6 @@
 """The command `wording`: after training, fits a decoder that is told facts alone further, on reports composed for it.
 
-It needs no image, so it can learn from a hundred times as many reports as there are films.
+It needs no image, so it can learn from twenty times as many reports as there are films.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from model_training.training.losses import targets_of, token_loss
 from model_training.training.optimiser import moving_average, rate_factor, set_rates
 from model_training.training.run_folder import WORDING_PARTS, load_run, save_wording
 
-STEPS, BATCH = 3000, 256
+STEPS, BATCH = 2000, 128
 RATE, DECAY, WARM_UP, AVERAGING = 1e-3, 0.05, 0.05, 0.995
 HELD_OUT = 512  # reports drawn by another seed, that it is measured on
 
@@ -129,7 +129,7 @@ def says(sections: dict[str, str], composed: Composed, names: tuple[str, ...]) -
         {group: mention.status for group, mention in label_report(text).items() if group in groups}
         for text in sections.values()
     ]
-    first, *others = said
+    first, *others = said or [{}]
     return first == wanted and all(part.items() <= wanted.items() for part in others)
 
 
