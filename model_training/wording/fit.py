@@ -6,10 +6,10 @@ It needs no image, so it can learn from twenty times as many reports as there ar
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from app.inference.memory import keep_freed_memory
 from app.inference.network.decoder import ArchiveDecoder
 from app.inference.options import DecodingOptions
 from app.inference.search.beam_batch import search
+from app.text.facts import DENIED, PASSED_OVER, Facts, consistent, stated
 from app.text.findings import IMAGE_LABELS
 from app.text.labeller import label_report
 from app.text.tokenizer import BOS, EOS, PAD, Tokenizer
@@ -33,13 +34,15 @@ from model_training.training.run_folder import WORDING_PARTS, load_run, save_wor
 
 STEPS, BATCH = 2000, 128
 RATE, DECAY, WARM_UP, AVERAGING = 1e-3, 0.05, 0.05, 0.995
+OWN = 0.2  # most reports as they were written are of healthy people, and all alike
 HELD_OUT = 512  # reports drawn by another seed, that it is measured on
 
 
 def fit_wording(
-    model: ReportModel, tokenizer: Tokenizer, composer: Composer, options: DecodingOptions, *, steps: int, seed: int
+    model: ReportModel, tokenizer: Tokenizer, composer: Composer, limit: int, *, steps: int, seed: int
 ) -> None:
     """Fits the parts of the model that read facts and write words, in place: their weights are an average over steps.
+    Reports are cut at `limit` tokens.
 
     Raises ValueError for a model whose decoder attends to images.
     """
@@ -54,7 +57,6 @@ def fit_wording(
         group["initial_lr"] = RATE
     parts.train()
     torch.manual_seed(seed)
-    limit = options.max_new_tokens
     with Progress("wording", steps, "step") as progress:
         for step, (tokens, facts) in enumerate(prefetch(draws(composer, tokenizer, steps, limit, seed))):
             loss = loss_of(model, tokens, facts)
@@ -75,7 +77,7 @@ def draws(
     """`count` batches of reports: tokens i64[B,T] with bos, eos and padding, and the facts i64[B,F+1,3] they say."""
     for step in range(count):
         rng = random.Random(f"{seed} {step}")
-        yield encoded([composer.drawn(rng) for _ in range(BATCH)], tokenizer, limit)
+        yield encoded([composer.drawn(rng, OWN) for _ in range(BATCH)], tokenizer, limit)
 
 
 def encoded(reports: list[Composed], tokenizer: Tokenizer, limit: int) -> tuple[Tensor, Tensor]:
@@ -97,31 +99,39 @@ def loss_of(model: ReportModel, tokens: Tensor, facts: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def measure(
-    model: ReportModel, tokenizer: Tokenizer, composer: Composer, options: DecodingOptions, seed: int
+    model: ReportModel, tokenizer: Tokenizer, names: tuple[str, ...], told: Sequence[Facts], options: DecodingOptions
 ) -> dict[str, float]:
-    """On `HELD_OUT` facts drawn anew: the share of reports that say just these in every section, by the rule labeller,
-    and the share that repeats a sentence within one."""
-    rng = random.Random(f"{seed} held out")
-    reports = [composer.drawn(rng) for _ in range(HELD_OUT)]
+    """The share of facts that a report says in full and nothing else, by the rule labeller, and the share that makes it
+    repeat a sentence within a section."""
     exact = repeating = 0
     model.eval()
-    for start in range(0, HELD_OUT, BATCH):
-        part = reports[start : start + BATCH]
-        facts = torch.tensor([one.facts for one in part])
+    for start in range(0, len(told), BATCH):
+        part = torch.tensor(told[start : start + BATCH])
         nothing = torch.zeros(len(part), 1, 1, model.memory_projection.out_features)
         seen, mask = torch.zeros(len(part), 1, 2), torch.ones(len(part), 1, dtype=torch.bool)
-        found = search(ArchiveDecoder(model), model.begin(nothing, seen, mask, facts), [options] * len(part))
-        for one, sequences in zip(part, found, strict=True):
+        found = search(ArchiveDecoder(model), model.begin(nothing, seen, mask, part), [options] * len(part))
+        for facts, sequences in zip(told[start : start + BATCH], found, strict=True):
             sections = tokenizer.decode(sequences[0].ids)
-            exact += says(sections, one, composer.names)
+            exact += says(sections, facts, names)
             repeating += any(len(set(said)) < len(said) for said in map(sentences, sections.values()))
-    return {"exact": exact / HELD_OUT, "repeating": repeating / HELD_OUT}
+    return {"exact": exact / len(told), "repeating": repeating / len(told)}
 
 
-def says(sections: dict[str, str], composed: Composed, names: tuple[str, ...]) -> bool:
-    """Whether the first section states and denies what its facts do and nothing else, and no other one more or else."""
+def decisions(composer: Composer) -> list[Facts]:
+    """The facts of all decisions for at most two findings, somewhere: what most studies come to."""
+    names = composer.names
+    told = list[Facts]()
+    for count in range(3):
+        for there in itertools.combinations(names, count):
+            known = [stated() if n in there else DENIED if n in composer.denied else PASSED_OVER for n in names]
+            told.append(consistent([*known, stated() if there else DENIED], names))
+    return told
+
+
+def says(sections: dict[str, str], facts: Facts, names: tuple[str, ...]) -> bool:
+    """Whether the first section states and denies what the facts do and nothing else, and no other one more or else."""
     wanted: dict[str, str] = {}
-    for name, fact in zip(names, composed.facts, strict=False):
+    for name, fact in zip(names, facts, strict=False):
         if fact.stated or fact.denied:
             wanted[IMAGE_LABELS.get(name, name)] = "present" if fact.stated else "absent"
     groups = {IMAGE_LABELS.get(name, name) for name in names}
@@ -147,13 +157,26 @@ def run(args: argparse.Namespace) -> int:
     model, tokenizer, config = load_run(args.run)
     composer, composed_of = read_composer(args.reports or Path(config.data.reports), config.data, config.text)
     print(composed_of)
-    options = config.decoding_options
-    figures = {"before": measure(model, tokenizer, composer, options, args.seed)}
-    fit_wording(model, tokenizer, composer, options, steps=args.steps, seed=args.seed)
-    figures["after"] = measure(model, tokenizer, composer, options, args.seed)
+    rng = random.Random(f"{args.seed} held out")
+    told: dict[str, list[Facts]] = {
+        "draws": [composer.drawn(rng).facts for _ in range(HELD_OUT)],
+        "decisions": decisions(composer),
+    }
+    figures: dict[str, dict[str, dict[str, float]]] = {}
+    for when in ("before", "after"):
+        if when == "after":
+            fit_wording(model, tokenizer, composer, config.model.max_new_tokens, steps=args.steps, seed=args.seed)
+        figures[when] = {
+            name: measure(model, tokenizer, composer.names, facts, config.decoding_options)
+            for name, facts in told.items()
+        }
     state = {name: value for name, value in model.state_dict().items() if name.split(".")[0] in WORDING_PARTS}
-    content: dict[str, Any] = {"state": state, "figures": figures}
-    save_wording(args.run, content)
-    for name, values in figures.items():
-        print(f"{name}: {values['exact']:.1%} say just what they are told, {values['repeating']:.1%} repeat a sentence")
+    save_wording(args.run, {"state": state, "figures": figures})
+    for name, facts in told.items():
+        for when, values in figures.items():
+            found = values[name]
+            print(
+                f"{len(facts)} {name}, {when}: {found['exact']:.1%} said in full and nothing else, "
+                f"{found['repeating']:.1%} with a sentence twice"
+            )
     return 0

@@ -34,7 +34,7 @@ OWN = 0.4
 ANYTHING = 0.3
 """The share of draws told facts at random: no image has most combinations of findings."""
 
-AS_DECIDED = 0.5
+AS_DECIDED = 0.7
 """The share of random facts with the denials that thresholds would decide on."""
 
 ELSEWHERE = 0.2
@@ -101,9 +101,9 @@ class Composer:
         facts = self.anything(rng) if kind < OWN + ANYTHING else self.facts_of(study, rng)
         return self.compose(facts, rng)
 
-    def drawn(self, rng: random.Random) -> Composed:
-        """A report for nobody in particular: as it was written, or of facts at random."""
-        return self.own(rng) if rng.random() < OWN else self.compose(self.anything(rng), rng)
+    def drawn(self, rng: random.Random, own: float = OWN) -> Composed:
+        """A report for nobody in particular: as it was written, in a share `own` of draws, or of facts at random."""
+        return self.own(rng) if rng.random() < own else self.compose(self.anything(rng), rng)
 
     def texts(self, draws: int) -> Iterator[dict[str, str]]:
         """Reports that words and phrases are counted in."""
@@ -118,9 +118,9 @@ class Composer:
         return self._with_whole(facts, normal=bool(labels.get("normal")))
 
     def anything(self, rng: random.Random) -> tuple[Fact, ...]:
-        """Facts at random: up to eight findings, or none; of the others any share is denied, or just what a study with
-        such findings has denied."""
-        count = rng.choice((0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 7, 8))
+        """Facts at random: up to eight findings, or none, one alone most often; of the others any share is denied, or
+        just what a study with such findings has denied."""
+        count = rng.choice((0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8))
         there = set(rng.sample(range(len(self.names)), min(len(self.names), count)))
         share = rng.random()
         labels: list[bool | None] = [i in there for i in range(len(self.names))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from pathlib import Path
 
@@ -21,10 +22,10 @@ from model_training.model.build import build_model
 from model_training.model.report_model import ReportModel
 from model_training.training.run_folder import WORDING, WORDING_PARTS, load_run, load_wording, save_run
 from model_training.wording import fit
-from model_training.wording.fit import encoded, fit_wording, measure, says
+from model_training.wording.fit import decisions, encoded, fit_wording, measure, says
 
 NAMES = ("cardiomegaly", "effusion")
-EFFUSION = Composed({}, (DENIED, stated(), stated()))
+EFFUSION = (DENIED, stated(), stated())
 
 
 @pytest.fixture(autouse=True)
@@ -63,9 +64,11 @@ def test_it_learns_to_say_what_it_is_told(model: ReportModel, tokenizer: Tokeniz
     """From a decoder that knows nothing, and the encoder and its heads stay as they are."""
     before = {name: value.clone() for name, value in model.state_dict().items()}
     options = DecodingOptions(num_beams=1, max_new_tokens=60)
-    untaught = measure(model, tokenizer, composer, options, 1)  # right where there is nothing to be said
-    fit_wording(model, tokenizer, composer, options, steps=200, seed=0)
-    after = measure(model, tokenizer, composer, options, 1)
+    rng = random.Random(1)
+    told = [composer.drawn(rng).facts for _ in range(96)]
+    untaught = measure(model, tokenizer, NAMES, told, options)  # right where there is nothing to be said
+    fit_wording(model, tokenizer, composer, 60, steps=200, seed=0)
+    after = measure(model, tokenizer, NAMES, told, options)
     assert untaught["exact"] < 0.3
     assert after["exact"] > 0.6
     changed = {n.split(".")[0] for n, value in model.state_dict().items() if not torch.equal(value, before[n])}
@@ -79,7 +82,7 @@ def test_a_decoder_that_looks_at_images_is_refused(
     """It would be taught to write without looking."""
     model = build_model(small_config, len(tokenizer))
     with pytest.raises(ValueError, match="its decoder attends to images and facts: only one"):
-        fit_wording(model, tokenizer, composer, DecodingOptions(), steps=1, seed=0)
+        fit_wording(model, tokenizer, composer, 60, steps=1, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -102,13 +105,25 @@ def test_what_counts_as_said(findings: str, impression: str, right: bool) -> Non
 @pytest.mark.parametrize(("facts", "right"), [((PASSED_OVER,) * 3, True), ((DENIED, PASSED_OVER, PASSED_OVER), False)])
 def test_an_empty_report_says_nothing(facts: Facts, right: bool) -> None:
     """Which is just what some facts ask for."""
-    assert says({}, Composed({}, tuple(facts)), NAMES) is right
+    assert says({}, facts, NAMES) is right
+
+
+def test_decisions(composer: Composer) -> None:
+    """Nothing, each finding, and each pair; what is not there is denied where it may be."""
+    assert [[fact.assertion for fact in facts] for facts in decisions(composer)] == [
+        [0, 0, 2],
+        [1, 0, 1],
+        [0, 1, 1],
+        [1, 1, 1],
+    ]
+    composer.denied = frozenset(NAMES)
+    assert decisions(composer)[0] == (DENIED, DENIED, DENIED)
 
 
 def test_encoded(tokenizer: Tokenizer, composer: Composer) -> None:
     """Reports of different lengths stand in one batch, cut where the model would stop."""
     texts = [{"findings": "", "impression": ""}, *composer.texts(20)]
-    tokens, facts = encoded([Composed(text, EFFUSION.facts) for text in texts], tokenizer, 12)
+    tokens, facts = encoded([Composed(text, EFFUSION) for text in texts], tokenizer, 12)
     assert facts.shape == (21, 3, 3)
     assert tokens.shape == (21, 13)
     assert tokens[0].tolist() == [BOS, EOS, *[PAD] * 11]
@@ -129,7 +144,8 @@ def test_command(run: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["wording", "--run", str(run), "--steps", "2"]) == 0
     printed = capsys.readouterr().out
     assert f"reports composed of 18 of 18 training reports of {phantoms.name}" in printed
-    assert "after: " in printed
+    assert "96 draws, before: " in printed
+    assert "4 decisions, after: " in printed
     assert (run / "training.pt").read_bytes() == before
     fitted = torch.load(run / WORDING, weights_only=True)
     trained = load_run(run)[0]
