@@ -59,6 +59,7 @@ train-reference: setup
 	    --set model.encoder_weights=$(XRAY_REPORT_DATA)/pretrained/mobilenet_v2_imagenet.pt; fi
 	@if [ ! $(RUN)/anatomy_head.pt -nt $(RUN)/training.pt ]; then \
 	  $(BIN)/python -m model_training anatomy --run $(RUN) --masks $(XRAY_REPORT_DATA)/anatomy; fi
+	@if [ ! $(RUN)/wording.pt -nt $(RUN)/training.pt ]; then $(BIN)/python -m model_training wording --run $(RUN); fi
 	$(BIN)/python -m model_training calibrate --run $(RUN) --data $(DATA) --cache $(REFERENCE)/cache
 	@if [ ! $(RUN)/ood_head.pt -nt $(RUN)/training.pt ]; then \
 	  $(BIN)/python -m model_training intake --run $(RUN) --data $(DATA) \

@@ -16,6 +16,7 @@ COMMANDS = {
     "calibrate": ("model_training.calibrate", "fit how sure a run's finding head may be, on validation"),
     "intake": ("model_training.ood.fit", "fit what refuses images that are no chest radiographs"),
     "anatomy": ("model_training.anatomy.fit", "fit what finds lungs and heart, on films with masks"),
+    "wording": ("model_training.wording.fit", "fit a decoder that is told facts further, on composed reports"),
     "export": ("model_training.export", "write the checkpoint that the service loads"),
     "evaluate": ("model_training.evaluate", "generate reports for a split and score them"),
     "compare": ("model_training.reporting.compare", "print several evaluations in one table"),

@@ -95,8 +95,7 @@ class TrainingConfig:
     its first `frozen_layers` (of convolutional encoders) never do. `start_from` is the folder of a finished run with
     the same encoder and findings, whose encoder and finding head this one starts with.
     With `mixup`, images are blended by pairs, their labels with them, by shares drawn from Beta(`mixup`, `mixup`)
-    (Zhang et al. 2018, arXiv:1710.09412): only where the decoder does not look at them. There, too, may a step have
-    more than one composed report a study: `reports_per_study`, all of them for the decoder alone.
+    (Zhang et al. 2018, arXiv:1710.09412): only where the decoder does not look at them.
     `source_balance` and `class_balance` are how far rare sources and findings are repeated (`training.sampling`).
     The best epoch by `monitor` on the validation split is kept; after `patience` epochs without a better one training
     ends (0: never early). The state to resume from is saved every `save_minutes` and every `save_steps` (0: off).
@@ -122,7 +121,6 @@ class TrainingConfig:
     teachers: tuple[str, ...] = ()
     teacher_weight: float = Field(default=0.5, ge=0, le=1)
     mixup: float = Field(default=0.0, ge=0, le=1)
-    reports_per_study: int = Field(default=1, ge=1)
     view_dropout: float = Field(default=0.1, ge=0, le=1)
     clip_norm: float = Field(default=1.0, gt=0)
     source_balance: float = Field(default=0.0, ge=0, le=1)
@@ -250,13 +248,8 @@ def config_from(content: Mapping[str, Any]) -> Config:
         if not isinstance(values, Mapping):
             raise ConfigError(f"{name}: expected a section of keys, got {values!r}")
     config = Config(**{name: _section(sections[name], name, values) for name, values in content.items()})
-    if config.model.conditioning != "facts":
-        for key, given in (
-            ("mixup", config.training.mixup),
-            ("reports_per_study", config.training.reports_per_study - 1),
-        ):
-            if given:
-                raise ConfigError(f'training.{key}: only where model.conditioning is "facts"')
+    if config.training.mixup and config.model.conditioning != "facts":
+        raise ConfigError('training.mixup: only where model.conditioning is "facts"')
     return config
 
 

@@ -143,6 +143,7 @@ def _metrics(path: Path) -> dict[str, Any]:
 def run(args: argparse.Namespace) -> int:
     """Writes the archive."""
     model, tokenizer, config = run_folder.load_run(args.run)
+    run_folder.load_wording(args.run, model)
     if run_folder.unfinished(args.run):
         print(f"{args.run} is not finished ({run_folder.STATE} is there): this is its best epoch so far")
     sha256 = export_model(

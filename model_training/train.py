@@ -16,9 +16,9 @@ import torch
 from app.inference.memory import keep_freed_memory
 from app.text.tokenizer import Tokenizer
 from model_training.config import Config, load_config
-from model_training.data import Collection, Study, read_collection
+from model_training.data import Collection, Study
 from model_training.data.arguments import add_data_arguments, open_collection
-from model_training.data.pairing.composition import Composer
+from model_training.data.pairing.reports import read_composer
 from model_training.data.selection import select_studies
 from model_training.data.text.phrases import with_phrases
 from model_training.metrics import text as text_metrics
@@ -83,7 +83,10 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
     resuming = not args.fresh and run_folder.resumable(args.out)
     collection = open_collection(args)
     processes.say(collection.origin("train", "val"))
-    composer = _read_composer(config, processes) if config.data.reports else None
+    composer = None
+    if config.data.reports:
+        composer, composed_of = read_composer(Path(config.data.reports), config.data, config.text)
+        processes.say(composed_of)
     parts = [_read_split(collection, split, config, processes) for split in ("train", "val")]
     splits, held_back = [part[:2] for part in parts], sum(part[2] for part in parts)
     written = list(composer.texts(DRAWS) if composer else splits[0][1])
@@ -114,15 +117,6 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
     if processes.first:
         run_folder.record_start(args.out, config, _start(args, trainer, processes, held_back))
     return trainer
-
-
-def _read_composer(config: Config, processes: Processes) -> Composer:
-    """The training reports whose sentences those of labelled images are made of, less those held back."""
-    folder = Path(config.data.reports)
-    reports = read_collection(folder).split("train")
-    chosen = [config.text.apply(study) for study in reports if study.id not in config.data.excluded]
-    processes.say(f"reports composed of {len(chosen):,} of {len(reports):,} training reports of {folder.name}")
-    return Composer(chosen, config.data.sections, config.data.findings)
 
 
 def _read_split(

@@ -240,10 +240,10 @@ class ReportModel(nn.Module):
     def forward(
         self, images: Tensor, view_mask: Tensor, tokens: Tensor, facts: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Teacher forcing: images f32[B,1,S,S] of all views given, mask bool[N,V] with B True, tokens i64[R,T], and the
-        facts i64[R,F+1,3] that they say; R is N where the decoder attends to the images.
+        """Teacher forcing: images f32[B,1,S,S] of all views given, mask bool[N,V] with B True, tokens i64[N,T], and the
+        facts i64[N,F+1,3] that they say.
 
-        Returns token logits f32[R,T,V], finding logits f32[N,F+1], view logits f32[B,2], evidence f32[B,P,F+1], and
+        Returns token logits f32[N,T,V], finding logits f32[N,F+1], view logits f32[B,2], evidence f32[B,P,F+1], and
         the attributes f32[N,A] of patient and exposure, the mean over a study's views.
         """
         features, summary = self.see(images)

@@ -33,8 +33,8 @@ T = TypeVar("T")
 class Batch:
     """Training input: images f32[B,1,S,S] of all views given, view mask bool[N,V], views i64[B] (-100 unknown),
     labels f32[N,F+1] of the findings and of the whole (a probability where a teacher gave it, NaN unlabelled),
-    attributes f32[N,A] of patient and exposure (NaN unknown), tokens i64[R,T] with bos, eos and padding, and the facts
-    i64[R,F+1,3] that the words say; R is N, or a multiple of it where the decoder is told facts alone.
+    attributes f32[N,A] of patient and exposure (NaN unknown), tokens i64[N,T] with bos, eos and padding, and the facts
+    i64[N,F+1,3] that the words say.
 
     `boxes` f32[K,6] say where findings lie: row of the image, finding, left, top, right, bottom in -1..1 from edge to
     edge of the image before `changes`, which are still to be made (`on_device`).
@@ -113,7 +113,6 @@ class Examples:
         self.augmentation = config.augmentation
         self._augmented = any(config.as_dict()["augmentation"].values())
         self._place_dropout = config.training.place_dropout
-        self._reports_per_study = config.training.reports_per_study
         cached = cache_images(self.studies, model, cache)
         self.images: npt.NDArray[np.float16] | Tensor = cached.images
         self.first = np.cumsum([0, *(len(study.images) for study in self.studies)])
@@ -171,8 +170,7 @@ class Examples:
             mask[n, : len(order)] = True
             rows += [int(self.first[i]) + k for k in order]
             views += [self.views[i][k] for k in order]
-        draws_of_text = [seed] if seed is None else [seed, *((*seed, n) for n in range(1, self._reports_per_study))]
-        words, facts = zip(*(self._words(i, draw) for draw in draws_of_text for i in indices), strict=True)
+        words, facts = zip(*(self._words(index, seed) for index in indices), strict=True)
         tokens = torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, words)), batch_first=True, padding_value=PAD)
         images = torch.as_tensor(self.images[rows])[:, None].float()
         boxes = [[float(n), *box] for n, row in enumerate(rows) for box in self.boxes[row]]

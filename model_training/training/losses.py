@@ -21,15 +21,27 @@ from model_training.training.dataset import IGNORED, Batch
 PARTS = ("tokens", "findings", "views", "boxes", "attributes")
 
 
-def targets_of(batch: Batch) -> Tensor:
-    """The token i64[N,T-1] to predict at each position; padding and unknown words, which are never said, are PAD."""
-    return batch.tokens[:, 1:].masked_fill(batch.tokens[:, 1:] == UNK, PAD)
+def targets_of(tokens: Tensor) -> Tensor:
+    """What to predict at each position of tokens i64[N,T], i64[N,T-1]; padding and unknown words, which are never said,
+    are PAD."""
+    return tokens[:, 1:].masked_fill(tokens[:, 1:] == UNK, PAD)
+
+
+def token_loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy of logits f32[N,T,V] against targets i64[N,T], summed over those that are no padding."""
+    return F.cross_entropy(
+        logits.float().flatten(0, 1),
+        targets.flatten(),
+        ignore_index=PAD,
+        label_smoothing=label_smoothing,
+        reduction="sum",
+    )
 
 
 def loss_counts(batch: Batch) -> Tensor:
     """Terms f32[5] of each of `PARTS`: words, labels given, views known, boxes, attributes known."""
     given = (
-        targets_of(batch) != PAD,
+        targets_of(batch.tokens) != PAD,
         ~batch.labels.isnan(),
         batch.views != IGNORED,
         batch.boxes[:, 0] >= 0,
@@ -48,13 +60,7 @@ def loss_sums(model: ReportModel, batch: Batch, label_smoothing: float = 0.0, mi
     token_logits, finding_logits, view_logits, evidence, told = model(
         images, batch.view_mask, batch.tokens[:, :-1], batch.facts
     )
-    tokens = F.cross_entropy(
-        token_logits.float().flatten(0, 1),
-        targets_of(batch).flatten(),
-        ignore_index=PAD,
-        label_smoothing=label_smoothing,
-        reduction="sum",
-    )
+    tokens = token_loss(token_logits, targets_of(batch.tokens), label_smoothing)
 
     def labelled(labels: Tensor, views: Tensor, attributes: Tensor) -> Tensor:
         given = (~labels.isnan()).float()

@@ -37,6 +37,9 @@ from model_training.model.weights import read_tensors
 FILE = "training.pt"
 OOD_HEAD = "ood_head.pt"
 ANATOMY_HEAD = "anatomy_head.pt"
+WORDING = "wording.pt"
+WORDING_PARTS = ("decoder", "assertion_embedding", "side_embedding", "zone_embedding", "fact_norm")
+"""What reads facts and writes words."""
 STATE = "state.pt"
 CALIBRATION = "calibration.json"
 CONFIG = "config.toml"
@@ -149,6 +152,26 @@ def load_anatomy_head(folder: Path, model: ReportModel) -> dict[str, Any] | None
     return fitted
 
 
+def save_wording(folder: Path, fitted: Mapping[str, Any]) -> None:
+    """Writes the parts that `wording` has fitted atomically."""
+    _save(folder / WORDING, fitted)
+
+
+def load_wording(folder: Path, model: ReportModel) -> None:
+    """Gives a run's model the parts that `save_wording` wrote, in place, where there are any.
+
+    Raises `UnreadableFileError` for a damaged file and one that does not fit the model.
+    """
+    path = folder / WORDING
+    if not path.exists():
+        return
+    fitted: dict[str, Any] = read_tensors(path)
+    with reading(path, "not what `wording` writes for this run"):
+        missing, foreign = model.load_state_dict(fitted["state"], strict=False)
+        if foreign or any(name.split(".")[0] in WORDING_PARTS for name in missing):
+            raise ValueError
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """What `calibrate` has fitted: how each finding and the whole are decided on (None where no study says that it is
@@ -228,7 +251,7 @@ def load_state(folder: Path, config: Config, fingerprint: str) -> dict[str, Any]
 
 def clear_run(folder: Path) -> None:
     """Removes what a run leaves, except cached images and what others put there."""
-    for name in (FILE, OOD_HEAD, ANATOMY_HEAD, STATE, CALIBRATION, CONFIG, RECORD, HISTORY, CURVES):
+    for name in (FILE, OOD_HEAD, ANATOMY_HEAD, WORDING, STATE, CALIBRATION, CONFIG, RECORD, HISTORY, CURVES):
         (folder / name).unlink(missing_ok=True)
     for events in (folder / TENSORBOARD).glob("events.out.tfevents.*"):
         events.unlink()

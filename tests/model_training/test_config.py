@@ -36,7 +36,6 @@ NAMES = sorted(path.stem for path in SHIPPED.glob("*.toml"))
         ("data.sections=[]", "data.sections: name at least one"),
         ("model.heads=5", "model.width: 192 is no multiple of model.heads, 5"),
         ("training.mixup=0.3", 'training.mixup: only where model.conditioning is "facts"'),
-        ("training.reports_per_study=2", 'training.reports_per_study: only where model.conditioning is "facts"'),
         ("epochs", "epochs"),
     ],
 )

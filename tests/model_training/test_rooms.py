@@ -15,7 +15,7 @@ PACKAGE = "model_training"
 # From top to bottom. A room imports from its own floor and from those below; a module at the top level is a room.
 FLOORS = (
     ("__main__", "calibrate", "evaluate", "export", "train"),
-    ("anatomy", "evaluation", "ood", "reporting"),
+    ("anatomy", "evaluation", "ood", "reporting", "wording"),
     ("model", "training"),
     ("metrics",),
     ("config",),

@@ -34,6 +34,9 @@ OWN = 0.4
 ANYTHING = 0.3
 """The share of draws told facts at random: no image has most combinations of findings."""
 
+AS_DECIDED = 0.7
+"""The share of random facts with the denials that thresholds would decide on."""
+
 ELSEWHERE = 0.2
 """How much what one section states counts in the others."""
 
@@ -48,9 +51,12 @@ class Composed(NamedTuple):
 class Composer:
     """Composes reports of the sentences of `studies`, whose texts the text policy has cleaned."""
 
-    def __init__(self, studies: Sequence[Study], sections: Sequence[str], names: Sequence[str]) -> None:
-        """`names` are the findings that facts are about. Raises ValueError when no text says anything of any."""
-        self.names, self.sections = tuple(names), tuple(sections)
+    def __init__(
+        self, studies: Sequence[Study], sections: Sequence[str], names: Sequence[str], denied: Sequence[str] = ()
+    ) -> None:
+        """`names` are the findings that facts are about, `denied` those that are denied wherever they are not stated
+        (as far as that is decided by thresholds). Raises ValueError when no text says anything of any."""
+        self.names, self.sections, self.denied = tuple(names), tuple(sections), frozenset(denied)
         self.groups = [IMAGE_LABELS.get(name, name) for name in names]
         self.banks = {name: Bank() for name in self.sections}
         self.reports: list[dict[str, list[Statement]]] = []
@@ -95,11 +101,15 @@ class Composer:
         facts = self.anything(rng) if kind < OWN + ANYTHING else self.facts_of(study, rng)
         return self.compose(facts, rng)
 
+    def drawn(self, rng: random.Random, own: float = OWN) -> Composed:
+        """A report for nobody in particular: as it was written, in a share `own` of draws, or of facts at random."""
+        return self.own(rng) if rng.random() < own else self.compose(self.anything(rng), rng)
+
     def texts(self, draws: int) -> Iterator[dict[str, str]]:
         """Reports that words and phrases are counted in."""
         rng = random.Random(0)
         for _ in range(draws):
-            yield (self.own(rng) if rng.random() < OWN else self.compose(self.anything(rng), rng)).sections
+            yield self.drawn(rng).sections
 
     def facts_of(self, study: Study, rng: random.Random) -> tuple[Fact, ...]:
         """Facts by a study's labels: what is there, somewhere, some of what is not, and nothing of the rest."""
@@ -108,10 +118,15 @@ class Composer:
         return self._with_whole(facts, normal=bool(labels.get("normal")))
 
     def anything(self, rng: random.Random) -> tuple[Fact, ...]:
-        """Facts at random: up to five findings, or none."""
-        there = set(rng.sample(range(len(self.names)), min(len(self.names), rng.choice((0, 0, 1, 1, 2, 2, 3, 4, 5)))))
+        """Facts at random: up to eight findings, or none, one alone most often; of the others any share is denied, or
+        just what a study with such findings has denied."""
+        count = rng.choice((0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8))
+        there = set(rng.sample(range(len(self.names)), min(len(self.names), count)))
         share = rng.random()
-        facts = [self._fact(i, i in there, share, rng) for i in range(len(self.names))]
+        labels: list[bool | None] = [i in there for i in range(len(self.names))]
+        if self.denied and rng.random() < AS_DECIDED:
+            share, labels = 1.0, [i in there or (False if n in self.denied else None) for i, n in enumerate(self.names)]
+        facts = [self._fact(i, label, share, rng) for i, label in enumerate(labels)]
         return self._with_whole(facts, normal=not there and rng.random() < 0.7)
 
     def _fact(self, i: int, label: bool | None, share: float, rng: random.Random) -> Fact:

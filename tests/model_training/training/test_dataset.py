@@ -19,7 +19,6 @@ from model_training.data.readers.indiana import REPORTS
 from model_training.train import add_arguments, prepare
 from model_training.training.dataset import Batch, training_text
 from model_training.training.distributed import Processes
-from model_training.training.losses import loss_sums
 from model_training.training.trainer import Trainer
 
 MARKED = {
@@ -150,25 +149,6 @@ def test_images_with_labels_alone_are_given_reports_drawn_afresh(paired: Callabl
     assert len({str(drawn) for drawn in draws}) > 1
     assert draws != again
     assert trainer.val.batch([0]).tokens[0].tolist() == trainer.val.tokens[0]
-
-
-def test_a_decoder_told_facts_alone_may_have_more_reports_than_there_are_images(
-    paired: Callable[..., Trainer],
-) -> None:
-    """The first is the one that it has otherwise; what is learnt of the images stays as it is."""
-    told = "model.conditioning=facts"
-    one, more = paired(told), paired(told, "training.reports_per_study=4")
-    batches = [trainer.train.batch([2, 0], (1, 5)) for trainer in (one, more)]
-    assert len(batches[1].tokens) == len(batches[1].facts) == 8
-    for single, several in zip(batches[0].tokens.tolist(), batches[1].tokens.tolist(), strict=False):
-        assert several[: len(single)] == single
-    assert len({str(ids) for ids in batches[1].tokens.tolist()}) > 2
-    with torch.inference_mode():
-        one.model.eval()
-        sums = [loss_sums(one.model, batch) for batch in batches]
-    torch.testing.assert_close(sums[0][1:], sums[1][1:])
-    assert sums[1][0] > 2 * sums[0][0]
-    assert len(more.val.batch([0]).tokens) == 1
 
 
 def test_what_is_not_labelled_teaches_no_finding(paired: Callable[..., Trainer]) -> None:
