@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.bulk.capacity import Capacity
-from app.bulk.listing import Listing, list_studies
+from app.bulk.listing import list_studies
 from app.bulk.progress import Shown
 from app.bulk.reporters import Reporter
 from app.bulk.results import Results, format_for
@@ -33,12 +33,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What came of it: of `total` studies so many had a line `before`, and got one `now`, with these `problems`."""
+    """What came of it: of `total` studies so many had a line `before`, and got one `now`, with these `problems`. In the
+    file of results so many are `without` a report."""
 
     total: int
     before: int
     now: int
     problems: Counter[str]
+    without: int
     passed_over: int
     in_flight: int
     seconds: float
@@ -69,23 +71,16 @@ async def carry_out(job: Job, reporter: Reporter, shown: Shown) -> Summary:
             await run.work()
         finally:
             await asyncio.to_thread(results.close)
-    return _summary(listing, before, run, capacity, shown, stopping)
-
-
-def _summary(
-    listing: Listing, before: int, run: Run, capacity: Capacity, shown: Shown, stopping: asyncio.Event
-) -> Summary:
-    total = len(listing.studies)
-    interrupted = stopping.is_set() and before + run.finished < total
     return Summary(
-        total,
+        len(listing.studies),
         before,
         run.finished,
         run.problems,
+        results.without,
         listing.passed_over,
         capacity.in_flight,
         shown.seconds,
-        interrupted,
+        stopping.is_set() and before + run.finished < len(listing.studies),
     )
 
 

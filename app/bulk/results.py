@@ -27,15 +27,15 @@ _CHUNK = 2**20
 
 
 class Format(Protocol):
-    """How an outcome is one line. A line's key is the study's."""
+    """How an outcome is one line."""
 
     header: bytes
 
     def line(self, outcome: Outcome) -> bytes:
         """With its line feed, and no other."""
 
-    def key(self, line: bytes) -> str:
-        """Raises ValueError for what is no such line."""
+    def read(self, line: bytes) -> tuple[str, bool]:
+        """The key of a line's study, and whether it has no report. Raises ValueError for what is no such line."""
 
 
 class JsonLines:
@@ -53,12 +53,12 @@ class JsonLines:
             said["answer"] = outcome.answer
         return json.dumps(said, separators=(",", ":")).encode() + b"\n"
 
-    def key(self, line: bytes) -> str:
-        """The member `study`."""
+    def read(self, line: bytes) -> tuple[str, bool]:
+        """By the members `study` and `problem`."""
         said = json.loads(line)
         if not (isinstance(said, dict) and isinstance(said.get("study"), str) and {"answer", "problem"} & said.keys()):
             raise ValueError("no line of results")
-        return str(said["study"])
+        return said["study"], "problem" in said
 
 
 class Csv:
@@ -84,22 +84,22 @@ class Csv:
             cells |= {"problem": problem.type, "detail": problem.detail}
         elif answer:
             cells |= answer["report"]["sections"] | answer["model"]
-            cells |= {f"p_{one['name']}": one["probability"] for one in answer["findings"]}
+            cells |= {f"p_{one['name']}": f"{one['probability']:.6g}" for one in answer["findings"]}
             cells["present"] = "; ".join(one["name"] for one in answer["findings"] if one["present"])
-            cells["abnormal"] = answer.get("abnormal", {}).get("probability", "")
+            cells["abnormal"] = f"{answer['abnormal']['probability']:.6g}" if "abnormal" in answer else ""
             cells["warnings"] = "; ".join(answer["warnings"])
             cells["model"] = answer["model"]["name"]
         return _row([cells.get(name, "") for name in self._columns])
 
-    def key(self, line: bytes) -> str:
-        """The first cell."""
+    def read(self, line: bytes) -> tuple[str, bool]:
+        """By the columns `study` and `problem`."""
         try:
             (row,) = csv.reader([line.decode(errors="surrogateescape")], strict=True)
         except csv.Error as error:
             raise ValueError("no row") from error
         if len(row) != len(self._columns):
             raise ValueError("no row of results")
-        return row[0]
+        return row[0], bool(row[self._columns.index("problem")])
 
 
 def _row(cells: Sequence[object]) -> bytes:
@@ -122,7 +122,7 @@ class Results:
         """Opens or makes it, cuts off a torn line, and reads which studies it has. Raises `StopError`."""
         self._path, self._format = path, format
         self._done: set[bytes] = set()
-        self.problems = 0
+        self.without = 0  # studies that have no report
         try:
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         except OSError as error:
@@ -148,6 +148,7 @@ class Results:
         """One more line. Raises `StopError` when the disk does not take it; then no part of it stays."""
         self._write(self._format.line(outcome))
         self._done.add(_digest(outcome.study.key))
+        self.without += outcome.problem is not None
 
     def sync(self) -> None:
         """What was appended is on the disk then."""
@@ -194,10 +195,11 @@ class Results:
 
     def _note(self, line: bytes, number: int) -> None:
         try:
-            key = self._format.key(line)
+            key, without = self._format.read(line)
         except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are such
             raise StopError(f"{self._path}: line {number} is none of results; name another file") from error
         self._done.add(_digest(key))
+        self.without += without
 
 
 def _digest(key: str) -> bytes:

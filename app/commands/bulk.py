@@ -76,7 +76,7 @@ def bulk(
     _show(summary, out)
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)
-    if summary.problems:
+    if summary.without:
         raise typer.Exit(SOME_FAILED)
 
 
@@ -141,7 +141,7 @@ def _show(summary: Summary, out: Path) -> None:
     )
     shown.print(f"{duration(summary.seconds)}{rate}, {summary.in_flight} in flight. Results: {out}")
     if summary.passed_over:
-        shown.print(f"{summary.passed_over:,} other files were passed over.")
+        shown.print(f"Passed over, for they are no images: {summary.passed_over:,} files.")
     if summary.interrupted:
         left = summary.total - summary.before - summary.now
         shown.print(f"Interrupted, {left:,} to go: the same command goes on from here.", style="bold")
