@@ -94,18 +94,7 @@ class HospitalSettings(BaseSettings):
     @field_validator("dicomweb_url", "pacs_service_url")
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        try:
-            url = urlsplit(value)
-            fits = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-        except ValueError:
-            fits = False
-        if not fits or not value.isascii() or not value.isprintable() or " " in value or "?" in value or "#" in value:
-            raise ValueError("must be an address as https://pacs.example/dicom-web")
-        if "@" in value:
-            raise ValueError("must hold no user or password; they belong into the setting for that")
-        return value.rstrip("/")
+        return None if value is None else web_address(value)
 
     @field_validator("pacs_modalities", "pacs_calling_ae_titles", mode="before")
     @classmethod
@@ -144,6 +133,20 @@ class HospitalSettings(BaseSettings):
         if str(value).strip() == "" or "\0" in str(value):
             raise ValueError("must name a folder")
         return value
+
+
+def web_address(value: str) -> str:
+    """The address of a service, without a slash at its end. Raises `ValueError`."""
+    try:
+        url = urlsplit(value)
+        fits = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        fits = False
+    if not fits or not value.isascii() or not value.isprintable() or " " in value or "?" in value or "#" in value:
+        raise ValueError("must be an address as https://pacs.example/dicom-web")
+    if "@" in value:
+        raise ValueError("must hold no user or password; they belong into the setting for that")
+    return value.rstrip("/")
 
 
 def parse_peer(value: str) -> tuple[str, str, int]:

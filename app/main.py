@@ -22,11 +22,11 @@ from app.api.overload import OverloadMiddleware
 from app.api.problems import install_problems
 from app.api.service import Phase, Service
 from app.images.pool import DecodePool
-from app.inference.generator import Generator
-from app.settings import PREFIX, Settings, SettingsError, load_settings, unknown_variables
+from app.local_reports import load_generator
+from app.settings import Settings, load_settings, unknown_variables
 from app.telemetry import Metrics, traces_wanted
 
-# OpenTelemetry and what speaks DICOMweb are extras: nothing of them is imported unless it is wanted.
+# OpenTelemetry is an extra, and what speaks DICOMweb slow to import: neither is unless it is wanted.
 if TYPE_CHECKING:
     from app.dicomweb.client import DicomWebClient
     from app.tracing import Tracing
@@ -91,11 +91,8 @@ def _tracing_from_environment() -> Tracing | None:
 def _dicomweb(settings: Settings) -> DicomWebClient | None:
     if settings.dicomweb_url is None:
         return None
-    try:
-        from app.dicomweb.client import DicomWebClient
-    except ImportError as error:
-        message = f"{PREFIX}DICOMWEB_URL: needs the packages of the extra xray-report[hospital]"
-        raise SettingsError(message) from error
+    from app.dicomweb.client import DicomWebClient
+
     secret = settings.dicomweb_authorization
     return DicomWebClient(settings.dicomweb_url, secret.get_secret_value() if secret else None)
 
@@ -121,17 +118,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def _load(service: Service) -> None:
     settings = service.settings
-    service.generator = generator = Generator.load(
-        settings.checkpoint,
-        sha256=settings.checkpoint_sha256,
-        device=settings.device,
-        precision=settings.precision,
-        threads=settings.threads,
-        max_rows=settings.max_rows,
-        max_queue=settings.max_queue,
-        observer=service.metrics,
-        ood=settings.acceptance,
-    )
+    service.generator = generator = load_generator(settings, service.metrics)
     served = generator.model
     service.decoder = DecodePool(
         settings.decode_workers,

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from app.defaults import HOST, MAX_PORT, PORT
 from app.hospital_settings import HospitalSettings
 from app.inference.options import MAX_BEAMS, MAX_QUEUE, MAX_ROWS
 
@@ -75,8 +76,8 @@ class Settings(HospitalSettings):
         le=_MAX_THREADS,
         description="Processor threads for the network: one core is left to the rest of the service.",
     )
-    host: str = Field("127.0.0.1", min_length=1, max_length=253, description="Address or name to listen on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    host: str = Field(HOST, min_length=1, max_length=253, description="Address or name to listen on.")
+    port: int = Field(PORT, ge=0, le=MAX_PORT, description="Port to listen on; 0 takes a free one.")
     api_key_hashes: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(),
         max_length=10_000,

@@ -6,10 +6,10 @@ import argparse
 import sys
 import warnings
 
-from benchmarks import decode, encoder, service
+from benchmarks import bulk, decode, encoder, service
 from benchmarks.results import print_table, write
 
-BENCHMARKS = {"decode": decode.run, "encoder": encoder.run, "service": service.run}
+BENCHMARKS = {"decode": decode.run, "encoder": encoder.run, "service": service.run, "bulk": bulk.run}
 
 
 def main() -> int:

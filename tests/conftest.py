@@ -17,6 +17,16 @@ from model_training.model.report_model import ReportModel
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="thousands of requests and studies instead of hundreds")
+
+
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether there is time: two lengths of the same tests."""
+    return bool(request.config.getoption("--long"))
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real data that docs/training.md describes, from XRAY_REPORT_DATA or `../shared/data`."""

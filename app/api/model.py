@@ -15,6 +15,7 @@ from app.api.service import ServiceDep
 from app.inference.options import MAX_BEAMS, OperatingPoint
 from app.inference.served_model import ServedModel
 from app.report import DISCLAIMER
+from app.settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["model"], dependencies=[Depends(require_api_key)])
 
@@ -88,9 +89,13 @@ async def describe_model(service: ServiceDep) -> ModelResponse:
     """The checkpoint, where and how it runs, its options with their defaults and ranges, and every limit."""
     if service.generator is None:
         raise service.unavailable()
-    model, settings = service.generator.model, service.settings
+    return describe(service.generator.model, service.settings)
+
+
+def describe(model: ServedModel, settings: Settings) -> ModelResponse:
+    """What is said of a model that runs with these settings."""
     limits = {
-        "max_images": service.max_images,
+        "max_images": min(settings.max_images, model.limits.max_views),
         "max_body_bytes": settings.max_body_bytes,
         "max_image_bytes": settings.max_image_bytes,
         "max_pixels": settings.max_pixels,

@@ -20,7 +20,7 @@ from app.inference.served_model import ReportGenerator
 from app.settings import Settings
 from app.telemetry import Metrics, request_context
 
-# Its HTTP client is of the extra `hospital`.
+# Its HTTP client is slow to import, and not every service needs it.
 if TYPE_CHECKING:
     from app.dicomweb.client import DicomWebClient
 

@@ -27,8 +27,8 @@ from app.dicomweb.errors import (
     StudyTooLargeError,
 )
 from app.dicomweb.multipart import DICOM, ObjectReader, enclose
-from app.dicomweb.retry_after import retry_after
 from app.dicomweb.uids import is_uid
+from app.retry import retry_after
 
 _JSON = "application/dicom+json"
 _INSTANCES = "00201208"  # Number of Study Related Instances

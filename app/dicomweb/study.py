@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from app.dicomweb.chest_images import MODALITIES, Instance, choose
 from app.dicomweb.errors import NoChestImagesError, StudyTooLargeError
 
-# Its HTTP client is of the extra `hospital`.
+# Its HTTP client is slow to import, and not everybody fetches.
 if TYPE_CHECKING:
     from app.dicomweb.client import DicomWebClient
 

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from app.pacs.errors import AwayError, StudyFailedError
 from app.pacs.metrics import PacsMetrics
-from app.pacs.pause import Pause
 from app.pacs.reporter import Candidate, Reporter
+from app.retry import Pause
 
 logger = logging.getLogger(__name__)
 

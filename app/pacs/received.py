@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from app.dicomweb.chest_images import Instance, choose
 from app.dicomweb.errors import StudyTooLargeError
+from app.dicomweb.header import read_instance
 from app.pacs.metrics import PacsMetrics
-from app.pacs.spool import ReceivedFile, Spool, read_instance
+from app.pacs.spool import ReceivedFile, Spool
 from app.settings import Settings
 
 

@@ -19,9 +19,10 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made when th
 )
 from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 
+from app.dicomweb.header import read_instance
 from app.pacs.errors import PacsError
 from app.pacs.metrics import PacsMetrics
-from app.pacs.spool import Spool, SpoolFullError, read_instance
+from app.pacs.spool import Spool, SpoolFullError
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)

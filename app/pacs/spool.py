@@ -12,12 +12,9 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
-from pydicom import dcmread
-
-from app.dicomweb.chest_images import TAGS, Instance
+from app.dicomweb.chest_images import Instance
 
 _SUFFIX = ".dcm"
 _UNFINISHED = ".part"
@@ -34,16 +31,6 @@ class ReceivedFile:
     path: Path
     size: int
     changed: int  # nanoseconds since 1970
-
-
-def read_instance(file: bytes | Path) -> Instance | None:
-    """The header of a DICOM file; None where it cannot be read, or lacks its identifiers."""
-    try:
-        source = BytesIO(file) if isinstance(file, bytes) else file
-        header = dcmread(source, stop_before_pixels=True, specific_tags=[int(tag, 16) for tag in TAGS])
-        return Instance.of(header.to_json_dict())
-    except Exception:  # pydicom raises a dozen kinds, and a file that vanished is no file
-        return None
 
 
 class Spool:

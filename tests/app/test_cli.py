@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import torch
 
+from app.api import answers
 from app.cli import main
 from app.inference.options import RANGES
 from app.report import DISCLAIMER
+from app.settings import load_settings
+from tests.app.dicom_phantoms import dicom
+from tests.app.pictures import phantom
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.anyio
+
+COMMANDS = ["serve", "predict", "bulk", "model", "doctor", "pacs"]
 
 
 @pytest.fixture
@@ -41,7 +51,7 @@ async def test_predict(
     """predict prints what the API answers, but for ids, times, and the rounding of sums."""
     options = {"num_beams": "2", "include": "alternatives", "operating_point": "specific"}
     flags = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
-    assert main(["predict", "--checkpoint", str(tiny_checkpoint), str(image_path), *flags]) == 0
+    assert main(["predict", "--json", "--checkpoint", str(tiny_checkpoint), str(image_path), *flags]) == 0
     printed = rounded(capsys.readouterr().out)
     answered = rounded((await client.post("/v1/report", params=options, files={"image": picture})).text)
     for answer in (printed, answered):
@@ -51,9 +61,41 @@ async def test_predict(
 
 
 def test_predict_as_text(tiny_checkpoint: Path, image_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--text prints the report for reading."""
-    assert main(["predict", "--checkpoint", str(tiny_checkpoint), str(image_path), "--text"]) == 0
-    assert capsys.readouterr().out.strip().endswith(DISCLAIMER)
+    """predict prints the report for reading: its sections, each finding decided on in words, the disclaimer."""
+    command = ["predict", "--checkpoint", str(tiny_checkpoint), str(image_path)]
+    assert main([*command, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert main([*command, "--include", "alternatives"]) == 0
+    printed = capsys.readouterr().out
+    words = " ".join(printed.split())
+    assert "\x1b" not in printed, "no colour where nobody looks"
+    assert words.startswith("FINDINGS " + " ".join(answer["report"]["sections"]["findings"].split()))
+    for finding in answer["findings"]:
+        decided = "present" if finding["present"] else "absent"
+        assert f"{finding['name']} {decided} {finding['probability']:.1%} {finding['threshold']:.1%}" in words
+    assert "Alternative 2, score" in words
+    assert printed.strip().endswith(DISCLAIMER)
+
+
+def test_predict_for_hospitals(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--fhir and --pdf carry over whose study it is; where their packages are missing, the line says which extra."""
+    file, page = tmp_path / "x.dcm", tmp_path / "page.pdf"
+    file.write_bytes(dicom(np.asarray(phantom())))
+    command = ["predict", "--checkpoint", str(tiny_checkpoint), str(file)]
+    assert main([*command, "--fhir", "--pdf", str(page)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    patient = next(one for one in report["contained"] if one["resourceType"] == "Patient")
+    assert patient["name"][0]["family"] == "PHANTOM"
+    assert page.read_bytes().startswith(b"%PDF-")
+    assert main([*command, "--fhir", "--json"]) == 1
+    assert "choose one" in capsys.readouterr().err
+    monkeypatch.setattr(answers, "_installed", lambda: answers.PLAIN)
+    assert main([*command, "--pdf", str(tmp_path / "none.pdf")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "needs the extra `hospital`" in line
+    assert not (tmp_path / "none.pdf").exists()
 
 
 def test_predict_takes_its_threads_from_the_settings(
@@ -66,15 +108,40 @@ def test_predict_takes_its_threads_from_the_settings(
     assert torch.get_num_threads() == 1
 
 
+def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help lists every command; an unknown one, and an unknown option, are an error of usage."""
+    assert main(["--help"]) == 0
+    listed = capsys.readouterr().out.partition("Commands:\n")[2].partition("\n\n")[0]
+    assert [line.split()[0] for line in listed.splitlines()] == COMMANDS
+    assert main(["report"]) == main(["predict", "x.png", "--beams", "3"]) == 2
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_is_there_at_once(command: list[str]) -> None:
+    """Nothing that is slow to import is imported for it."""
+    slow = ("torch", "fastapi", "app.settings", "numpy", "httpx", "rich", "PIL")
+    code = (
+        "import sys; from app.cli import main; main([*sys.argv[1:], '--help']);"
+        f"print('slow:', [name for name in {slow} if name in sys.modules])"
+    )
+    done = subprocess.run(  # noqa: S603  # our own
+        [sys.executable, "-c", code, *command], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.splitlines()[-1] == "slow: []"
+
+
 def test_help_states_ranges(capsys: pytest.CaptureFixture[str]) -> None:
     """`predict --help` says of every option what it may be."""
-    with pytest.raises(SystemExit):
-        main(["predict", "--help"])
+    assert main(["predict", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     for name, one in RANGES.items():
         assert f"--{name.replace('_', '-')} VALUE {one.meaning} {one}" in said
     for values in ("true, false, never", "alternatives, tokens, heatmaps", "balanced, sensitive, specific"):
         assert values in said
+    assert main(["serve", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "0 to 65535" in said
+    assert f"else {load_settings(checkpoint='x').port}" in said
 
 
 @pytest.mark.parametrize(
@@ -187,8 +254,7 @@ def test_predict_names_the_file_that_cannot_be_read(
     assert image_path.name not in line
 
 
-@pytest.mark.parametrize("path", ["a\0b.png", "."])
-def test_predict_refuses_what_is_no_file(path: str, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A name that no file can have, and a folder."""
-    assert main(["predict", "--checkpoint", str(tiny_checkpoint), path]) == 1
+def test_predict_refuses_a_folder(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As what it is, in one line."""
+    assert main(["predict", "--checkpoint", str(tiny_checkpoint), "."]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1

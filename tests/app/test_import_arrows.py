@@ -13,16 +13,35 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OURS = ("app", "model_training")
 
-# main, cli ─▶ server ─▶ api ─▶ inference, images, interop, dicomweb ─▶ text, report, and what all of the service may
-# use. cli ─▶ pacs ─▶ dicomweb.
+# main, cli ─▶ commands ─▶ server ─▶ api ─▶ inference, images, interop, dicomweb ─▶ text, report, and what all of the
+# service may use. commands ─▶ bulk, pacs ─▶ service_client, dicomweb.
 _TEXT = ("app.text", "app.report")
 _BELOW_API = ("app.inference", "app.images", "app.interop", "app.dicomweb", *_TEXT)
 _SERVICE = ("app.settings", "app.telemetry")
+_CLIENT = ("app.service_client", "app.retry")
 # Module prefix to what it may import of ours; the longest prefix that fits decides.
 ALLOWED: dict[str, tuple[str, ...]] = {
-    "app": ("app",),  # main, cli and what else starts the service
+    "app": ("app",),  # main and what else starts the service
+    "app.cli": ("app.commands", "app.inference.pipes"),
+    "app.commands": (
+        "app.commands",
+        "app.main",
+        "app.server",
+        "app.bulk",
+        "app.pacs",
+        "app.local_reports",
+        "app.api",
+        "app.defaults",
+        "app.hospital_settings",
+        *_BELOW_API,
+        *_SERVICE,
+    ),
+    "app.local_reports": ("app.api", *_BELOW_API, *_SERVICE),
     "app.report": (),
-    "app.settings": ("app.inference.options", "app.hospital_settings"),  # whose limits they are
+    "app.defaults": (),
+    "app.retry": (),
+    "app.service_client": ("app.retry",),
+    "app.settings": ("app.inference.options", "app.hospital_settings", "app.defaults"),  # whose limits they are
     "app.hospital_settings": (),
     "app.telemetry": (),
     "app.tracing": ("app.api",),
@@ -30,8 +49,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "app.text": _TEXT,
     "app.inference": ("app.inference", *_TEXT),
     "app.interop": ("app.interop", *_TEXT),
-    "app.dicomweb": ("app.dicomweb",),
-    "app.pacs": ("app.pacs", "app.dicomweb", "app.hospital_settings", *_SERVICE),
+    "app.dicomweb": ("app.dicomweb", "app.retry"),
+    "app.pacs": ("app.pacs", "app.dicomweb", "app.hospital_settings", *_CLIENT, *_SERVICE),
+    "app.bulk": ("app.bulk", "app.api", "app.local_reports", *_BELOW_API, *_CLIENT, *_SERVICE),
     "app.api": ("app.api", *_BELOW_API, *_SERVICE),
     "app.server": ("app.server", "app.api", *_BELOW_API, *_SERVICE),
     "model_training": ("model_training", "app.inference", "app.images", *_TEXT),
@@ -46,6 +66,9 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "app.interop": ("torch", "fastapi", "starlette", "pydantic", "pydantic_settings"),
     "app.dicomweb": ("torch", "fastapi", "starlette", "pydantic", "pydantic_settings"),
     "app.pacs": ("torch", "fastapi", "starlette"),
+    "app.bulk": ("torch", "fastapi", "starlette"),
+    "app.commands": ("torch", "starlette"),
+    "app.service_client": ("torch", "fastapi", "starlette", "pydantic", "pydantic_settings"),
     "app.api": ("torch",),
     "app.server": ("torch",),
     "model_training": ("fastapi", "starlette", "uvicorn"),
@@ -125,7 +148,8 @@ def test_the_walk_finds_torch() -> None:
     ("imported", "unwanted"),
     [
         ("app.images.sandbox", ("torch", "fastapi", "pydantic")),  # every decode process would pay for it
-        ("app.cli", ("torch", "fastapi", "uvicorn", "numpy")),  # --help answers at once
+        ("app.cli", ("torch", "fastapi", "uvicorn", "numpy", "pydantic", "rich", "asyncio")),  # --help answers at once
+        ("app.bulk.job", ("torch", "fastapi", "numpy", "pydicom")),  # it may only ask a service
         ("app.server.serve", ("torch",)),
         ("app.api.reports", ("httpx", "pynetdicom", "pydicom")),  # of an extra, or for other processes
         ("app.text.labeller", ("torch", "numpy")),

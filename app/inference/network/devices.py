@@ -23,6 +23,21 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def device_name(device: torch.device) -> str:
+    """What it is called, and of a GPU its memory."""
+    if device.type != "cuda":
+        return f"{torch.get_num_threads()} threads"
+    properties = torch.cuda.get_device_properties(device)
+    return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
+
+
+def device_reason(name: str, device: torch.device) -> str:
+    """Why `choose_device` chose it."""
+    if name != "auto":
+        return "it is asked for"
+    return "there is a GPU, and auto takes it" if device.type == "cuda" else "torch finds no GPU that it can use"
+
+
 def configure_backend(device: torch.device) -> None:
     """What a GPU needs of the whole process: float32 that is float32, and nothing compiled anew for every shape."""
     if device.type == "cuda":
@@ -39,6 +54,28 @@ def choose_precision(name: str, device: torch.device) -> str:
     if name == "fast" and not fast_bfloat16(device):
         raise UnsupportedDeviceError(f"precision 'fast': {device} has no bfloat16 arithmetic")
     return "fast" if name == "fast" else "exact"
+
+
+def precision_reason(name: str, precision: str, device: torch.device) -> str:
+    """Why it runs in this precision where `name` is asked for."""
+    if name == "fast" and precision == "exact":
+        return "fast is asked for, but nothing of this checkpoint runs faster in bfloat16 here"
+    if name != "auto":
+        return "it is asked for"
+    if fast_bfloat16(device):
+        return "auto is exact: in bfloat16, which this hardware has, a report may depend on its batch"
+    return f"auto is exact; {device.type} has no bfloat16 arithmetic for fast"
+
+
+def processor_features() -> dict[str, bool]:
+    """What this processor has of the instructions that decide how fast a network runs on it."""
+    cpu = torch.cpu
+    return {
+        "AVX2": cpu._is_avx2_supported(),
+        "AVX-512": cpu._is_avx512_supported(),
+        "AVX-512 BF16": cpu._is_avx512_bf16_supported(),
+        "AMX": cpu._is_amx_tile_supported(),
+    }
 
 
 def fast_bfloat16(device: torch.device) -> bool:

@@ -101,7 +101,7 @@ def test_predict(tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFi
     good, bad = tmp_path / "good.dcm", tmp_path / "bad.dcm"
     good.write_bytes(dicom(FINE, Storage(JPEG2000Lossless, 12)))
     bad.write_bytes(dicom(FINE, Modality="CT"))
-    assert main(["predict", "--checkpoint", str(tiny_checkpoint), str(good)]) == 0
+    assert main(["predict", "--json", "--checkpoint", str(tiny_checkpoint), str(good)]) == 0
     assert json.loads(capsys.readouterr().out)["images"][0]["format"] == "DICOM"
     assert main(["predict", "--checkpoint", str(tiny_checkpoint), str(bad)]) == 1
     (line,) = capsys.readouterr().err.splitlines()

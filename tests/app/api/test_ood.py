@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import CommandError, predict
+from app.cli import main
 from app.inference.ood import ADVICE
-from app.settings import load_settings
 from app.text.tokenizer import Tokenizer
 from model_training.config import Config
 from model_training.model.report_model import ReportModel
@@ -80,10 +79,11 @@ async def test_scores_of_what_is_accepted(
     assert 'xray_report_ood_score_bucket{le="0.99",outcome="accepted"} 1.0' in metrics
 
 
-def test_command_line(strict_checkpoint: Path, tmp_path: Path, picture: bytes) -> None:
+def test_command_line(
+    strict_checkpoint: Path, tmp_path: Path, picture: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`xray-report predict` refuses in the same words."""
     file = tmp_path / "picture.png"
     file.write_bytes(picture)
-    settings = load_settings(checkpoint=strict_checkpoint, device="cpu")
-    with pytest.raises(CommandError, match="does not look like a chest X-ray"):
-        predict(settings, [file], {}, as_text=True)
+    assert main(["predict", "--checkpoint", str(strict_checkpoint), str(file)]) == 1
+    assert "does not look like a chest X-ray" in capsys.readouterr().err

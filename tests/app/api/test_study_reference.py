@@ -15,8 +15,6 @@ from fastapi import FastAPI
 
 from app.api import problems
 from app.api.service import Service
-from app.main import create_app
-from app.settings import SettingsError, load_settings
 from tests.app.conftest import client_of, running
 from tests.app.dicomweb.stub import SERIES, STUDY, Stub, instance, reply, stub
 from tests.app.pictures import phantom, png
@@ -198,10 +196,3 @@ async def test_nothing_of_the_study_is_logged(
     with caplog.at_level(logging.INFO):
         await asking.post("/v1/report", json=REFERENCE)
     assert STUDY not in caplog.text
-
-
-def test_without_the_extra(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the packages are missing, the start says which extra has them."""
-    monkeypatch.setitem(__import__("sys").modules, "app.dicomweb.client", None)
-    with pytest.raises(SettingsError, match=r"DICOMWEB_URL: .*xray-report\[hospital\]"):
-        create_app(load_settings(checkpoint=tiny_checkpoint, dicomweb_url="http://127.0.0.1:9"))

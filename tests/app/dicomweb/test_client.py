@@ -28,8 +28,8 @@ from app.dicomweb.errors import (
     RefusedByServerError,
     StudyTooLargeError,
 )
-from app.dicomweb.retry_after import retry_after
 from app.dicomweb.study import FetchLimits, fetch_images, find_images
+from app.retry import retry_after
 from tests.app.dicomweb.stub import STUDY, Answer, Stub, instance, multipart, reply, stub
 
 LIMITS = FetchLimits(max_images=4, max_image_bytes=1000, max_bytes=1500)

@@ -1,4 +1,4 @@
-"""Two lengths of the same tests: short among the others, long with `make fuzz`."""
+"""The server that is sent anything at all."""
 
 from __future__ import annotations
 
@@ -11,16 +11,6 @@ from benchmarks.server import Server
 from tests.app.running_server import serving
 
 DECODE_WORKERS = 2
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="thousands of requests instead of hundreds")
-
-
-@pytest.fixture(scope="session")
-def long(request: pytest.FixtureRequest) -> bool:
-    """Whether there is time. The option is known only when this folder is named on the command line."""
-    return bool(request.config.getoption("--long", default=False))
 
 
 @pytest.fixture(scope="session")

@@ -15,17 +15,18 @@ import numpy as np
 import pytest
 
 from app.dicomweb.client import DicomWebClient
+from app.dicomweb.header import read_instance
 from app.pacs.destinations import DicomWebDestination, PeerDestination
 from app.pacs.errors import AwayError, PacsError
 from app.pacs.loop import Loop
 from app.pacs.metrics import PacsMetrics
-from app.pacs.pause import Pause
 from app.pacs.received import Inbox
 from app.pacs.reporter import Reporter
 from app.pacs.service import ReportService
-from app.pacs.spool import Spool, read_instance
+from app.pacs.spool import Spool
 from app.pacs.state import State, fingerprint
 from app.pacs.watcher import Watcher
+from app.retry import Pause
 from app.settings import load_settings
 from tests.app.dicom_phantoms import dicom, uid
 from tests.app.pacs.orthanc import TITLE, Orthanc, orthanc

@@ -22,10 +22,11 @@ from pydicom.uid import (
 )
 from pynetdicom import AE
 
+from app.dicomweb.header import read_instance
 from app.pacs.errors import PacsError
 from app.pacs.metrics import PacsMetrics
 from app.pacs.receiver import Receiver
-from app.pacs.spool import Spool, SpoolFullError, read_instance
+from app.pacs.spool import Spool, SpoolFullError
 from app.settings import load_settings
 from tests.app.dicom_phantoms import Storage, dicom
 from tests.app.pacs.orthanc import wait_for
