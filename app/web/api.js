@@ -5,59 +5,39 @@ export const useKey = (given) => { key = given; };
 
 /** A problem document (RFC 9457). `retryAfter` are the seconds after which the same request is welcome. */
 export class Refusal extends Error {
-  constructor(problem, retryAfter = 0, requestId = "") {
-    super(problem.detail || problem.title);
-    Object.assign(this, { type: problem.type, title: problem.title, retryAfter, requestId });
+  constructor(problem, retryAfter = 0) {
+    super(problem.detail ?? problem.title);
+    Object.assign(this, { type: problem.type, title: problem.title, requestId: problem.request_id, retryAfter });
   }
-}
-
-const AWAY = { type: "unreachable", title: "The service cannot be reached.", detail: "The connection failed." };
-
-/** The model's card: its options with their ranges, its thresholds and limits. */
-export async function modelCard() {
-  const response = await fetch("v1/model", { headers: authorization() }).catch(() => { throw new Refusal(AWAY); });
-  if (!response.ok) throw new Refusal(await response.json(), seconds(response.headers.get("Retry-After")));
-  return response.json();
 }
 
 /** Whether the model is ready; null where nobody answers. */
-export async function isReady() {
-  return fetch("readyz").then((response) => response.ok, () => null);
-}
+export const isReady = () => fetch("readyz").then(({ ok }) => ok, () => null);
+
+/** The model's card: its options with their ranges, its thresholds and limits. */
+export const modelCard = (calls) => ask("v1/model", {}, {}, calls).then((response) => response.json());
 
 /** The report of a study, as a Blob of the media type asked for. */
-export function report(files, options, accept, calls = {}) {
-  const form = new FormData();
-  for (const file of files) form.append("image", file);
-  return post(`v1/report?${new URLSearchParams(options)}`, form, { Accept: accept }, calls);
+export function report(files, options, accept, calls) {
+  const body = new FormData();
+  for (const file of files) body.append("image", file);
+  const address = `v1/report?${new URLSearchParams(options)}`;
+  return ask(address, { method: "POST", body }, { Accept: accept }, calls).then((response) => response.blob());
 }
 
 /** A picture of a file that the browser cannot show, as a Blob of PNG. */
-export const preview = (file, calls = {}) => post("v1/preview", file, { Accept: "image/png" }, calls);
+export const preview = (body, calls) =>
+  ask("v1/preview", { method: "POST", body }, {}, calls).then((response) => response.blob());
 
-/** `calls` has the signal that ends it, what is told how much is sent (0 to 1), and the id of an earlier try. */
-function post(address, body, headers, { signal, onsent, requestId }) {
-  const request = new XMLHttpRequest(); // fetch does not say how much of a body is sent
-  request.open("POST", address);
-  request.responseType = "blob";
-  const id = requestId ? { "X-Request-ID": requestId } : {};
-  for (const [name, value] of Object.entries({ ...headers, ...authorization(), ...id })) {
-    request.setRequestHeader(name, value);
-  }
-  if (onsent) request.upload.onprogress = (event) => onsent(event.total ? event.loaded / event.total : 0);
-  return new Promise((resolve, reject) => {
-    signal?.addEventListener("abort", () => request.abort());
-    request.onabort = () => reject(new DOMException("stopped", "AbortError"));
-    request.onerror = () => reject(new Refusal(AWAY));
-    request.onload = async () => {
-      if (request.status === 200) return resolve(request.response);
-      const problem = await request.response.text().then(JSON.parse).catch(() => AWAY);
-      return reject(new Refusal(problem, seconds(request.getResponseHeader("Retry-After")), problem.request_id));
-    };
-    if (signal?.aborted) request.onabort();
-    else request.send(body);
+/** `calls` has the signal that ends it, and the id of an earlier try, by which the service knows whose turn it is. */
+async function ask(address, request, headers, { signal, requestId }) {
+  if (key) headers.Authorization = `Bearer ${key}`;
+  if (requestId) headers["X-Request-ID"] = requestId;
+  const response = await fetch(address, { ...request, headers, signal }).catch((error) => {
+    if (signal.aborted) throw error;
+    throw new Refusal({ type: "unreachable", title: "The service cannot be reached." });
   });
+  if (response.ok) return response;
+  const unread = { type: "unreachable", title: "Something between here and the service refused." };
+  throw new Refusal(await response.json().catch(() => unread), Number(response.headers.get("Retry-After")));
 }
-
-const authorization = () => (key ? { Authorization: `Bearer ${key}` } : {});
-const seconds = (header) => Math.max(0, Number(header) || 0);

@@ -11,10 +11,7 @@ export function wordDiff(first, second) {
     }
   }
   const parts = [];
-  const add = (kind, word) => {
-    if (parts.at(-1)?.[0] === kind) parts.at(-1)[1].push(word);
-    else parts.push([kind, [word]]);
-  };
+  const add = (kind, word) => (parts.at(-1)?.[0] === kind ? parts.at(-1)[1].push(word) : parts.push([kind, [word]]));
   for (let i = 0, j = 0; i < a.length || j < b.length;) {
     if (i < a.length && j < b.length && a[i] === b[j]) { add("same", a[i]); i += 1; j += 1; }
     else if (j >= b.length || (i < a.length && length[i + 1][j] >= length[i][j + 1])) { add("gone", a[i]); i += 1; }

@@ -11,7 +11,7 @@ export function h(tag, props = {}, ...children) {
     else if (name in element) element[name] = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child !== undefined && child !== null && child !== false));
+  element.append(...children.flat().filter(Boolean));
   return element;
 }
 
@@ -29,5 +29,5 @@ export async function copy(text) {
   document.body.append(area);
   area.select();
   document.execCommand("copy");
-  area.remove();
+  return area.remove();
 }

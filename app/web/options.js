@@ -1,83 +1,50 @@
 /** The drawer of options: fields for what `/v1/model` says there is, with its ranges and defaults. */
-
 import { byId, h } from "./dom.js";
 
 const OURS = ["include", "object", "num_return_sequences"]; // the page asks for those itself
 const FIRST = ["operating_point", "num_beams", "sections"];
-const KEPT = "options";
-let card = null;
-let chosen = JSON.parse(sessionStorage.getItem(KEPT) ?? "{}");
-
-const words = (name) => name.replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
+let chosen = {};
 
 /** Those that differ from the defaults, as the service takes them. */
-export const options = () => ({ ...chosen });
+export const options = () => chosen;
 
-/** Fills the drawer. `apply` is called when the visitor is done and something has changed. */
-export function offer(model, apply) {
-  card = model;
-  const names = Object.keys(card.options).filter((name) => !OURS.includes(name));
-  const first = FIRST.filter((name) => names.includes(name));
-  const rest = names.filter((name) => !first.includes(name));
-  chosen = Object.fromEntries(Object.entries(chosen).filter(([name]) => names.includes(name)));
-  byId("fields").replaceChildren(...first.map(field), h("details", {}, h("summary", {}, "Decoding"), ...rest.map(field)));
+/** Fills the drawer. `apply` is called when the visitor has changed something. */
+export function offer(schemas, apply) {
+  const rest = Object.keys(schemas).filter((name) => ![...OURS, ...FIRST].includes(name));
+  const [first, others] = [FIRST, rest].map((names) => names.map((name) => field(name, schemas[name])));
+  const more = h("details", {}, h("summary", {}, "Decoding"), ...others);
+  const form = byId("fields");
+  form.replaceChildren(...first, more);
+  byId("defaults").onclick = () => form.reset();
   byId("apply").onclick = () => {
-    const wrong = [...byId("fields").querySelectorAll("input")].find((input) => !input.checkValidity());
-    if (wrong) {
-      wrong.closest("details")?.setAttribute("open", "");
-      return void wrong.reportValidity();
-    }
+    more.open ||= !form.checkValidity();
+    if (!form.reportValidity()) return;
+    const given = new FormData(form);
+    const changed = [...new Set(given.keys())].map((name) => [name, given.getAll(name).join(",")])
+      .filter(([name, value]) => value !== String(schemas[name].default));
     const before = JSON.stringify(chosen);
-    chosen = Object.fromEntries(names.map((name) => [name, valueOf(name)]).filter(([name, value]) => value !== textOf(name)));
-    sessionStorage.setItem(KEPT, JSON.stringify(chosen));
+    chosen = Object.fromEntries(changed);
     byId("options").close();
     if (JSON.stringify(chosen) !== before) apply();
   };
-  byId("defaults").onclick = () => names.forEach((name) => set(name, textOf(name)));
 }
 
-const textOf = (name) => String(card.options[name].default ?? "");
-const inputs = (name) => [...byId("fields").querySelectorAll(`[name="${name}"]`)];
+const words = (name) => name.replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
 
-function valueOf(name) {
-  const [first, ...others] = inputs(name);
-  if (first.type !== "checkbox") return first.value;
-  return [first, ...others].filter(({ checked }) => checked).map(({ value }) => value).join(",");
-}
-
-function set(name, text) {
-  for (const input of inputs(name)) {
-    if (input.type === "checkbox") input.checked = text.split(",").includes(input.value);
-    else input.value = text;
+function field(name, { type, description, minimum, maximum, items, anyOf, enum: known, default: usual }) {
+  const range = minimum === undefined ? "" : `${minimum} to ${maximum}, `;
+  const bounds = h("b", {}, `${range}default ${[usual].flat().join(", ")}`);
+  const hint = h("small", { id: `hint-${name}` }, description, " ", bounds);
+  const props = { id: `option-${name}`, name, "aria-describedby": hint.id };
+  if (items) {
+    const boxes = items.enum.map((value) => h("label", { class: "check" },
+      h("input", { name, type: "checkbox", value, defaultChecked: usual.includes(value) }), words(value)));
+    return h("fieldset", { "aria-describedby": hint.id }, h("legend", {}, words(name)), ...boxes, hint);
   }
-  check(name);
-}
-
-function field(name) {
-  const schema = card.options[name];
-  const value = chosen[name] ?? textOf(name);
-  const hint = h("small", { id: `hint-${name}` }, schema.description, " ", h("b", {}, rangeOf(schema)), `, default ${textOf(name).replaceAll(",", " and ")}`);
-  const labelled = { name, "aria-describedby": hint.id };
-  if (schema.type === "array") {
-    const boxes = schema.items.enum.map((one) => h("label", { class: "check" },
-      h("input", { type: "checkbox", ...labelled, value: one, checked: value.split(",").includes(one), change: () => check(name) }), words(one)));
-    return h("fieldset", {}, h("legend", {}, words(name)), ...boxes, hint);
-  }
-  const choices = schema.enum ?? schema.anyOf?.flatMap((one) => one.const ?? ["true", "false"]);
+  const choices = known ?? anyOf?.flatMap((one) => one.const ?? ["true", "false"]);
   const input = choices
-    ? h("select", { id: `option-${name}`, ...labelled }, ...choices.map((one) => h("option", { value: one, selected: one === value }, one)))
-    : h("input", { id: `option-${name}`, ...labelled, type: "number", min: schema.minimum, max: schema.maximum,
-      step: schema.type === "integer" ? 1 : "any", required: true, value });
-  return h("div", { class: "field" }, h("label", { htmlFor: `option-${name}` }, words(name)), input, hint);
-}
-
-/** Of a list at least one must be chosen. */
-function check(name) {
-  const boxes = inputs(name).filter(({ type }) => type === "checkbox");
-  boxes[0]?.setCustomValidity(boxes.some(({ checked }) => checked) ? "" : "Choose at least one.");
-}
-
-function rangeOf({ type, minimum, maximum, items, anyOf, enum: known }) {
-  if (minimum !== undefined) return `${minimum} to ${maximum}`;
-  return (items?.enum ?? known ?? anyOf?.flatMap((one) => one.const ?? ["true", "false"]) ?? [type]).join(", ");
+    ? h("select", props, choices.map((value) => h("option", { defaultSelected: value === String(usual) }, value)))
+    : h("input", { ...props, type: "number", min: minimum, max: maximum, step: type === "integer" ? 1 : "any",
+      required: true, defaultValue: usual });
+  return h("div", { class: "field" }, h("label", { htmlFor: props.id }, words(name)), input, hint);
 }

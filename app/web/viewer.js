@@ -1,108 +1,86 @@
 /** One image on a canvas: zoom, pan, window and level, inverted or not, with boxes and a heatmap over it. */
-
 import { canvasOf, toned } from "./pictures.js";
 
-const BOX = "#5cc8ff";
-const BOX_LIT = "#ffe08a";
-const MAX_ZOOM = 16;
+const QUIET = "#7cc4ff", LIT = "#ffe08a", SHADOW = "#000a";
+const CORNER = 10, MAX_ZOOM = 16;
+const ARROWS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+const bounded = (value, low, high) => Math.min(high, Math.max(low, value));
 
 export class Viewer {
-  #canvas; #context; #picture = null; #film = null; #boxes = []; #heat = null; #lit = [];
-  #tone = { level: 127.5, width: 255, inverted: false };
+  #canvas; #picture = null; #film = null; #boxes = []; #heat = null; #names = [];
+  #level = 127.5; #window = 255; #inverted = false;
   #zoom = 1; #x = 0; #y = 0; #pointers = new Map(); #moved = false;
   tool = "window"; showBoxes = true; opacity = 0.5;
-  /** Told where a pointer is over the image, in its pixels, or null; and the same of clicks. */
-  onpoint = () => {}; onclick = () => {}; ontone = () => {};
+  /** Told where over the image the pointer is, in its pixels, or null; where it was clicked; and of every change. */
+  onpoint; onpick; onchange;
 
   constructor(canvas) {
     this.#canvas = canvas;
-    this.#context = canvas.getContext("2d");
-    new ResizeObserver(() => this.#draw()).observe(canvas);
-    for (const [name, listen] of Object.entries({
-      pointerdown: (event) => this.#press(event), pointermove: (event) => this.#move(event),
-      pointerup: (event) => this.#release(event), pointercancel: (event) => this.#release(event),
-      pointerleave: () => this.onpoint(null), contextmenu: (event) => event.preventDefault(),
-      keydown: (event) => this.#key(event), dblclick: () => this.reset(),
-    })) canvas.addEventListener(name, listen);
-    canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      this.zoomBy(Math.exp(-event.deltaY / 400), ...this.#place(event));
-    }, { passive: false });
+    new ResizeObserver(() => this.draw()).observe(canvas);
+    const listeners = {
+      pointerdown: this.#press, pointermove: this.#move, pointerup: this.#release, pointercancel: this.#release,
+      pointerleave: () => this.onpoint(null), keydown: this.#key, wheel: this.#wheel,
+    };
+    for (const [name, listen] of Object.entries(listeners)) canvas.addEventListener(name, listen.bind(this));
   }
 
-  /** Another image, as it comes; null is none. */
+  /** Another image; undefined is none. */
   show(picture) {
     this.#picture = picture;
-    this.#film = picture && canvasOf(picture.width, picture.height);
-    this.mark([], null, []);
     this.reset();
   }
 
-  /** Boxes {name, words, left, top, right, bottom}, a heatmap {levels, box}, both in pixels of the picture, and the names
-   * of the boxes that are lit. */
+  /** Boxes {name, words, left, top, right, bottom}, a heatmap {levels, box}, both in pixels of the picture, and the
+   * names of the boxes that are lit. */
   mark(boxes, heat, names) {
-    [this.#boxes, this.#heat, this.#lit] = [boxes, heat && { film: heatFilm(heat.levels), ...heat.box }, names];
-    this.#draw();
+    [this.#boxes, this.#heat, this.#names] = [boxes, heat && { film: heatFilm(heat.levels), ...heat.box }, names];
+    this.draw();
   }
 
   reset() {
-    [this.#zoom, this.#x, this.#y] = [1, 0, 0];
-    this.tone({ level: 127.5, width: 255, inverted: false });
+    [this.#zoom, this.#x, this.#y, this.#inverted] = [1, 0, 0, false];
+    this.#tone(255, 127.5);
   }
 
-  /** Changes level, width or inversion. */
-  tone(change) {
-    Object.assign(this.#tone, change);
-    this.#tone.width = Math.min(510, Math.max(4, this.#tone.width));
-    this.#tone.level = Math.min(255, Math.max(0, this.#tone.level));
-    if (this.#picture) toned(this.#picture, this.#tone, this.#film);
-    this.ontone({ ...this.#tone, zoom: this.#zoom });
-    this.#draw();
+  invert() {
+    this.#inverted = !this.#inverted;
+    this.#tone(this.#window, this.#level);
   }
 
-  invert() { this.tone({ inverted: !this.#tone.inverted }); }
-
-  redraw() { this.#draw(); }
-
+  /** Zooms so that a place of the canvas stays where it is. */
   zoomBy(factor, x = this.#canvas.clientWidth / 2, y = this.#canvas.clientHeight / 2) {
-    const zoom = Math.min(MAX_ZOOM, Math.max(1, this.#zoom * factor));
-    const share = zoom / this.#zoom;
-    const [left, top] = this.#corner();
-    this.#zoom = zoom;
-    const [newLeft, newTop] = this.#corner();
-    this.#pan(x - (x - left) * share - newLeft, y - (y - top) * share - newTop);
-    this.ontone({ ...this.#tone, zoom });
+    const { left, top, scale } = this.#frame;
+    this.#zoom = bounded(this.#zoom * factor, 1, MAX_ZOOM);
+    const after = this.#frame;
+    this.#pan(x - ((x - left) / scale) * after.scale - after.left, y - ((y - top) / scale) * after.scale - after.top);
   }
 
-  get #scale() { // CSS pixels a pixel of the picture
-    const { clientWidth, clientHeight } = this.#canvas;
-    return this.#zoom * Math.min(clientWidth / this.#picture.width, clientHeight / this.#picture.height);
+  #tone(window, level) {
+    [this.#window, this.#level] = [bounded(window, 4, 510), bounded(level, 0, 255)];
+    const tone = { level: this.#level, window: this.#window, inverted: this.#inverted };
+    this.#film = this.#picture && toned(this.#picture, tone);
+    this.draw();
   }
 
-  #corner() {
-    if (!this.#picture) return [0, 0];
+  /** Where the picture lies on the canvas, and CSS pixels a pixel of it. */
+  get #frame() {
     const { clientWidth, clientHeight } = this.#canvas;
-    const [wide, high] = [this.#picture.width * this.#scale, this.#picture.height * this.#scale];
-    return [(clientWidth - wide) / 2 + this.#x, (clientHeight - high) / 2 + this.#y];
+    const { width, height } = this.#picture ?? { width: 1, height: 1 };
+    const scale = this.#zoom * Math.min(clientWidth / width, clientHeight / height);
+    const [spareX, spareY] = [clientWidth - width * scale, clientHeight - height * scale];
+    return { scale, spareX, spareY, left: spareX / 2 + this.#x, top: spareY / 2 + this.#y };
   }
 
   #pan(across, down) {
-    if (!this.#picture) return;
-    const bound = (value, size, room) => Math.min(Math.max(0, (size - room) / 2), Math.max(-Math.max(0, (size - room) / 2), value));
-    this.#x = bound(this.#x + across, this.#picture.width * this.#scale, this.#canvas.clientWidth);
-    this.#y = bound(this.#y + down, this.#picture.height * this.#scale, this.#canvas.clientHeight);
-    this.#draw();
+    const { spareX, spareY } = this.#frame;
+    const [mostX, mostY] = [Math.max(0, -spareX / 2), Math.max(0, -spareY / 2)];
+    [this.#x, this.#y] = [bounded(this.#x + across, -mostX, mostX), bounded(this.#y + down, -mostY, mostY)];
+    this.draw();
   }
 
-  #place(event) {
-    const { left, top } = this.#canvas.getBoundingClientRect();
-    return [event.clientX - left, event.clientY - top];
-  }
-
-  #inPicture(event) {
-    const [x, y] = this.#place(event);
-    const [left, top] = this.#corner();
-    return [(x - left) / this.#scale, (y - top) / this.#scale];
+  #inPicture({ offsetX, offsetY }) {
+    const { left, top, scale } = this.#frame;
+    return [(offsetX - left) / scale, (offsetY - top) / scale];
   }
 
   #press(event) {
@@ -112,110 +90,93 @@ export class Viewer {
   }
 
   #move(event) {
-    if (!this.#picture) return;
     const before = this.#pointers.get(event.pointerId);
-    if (!before) return void this.onpoint(this.#inPicture(event));
+    if (!before) return this.onpoint(this.#inPicture(event));
     const [across, down] = [event.clientX - before.clientX, event.clientY - before.clientY];
-    if (!this.#moved && Math.hypot(across, down) < 4) return;
+    if (!this.#moved && Math.hypot(across, down) < 4) return undefined;
     this.#moved = true;
-    const [other] = [...this.#pointers.values()].filter(({ pointerId }) => pointerId !== event.pointerId);
-    const apart = (one) => Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY);
-    if (other) {
-      this.zoomBy(apart(event) / Math.max(1, apart(before)), ...this.#place(event));
-      this.#pan(across / 2, down / 2);
-    } else if (this.tool === "pan" || event.shiftKey || event.buttons & 6) this.#pan(across, down);
-    else this.tone({ level: this.#tone.level - down / 2, width: this.#tone.width + across });
     this.#pointers.set(event.pointerId, event);
+    const other = [...this.#pointers.values()].find(({ pointerId }) => pointerId !== event.pointerId);
+    if (other) { // two fingers
+      const apart = (one) => Math.max(1, Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY));
+      this.zoomBy(apart(event) / apart(before), event.offsetX, event.offsetY);
+    } else if (this.tool === "pan" || event.shiftKey) return this.#pan(across, down);
+    return other ? this.#pan(across / 2, down / 2) : this.#tone(this.#window + across, this.#level - down / 2);
   }
 
   #release(event) {
-    if (this.#pointers.delete(event.pointerId) && !this.#moved && this.#picture && event.type === "pointerup") {
-      this.onclick(this.#inPicture(event));
-    }
+    const pressed = this.#pointers.delete(event.pointerId);
+    if (pressed && !this.#moved && event.type === "pointerup") this.onpick(this.#inPicture(event));
+  }
+
+  #wheel(event) {
+    event.preventDefault();
+    this.zoomBy(Math.exp(-event.deltaY / 400), event.offsetX, event.offsetY);
   }
 
   #key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const { level, width } = this.#tone;
-    const arrow = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
-    const act = arrow && event.shiftKey
-      ? () => this.tone({ width: width - 8 * arrow[0], level: level + 4 * arrow[1] })
-      : arrow ? () => this.#pan(40 * arrow[0], 40 * arrow[1])
-        : { "+": () => this.zoomBy(1.25), "=": () => this.zoomBy(1.25), "-": () => this.zoomBy(0.8),
-          i: () => this.invert(), 0: () => this.reset() }[event.key];
-    if (!act) return;
+    const [across, down] = ARROWS[event.key] ?? [0, 0];
+    if (!across && !down) return;
     event.preventDefault();
-    act();
+    if (event.shiftKey) this.#tone(this.#window - 8 * across, this.#level + 4 * down);
+    else this.#pan(40 * across, 40 * down);
   }
 
-  #draw() {
+  draw() {
     const { clientWidth, clientHeight } = this.#canvas;
-    const dense = window.devicePixelRatio || 1;
-    const size = [Math.round(clientWidth * dense), Math.round(clientHeight * dense)];
-    if (this.#canvas.width !== size[0] || this.#canvas.height !== size[1]) [this.#canvas.width, this.#canvas.height] = size;
-    const context = this.#context;
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, ...size);
-    if (!this.#picture || !clientWidth) return;
-    const { width, height } = this.#picture;
-    const scale = this.#scale;
-    const [left, top] = this.#corner();
-    context.setTransform(scale * dense, 0, 0, scale * dense, left * dense, top * dense);
+    const dense = devicePixelRatio;
+    Object.assign(this.#canvas, { width: clientWidth * dense, height: clientHeight * dense }); // which empties it
+    if (!this.#film || !clientWidth) return;
+    this.onchange({ window: this.#window, level: this.#level, zoom: this.#zoom, inverted: this.#inverted });
+    const context = this.#canvas.getContext("2d");
+    const frame = this.#frame;
+    context.setTransform(frame.scale * dense, 0, 0, frame.scale * dense, frame.left * dense, frame.top * dense);
     context.imageSmoothingQuality = "high";
     context.drawImage(this.#film, 0, 0);
     if (this.#heat) {
-      context.save();
-      context.beginPath();
-      context.rect(0, 0, width, height);
-      context.clip();
-      context.globalAlpha = this.opacity;
-      const { film, left: x, top: y, right, bottom } = this.#heat;
-      context.drawImage(film, x, y, right - x, bottom - y);
-      context.restore();
+      const { film, left, top, right, bottom } = this.#heat;
+      Object.assign(context, { globalAlpha: this.opacity, globalCompositeOperation: "source-atop" }); // on the film
+      context.drawImage(film, left, top, right - left, bottom - top);
+      context.globalCompositeOperation = "source-over";
     }
     context.setTransform(dense, 0, 0, dense, 0, 0);
-    const shown = this.#boxes.filter(({ name }) => this.showBoxes || this.#lit.includes(name));
-    const last = ({ name }) => this.#lit.includes(name);
-    for (const box of shown.sort((a, b) => last(a) - last(b))) this.#box(box, scale, left, top);
+    for (const lit of [false, true]) {
+      for (const box of this.#boxes.filter(({ name }) => this.#names.includes(name) === lit)) {
+        if (lit || this.showBoxes) this.#drawBox(context, box, frame, lit);
+      }
+    }
   }
 
-  #box(box, scale, left, top) {
-    const context = this.#context;
-    const lit = this.#lit.includes(box.name);
-    const place = [left + box.left * scale, top + box.top * scale];
-    const size = [(box.right - box.left) * scale, (box.bottom - box.top) * scale];
-    context.globalAlpha = lit || !this.#lit.length ? 1 : 0.35;
-    for (const [width, colour] of [[lit ? 5 : 3.5, "#0009"], [lit ? 2.5 : 1.5, lit ? BOX_LIT : BOX]]) {
-      Object.assign(context, { lineWidth: width, strokeStyle: colour });
-      context.beginPath();
-      context.roundRect(...place, ...size, 3);
-      context.stroke();
+  /** Whole and with its words where it is lit, else its corners: of many boxes whole ones would hide the film. */
+  #drawBox(context, box, { left, top, scale }, lit) {
+    const [x, y] = [left + box.left * scale, top + box.top * scale];
+    const [wide, high] = [(box.right - box.left) * scale, (box.bottom - box.top) * scale];
+    const corners = [wide, high].flatMap((side) => [CORNER, Math.max(0, side - 2 * CORNER), CORNER, 0]);
+    context.globalAlpha = lit || !this.#names.length ? 1 : 0.35;
+    context.setLineDash(lit ? [] : corners);
+    for (const [lineWidth, strokeStyle] of [[4, SHADOW], [lit ? 2.5 : 1.5, lit ? LIT : QUIET]]) {
+      Object.assign(context, { lineWidth, strokeStyle }).strokeRect(x, y, wide, high);
     }
-    const words = lit ? `${box.label}: ${box.words}` : box.label;
-    context.font = `${lit ? 600 : 500} 12px system-ui, sans-serif`;
-    const wide = context.measureText(words).width + 12;
-    const x = Math.max(4, Math.min(place[0], this.#canvas.clientWidth - wide - 4));
-    const y = Math.max(4, place[1] - 22);
-    context.fillStyle = lit ? BOX_LIT : "#0b1118cc";
-    context.beginPath();
-    context.roundRect(x, y, wide, 19, 4);
-    context.fill();
-    context.fillStyle = lit ? "#1a1400" : BOX;
-    context.fillText(words, x + 6, y + 13.5);
     context.globalAlpha = 1;
+    if (!lit) return;
+    context.font = "600 13px system-ui, sans-serif";
+    const length = context.measureText(box.words).width + 14;
+    const [wordsX, wordsY] = [bounded(x, 4, this.#canvas.clientWidth - length - 4), Math.max(4, y - 25)];
+    context.fillStyle = LIT;
+    context.fillRect(wordsX, wordsY, length, 22);
+    context.fillStyle = "#1a1400";
+    context.fillText(box.words, wordsX + 7, wordsY + 15.5);
   }
 }
 
 /** A small canvas, a pixel a cell: the higher a level above the lowest, the more opaque and the nearer to yellow. */
 function heatFilm(levels) {
-  const low = Math.min(...levels.flat());
-  const canvas = canvasOf(levels[0].length, levels.length);
-  const context = canvas.getContext("2d");
-  const data = context.createImageData(canvas.width, canvas.height);
-  levels.flat().forEach((level, i) => {
-    const share = (level - low) / (256 - low);
-    data.data.set([230 + 25 * share, 70 + 150 * share, 40, 255 * Math.sqrt(share)], 4 * i);
-  });
-  context.putImageData(data, 0, 0);
+  const cells = levels.flat();
+  const low = Math.min(...cells);
+  const data = new ImageData(levels[0].length, levels.length);
+  const colour = (share) => [235 + 20 * share, 90 + 140 * share, 40, 255 * share];
+  cells.forEach((level, i) => data.data.set(colour((level - low) / (256 - low)), 4 * i));
+  const canvas = canvasOf(data.width, data.height);
+  canvas.getContext("2d").putImageData(data, 0, 0);
   return canvas;
 }
