@@ -37,7 +37,7 @@ export function light(answer, shown, pinned) {
   for (const element of document.querySelectorAll("[data-target]")) {
     const own = element.dataset.target;
     element.classList.toggle("lit", sentences.includes(Number(own)) || findings.includes(own));
-    element.setAttribute("aria-pressed", String(own === String(pinned)));
+    element.ariaPressed = String(own === String(pinned));
   }
 }
 

@@ -15,14 +15,11 @@ export function remember(answer, study) {
   studies.set(answer.id, study);
   const pictures = study.pictures.map((picture) => kept(picture, SIDE));
   entries = [{ answer, names: study.files.map(({ name }) => name), pictures }, ...entries];
-  while (entries.length) {
+  for (; entries.length; entries = entries.slice(0, -1)) {
     try {
-      return sessionStorage.setItem(KEY, JSON.stringify(entries));
-    } catch {
-      entries = entries.slice(0, -1);
-    }
+      return void sessionStorage.setItem(KEY, JSON.stringify(entries));
+    } catch { /* it is full */ }
   }
-  return undefined;
 }
 
 /** The study of an entry. After the page was loaded anew it has no files: what was sent is gone. */

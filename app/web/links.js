@@ -1,5 +1,4 @@
-/** What belongs to what in an answer: sentences, findings, and regions of the images. A target is a sentence's index,
- * or a finding's name. */
+/** What belongs to what in an answer. A target is a sentence's index, or a finding's name. */
 
 export const plain = (name) => name.replaceAll("_", " ");
 export const percent = (share) => (share > 0 && share < 0.005 ? "< 1 %" : `${Math.round(share * 100)} %`);

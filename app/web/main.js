@@ -74,12 +74,12 @@ function view(picture, i) {
 function look(i) {
   image = i;
   viewer.show(study.pictures[i]);
-  byId("views").querySelectorAll("button").forEach((button, j) => pressed(button, i === j));
+  byId("views").querySelectorAll("button").forEach((button, j) => { button.ariaPressed = String(i === j); });
   point(null);
 }
 
 function point(target) {
-  if (!answer) return viewer.mark([], undefined, []);
+  if (!answer) return void viewer.mark([], undefined, []);
   const shown = target ?? pinned;
   const share = study.pictures[image].width / answer.images[image].width;
   const edges = (box) => ["left", "top", "right", "bottom"].map((edge) => [edge, box[edge] * share]);
@@ -88,10 +88,8 @@ function point(target) {
     heat && { ...heat, box: Object.fromEntries(edges(heat.box)) }, findings);
   light(answer, shown, pinned);
   const marked = boxes.map(({ words }) => words).join("; ") || "nothing";
-  const seen = `Image ${image + 1}, ${answer.images[image].view} view. Marked: ${marked}.`;
-  byId("canvas").setAttribute("aria-label", seen);
+  byId("canvas").ariaLabel = `Image ${image + 1}, ${answer.images[image].view} view. Marked: ${marked}.`;
   byId("where").hidden = shown === null || boxes.some(({ name }) => findings.includes(name));
-  return undefined;
 }
 
 function pin(target) {
@@ -115,7 +113,7 @@ viewer.onpick = (place) => {
 };
 viewer.onchange = ({ window: width, level, zoom, inverted }) => {
   byId("tone").textContent = `W ${Math.round(width)}  L ${Math.round(level)}  ${zoom.toFixed(1)}×`;
-  pressed(byId("invert"), inverted);
+  byId("invert").ariaPressed = String(inverted);
 };
 
 const offered = (form) => !(form in FORMS)
@@ -138,7 +136,8 @@ async function copyText() {
 }
 
 function showHistory() {
-  const entry = (one) => h("li", {}, h("button", { type: "button", click: () => recall(one) },
+  const entry = (one) => h("li", {}, h("button", { type: "button",
+    click: () => attempt("", async () => { show(await visit.studyOf(one), one.answer); byId("history").close(); }) },
     h("b", {}, one.names.join(", ")), h("span", {}, one.answer.report.text.slice(0, 110)),
     h("small", {}, [new Date(one.answer.created).toLocaleTimeString(), ...madeHow(one.answer)].join(" · "))));
   byId("entries").replaceChildren(...visit.all().map(entry));
@@ -146,27 +145,23 @@ function showHistory() {
   byId("history").showModal();
 }
 
-const recall = (entry) => attempt("", async () => {
-  byId("history").close();
-  show(await visit.studyOf(entry), entry.answer);
-});
-
-const pressed = (button, value) => button.setAttribute("aria-pressed", String(value));
 const clicks = {
   choose: () => byId("files").click(), "choose-again": () => byId("files").click(), add: () => byId("more").click(),
   sample: async () => open([new File([await (await fetch("web/sample.jpg")).blob()], "sample.jpg")]),
   "zoom-in": () => viewer.zoomBy(1.25), "zoom-out": () => viewer.zoomBy(0.8), reset: () => viewer.reset(),
   invert: () => viewer.invert(), copy: copyText, "open-history": showHistory, stop: () => attempt("", () => {}),
   "open-options": () => byId("options").showModal(), forget: () => { sessionStorage.clear(); location.reload(); },
-  boxes: ({ currentTarget }) => { pressed(currentTarget, viewer.showBoxes = !viewer.showBoxes); viewer.draw(); },
+  boxes: () => { byId("boxes").ariaPressed = String(viewer.showBoxes = !viewer.showBoxes); viewer.draw(); },
 };
 for (const [id, act] of Object.entries(clicks)) byId(id).onclick = act;
 for (const button of byId("downloads").children) button.onclick = download;
 for (const button of document.querySelectorAll("[data-close]")) button.onclick = () => button.closest("dialog").close();
 const tools = document.querySelectorAll("[data-tool]");
-for (const tool of tools) {
-  tool.onclick = () => { viewer.tool = tool.dataset.tool; tools.forEach((one) => pressed(one, one === tool)); };
-}
+const take = ({ currentTarget }) => {
+  viewer.tool = currentTarget.dataset.tool;
+  for (const one of tools) one.ariaPressed = String(one === currentTarget);
+};
+for (const tool of tools) tool.onclick = take;
 byId("opacity").oninput = ({ target }) => { viewer.opacity = target.value / 100; viewer.draw(); };
 byId("files").onchange = ({ target }) => { open([...target.files]); target.value = ""; };
 byId("more").onchange = ({ target }) => { open([...study.files, ...target.files]); target.value = ""; };
