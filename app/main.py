@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from app import report
-from app.api import docs, health, model, openapi, reports, root
+from app.api import docs, health, model, openapi, page, previews, reports, root
 from app.api.cors import CorsMiddleware
 from app.api.frame import FrameMiddleware
 from app.api.middleware import CloseUnread, RequestMiddleware, UnforeseenMiddleware
@@ -71,7 +71,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         app.add_middleware(TracingMiddleware, tracing=tracing)
     app.add_middleware(CloseUnread)
     install_problems(app)
-    for part in (root, reports, model, health, docs):
+    for part in (root, page, reports, previews, model, health, docs):
         app.include_router(part.router)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

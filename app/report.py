@@ -82,6 +82,17 @@ class ViewGuess:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportSentence:
+    """A sentence of the best hypothesis: the findings of the head that it names, affirming or denying them, and those
+    of the report's warnings that are about it."""
+
+    section: str
+    text: str
+    findings: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Heatmap:
     """Where the model looked in one image, `image` by its index in the study.
 
@@ -137,7 +148,8 @@ class Timing:
 @dataclass(frozen=True, slots=True)
 class Report:
     """What the model says of one study: hypotheses best first, findings, one view guess an image; `abnormal` and
-    measurements as far as the checkpoint has a part for them; heatmaps where they were asked for."""
+    measurements as far as the checkpoint has a part for them; the sentences of the best hypothesis; heatmaps where they
+    were asked for."""
 
     hypotheses: tuple[Hypothesis, ...]
     findings: tuple[Finding, ...]
@@ -146,4 +158,5 @@ class Report:
     timing: Timing
     abnormal: Abnormal | None = None
     measurements: tuple[Measurement, ...] = ()
+    sentences: tuple[ReportSentence, ...] = ()
     heatmaps: Heatmaps | None = None

@@ -97,7 +97,7 @@ class Settings(HospitalSettings):
         0.0,
         ge=0,
         le=1_000_000,
-        description="Report requests of one API key, or address, a minute, 0.01 or more; 0: no limit.",
+        description="Requests (reports, previews) of one API key, or address, a minute, 0.01 or more; 0: no limit.",
     )
     rate_limit_burst: int = Field(10, ge=1, le=1_000_000, description="How many of them may come at once.")
 
@@ -113,7 +113,7 @@ class Settings(HospitalSettings):
         40_000_000, ge=1, le=89_000_000, description="Pixels of one image; at most what Pillow takes for no bomb."
     )
     max_requests: int = Field(
-        128, ge=1, le=10_000, description="Report requests in the house at once, uploads included."
+        128, ge=1, le=10_000, description="Requests (reports, previews) in the house at once, uploads included."
     )
     max_buffered_bytes: int = Field(
         1024 * _MEBIBYTE, ge=1024, le=2**40, description="Bytes of all uploads and decoded images held at once."

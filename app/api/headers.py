@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from starlette.datastructures import Headers
 
+NO_STORE = {"Cache-Control": "no-store"}
+"""Of answers about somebody's health."""
+
 
 def joined(headers: Headers, name: str) -> str:
     """A field that is a list, all of its lines together."""

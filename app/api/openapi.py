@@ -12,7 +12,7 @@ from app.api.service import Service
 from app.api.study_reference import StudyReference
 from app.api.uploads import IMAGE_TYPES, MULTIPART, REFERENCE
 
-REPORT_PATH = "/v1/report"
+REPORT_PATH, PREVIEW_PATH = "/v1/report", "/v1/preview"
 # Any other is taken as well: these are what clients declare.
 RAW_TYPES = (*IMAGE_TYPES, "application/octet-stream")
 
@@ -29,6 +29,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         {option["name"]: option["schema"] for option in options},
         references=service.dicomweb is not None,
     )
+    made["paths"][PREVIEW_PATH]["post"]["requestBody"] = _file_body()
     if service.settings.api_key_hashes:
         made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         for path, operations in made["paths"].items():
@@ -58,6 +59,17 @@ def _body(max_images: int, options: dict[str, Any], *, references: bool) -> dict
         said += " As JSON, the name of a study that the configured DICOMweb server has."
         content[REFERENCE] = {"schema": _inlined(StudyReference.model_json_schema())}
     return {"description": said, "required": True, "content": content}
+
+
+def _file_body() -> dict[str, Any]:
+    """One file, in a form or as it is."""
+    image = {"type": "string", "format": "binary"}
+    form = {"type": "object", "properties": {"image": image}, "required": ["image"], "additionalProperties": False}
+    content = {
+        MULTIPART: {"schema": form, "encoding": {"image": {"contentType": ", ".join(IMAGE_TYPES)}}},
+        **{kind: {"schema": image} for kind in RAW_TYPES},
+    }
+    return {"description": "One PNG, JPEG or DICOM file.", "required": True, "content": content}
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.api.answers import DICOM, FHIR, PDF, PLAIN, TEXT, Form, first_choice, form_for, write
 from app.api.auth import limit_rate
-from app.api.headers import joined
+from app.api.decoding import decode_files
+from app.api.headers import NO_STORE, joined
+from app.api.leaving import unless_client_leaves
 from app.api.options import ReportOptions, parse_options
-from app.api.problems import Problem
 from app.api.schemas import ReportResponse, problem_responses
 from app.api.service import RequestSlot, Service, ServiceDep
 from app.api.study_reference import PROBLEMS as REFERENCE_PROBLEMS
 from app.api.study_reference import StudyReference, fetch_study
-from app.api.uploads import ACCEPT_POST, UploadLimits, receive_upload
+from app.api.uploads import UploadLimits, receive_upload
 from app.images.decode import DecodedImage
-from app.images.errors import DecodeError
 from app.images.pool import DecodePool
 from app.inference.errors import EngineFullError, EngineStoppedError
 from app.inference.served_model import ReportGenerator
 from app.report import Report
 from app.telemetry import Metrics, request_context
 
-T = TypeVar("T")
 router = APIRouter(prefix="/v1", tags=["report"], dependencies=[Depends(limit_rate)])
 
 _PROBLEMS = problem_responses(
@@ -55,7 +53,6 @@ _PROBLEMS = problem_responses(
     *REFERENCE_PROBLEMS,
 )
 
-
 _STRING = {"schema": {"type": "string"}}
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 _OTHER_FORMS = {TEXT: _STRING, PDF: _BYTES, FHIR: {"schema": {"type": "object"}}, DICOM: _BYTES}
@@ -82,16 +79,13 @@ async def create_report(request: Request, service: ServiceDep) -> Response:
         service.metrics.stage("receive", time.monotonic() - started)
         options = parse_options(request.query_params.multi_items(), upload.fields, generator.model)
         work = _report(service, slot, generator, decoder, options, accept, upload.reference)
-        return await _unless_client_leaves(request, work)
+        return await unless_client_leaves(request, work)
 
 
 async def _fetch(service: Service, slot: RequestSlot, reference: StudyReference) -> None:
     started = time.monotonic()
     slot.files = await fetch_study(service, reference, slot.hold_chunk)
     service.metrics.stage("fetch", time.monotonic() - started)
-
-
-_NO_STORE = {"Cache-Control": "no-store"}  # somebody's health
 
 
 async def _report(
@@ -113,7 +107,7 @@ async def _report(
                 await _fetch(service, slot, reference)
             with slot.queueing():
                 decoding = time.monotonic()
-                images = await _decode(slot, decoder)
+                images = await decode_files(slot, decoder)
                 decode_seconds = time.monotonic() - decoding
                 service.metrics.stage("decode", decode_seconds)
                 form = await _form(accept, images)
@@ -159,7 +153,7 @@ async def _written(
         content = await asyncio.to_thread(write, form, answer, images, options)
         service.metrics.stage("write", time.monotonic() - started)
     charset = "; charset=utf-8" if form.media_type == TEXT else ""
-    return Response(content, media_type=form.media_type + charset, headers=_NO_STORE)
+    return Response(content, media_type=form.media_type + charset, headers=NO_STORE)
 
 
 def _count(report: Report, options: ReportOptions, metrics: Metrics) -> None:
@@ -167,45 +161,3 @@ def _count(report: Report, options: ReportOptions, metrics: Metrics) -> None:
     present = [finding.name for finding in report.findings if finding.present]
     abnormal = report.abnormal.present if report.abnormal else bool(present)
     metrics.reported(abnormal, present, options.operating_point)
-
-
-async def _decode(slot: RequestSlot, decoder: DecodePool) -> list[DecodedImage]:
-    """All images at once, which take the room of their files. Raises the problem of the first that cannot be used."""
-
-    async def decode(file: bytearray) -> DecodedImage:
-        image = await asyncio.wrap_future(decoder.decode(file))
-        slot.hold_image(image)
-        return image
-
-    images: list[DecodedImage] = []
-    for i, result in enumerate(await asyncio.gather(*map(decode, slot.files), return_exceptions=True), 1):
-        if isinstance(result, DecodeError):
-            headers = ACCEPT_POST if result.type == "unsupported-media-type" else None
-            raise Problem(result.type, f"Image {i}: {result}.", headers) from result
-        if isinstance(result, BaseException):
-            raise result
-        images.append(result)
-    slot.drop_files()
-    return images
-
-
-async def _unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The work's result; when the client goes first, the work is cancelled: its rows are free at the next step."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise Problem("client-closed-request")
-        if working.cancelled():
-            raise Problem("draining")
-        return working.result()
-    finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

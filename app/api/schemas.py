@@ -85,6 +85,17 @@ class Hypothesis(BaseModel):
         )
 
 
+class Sentence(BaseModel):
+    """One sentence of the report, and what it is about."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    section: str
+    text: str
+    findings: list[str] = Field(description="Those of `findings` that it names, affirming or denying them.")
+    warnings: list[str] = Field(description="Those of `warnings` that are about it.")
+
+
 class Image(BaseModel):
     """One image as it was read. Width and height are the file's, upright."""
 
@@ -121,6 +132,7 @@ class ReportResponse(BaseModel):
     images: list[Image]
     options: OptionValues = Field(description="Every option in effect, given or not.")
     warnings: list[str]
+    sentences: list[Sentence] | None = Field(None, description="With include=sentences: those of the report.")
     heatmaps: Heatmaps | None = Field(None, description="With include=heatmaps.")
     timing: Timing
     disclaimer: str = records.DISCLAIMER
@@ -155,6 +167,14 @@ class ReportResponse(BaseModel):
                 ],
                 "options": {"num_beams": 3, "length_penalty": 1.0, "operating_point": "balanced"},
                 "warnings": ["The report does not mention what the finding head calls present: nodule 61%."],
+                "sentences": [
+                    {
+                        "section": "impression",
+                        "text": "Left effusion.",
+                        "findings": ["pleural effusion"],
+                        "warnings": [],
+                    }
+                ],
                 "heatmaps": HEATMAPS_EXAMPLE,
                 "timing": {
                     "decode_ms": 21.0,
@@ -204,6 +224,9 @@ class ReportResponse(BaseModel):
             ],
             options=options.as_dict(),
             warnings=[*_image_warnings(images), *_view_warnings(images, report.views), *report.warnings],
+            sentences=[Sentence.model_validate(one) for one in report.sentences if one.section in options.sections]
+            if "sentences" in options.include
+            else None,
             heatmaps=Heatmaps.of(report.heatmaps, images, options) if report.heatmaps else None,
             timing=Timing(
                 decode_ms=round(decode_seconds * 1e3, 3),

@@ -38,7 +38,7 @@ class Phase(Enum):
 
 
 class RequestSlot:
-    """One report request in the house. It owns the bytes held for it: its upload, then the images decoded from that."""
+    """One request in the house. It owns the bytes held for it: its upload, then the images decoded from that."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -188,17 +188,31 @@ class Service:
     @contextmanager
     def admit(self) -> Iterator[RequestSlot]:
         """Lets one report request in, which `OverloadMiddleware` found room for."""
+        with self._in_house() as slot:
+            try:
+                yield slot
+                self.failures = 0
+            except StudyError:  # which the engine got over
+                self.failures = 0
+                raise
+            except GenerationError:
+                self.failures += 1
+                raise
+
+    @contextmanager
+    def hold(self) -> Iterator[RequestSlot]:
+        """Lets one request in that asks nothing of the engine. Raises the problem `overloaded`."""
+        if len(self.slots) >= self.settings.max_requests:
+            raise self.overloaded()
+        with self._in_house() as slot:
+            yield slot
+
+    @contextmanager
+    def _in_house(self) -> Iterator[RequestSlot]:
         slot = RequestSlot(self)
         self.slots.add(slot)
         try:
             yield slot
-            self.failures = 0
-        except StudyError:  # which the engine got over
-            self.failures = 0
-            raise
-        except GenerationError:
-            self.failures += 1
-            raise
         except asyncio.CancelledError:
             if self.phase is not Phase.FAILED or slot.task is None:
                 raise

@@ -16,7 +16,7 @@ MAX_ROWS, MAX_QUEUE = 64, 64
 EarlyStopping = bool | Literal["never"]
 # The values of the options that are no numbers; of `sections` the checkpoint knows them.
 EARLY_STOPPING: Mapping[str, EarlyStopping] = {"true": True, "false": False, "never": "never"}
-INCLUDES = ("alternatives", "tokens", "heatmaps")
+INCLUDES = ("alternatives", "sentences", "tokens", "heatmaps")
 # Which DICOM object an answer in DICOM is; the first is the default.
 OBJECTS = ("sr", "pdf")
 OperatingPoint = Literal["balanced", "sensitive", "specific"]

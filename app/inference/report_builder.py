@@ -16,9 +16,9 @@ from app.inference.manifest import Manifest
 from app.inference.ood import OodPolicy
 from app.inference.search.beam_tables import TokenSequence
 from app.inference.uncertainty import doubts
-from app.report import Finding, Hypothesis, Report, Timing, ViewGuess
-from app.text.contradictions import contradictions
-from app.text.sentences import sentences_of
+from app.report import Finding, Hypothesis, Report, ReportSentence, Timing, ViewGuess
+from app.text.contradictions import Contradiction, contradictions, named_findings
+from app.text.sentences import Sentence, sentences_of
 from app.text.tokenizer import EOS
 
 Shapes = Sequence[tuple[int, ...]]
@@ -48,7 +48,8 @@ class ReportBuilder:
         if hypotheses[0].finish_reason == "length":
             warnings.append("The report was cut at max_new_tokens.")
         warnings += doubts(findings, self._manifest.abstain)
-        warnings += contradictions(sentences, findings)
+        contradicted = contradictions(sentences, findings)
+        warnings += [one.text for one in contradicted]
         ids = generation.sequences[0].ids
         return Report(
             hypotheses=hypotheses,
@@ -62,6 +63,7 @@ class ReportBuilder:
             ),
             abnormal=decided.abnormal,
             measurements=decided.measurements,
+            sentences=_linked(sentences, findings, contradicted),
             heatmaps=make_heatmaps(self._module, encoding, shapes, findings, ids, sentences) if heatmaps else None,
         )
 
@@ -95,6 +97,19 @@ class ReportBuilder:
         weights = [math.exp(logit - highest) for logit in logits]
         best = logits.index(highest)
         return ViewGuess(self._manifest.view_names[best], weights[best] / sum(weights), read)
+
+
+def _linked(
+    sentences: Sequence[Sentence], findings: Sequence[Finding], contradicted: Sequence[Contradiction]
+) -> tuple[ReportSentence, ...]:
+    """Sentences with the findings they name and what is to be doubted of them."""
+    names = tuple(finding.name for finding in findings)
+    made = []
+    for i, sentence in enumerate(sentences):
+        about = sorted({j for _, group in named_findings(sentence.text, names) for j in group})
+        doubted = tuple(one.text for one in contradicted if i in one.sentences)
+        made.append(ReportSentence(sentence.section, sentence.text, tuple(names[j] for j in about), doubted))
+    return tuple(made)
 
 
 def no_usable_view(read: Sequence[bool], manifest: Manifest) -> NoUsableViewError | None:

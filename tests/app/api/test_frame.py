@@ -18,9 +18,9 @@ from tests.app.conftest import client_of, running
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.anyio
-PAGES = ("/docs", "/docs/start.js", "/docs/swagger-ui.css")
+PAGES = ("/docs", "/docs/start.js", "/docs/swagger-ui.css", "/web/main.js")
 GET = ("/", "/v1/model", "/livez", "/readyz", "/metrics", "/openapi.json", *PAGES)
-POST = ("/v1/report",)
+POST = ("/v1/report", "/v1/preview")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY")
 
 
@@ -31,9 +31,9 @@ def problem(response: httpx.Response) -> tuple[int, str]:
 
 
 async def test_routes_are_known(app: FastAPI) -> None:
-    """The addresses tried here are all that there are, but for those of single files of /docs."""
+    """The addresses tried here are all that there are, but for those of single files."""
     found = {context.path for context in iter_route_contexts(app.routes)}
-    assert found - {"/docs/{name}"} == {*GET, *POST} - {"/docs/swagger-ui.css"}
+    assert found - {"/docs/{name}", "/web/{name}"} == {*GET, *POST} - {"/docs/swagger-ui.css", "/web/main.js"}
 
 
 @pytest.mark.parametrize("path", GET)
@@ -89,7 +89,7 @@ async def test_no_redirects(client: httpx.AsyncClient, path: str, method: str) -
         assert "location" not in response.headers, near
         assert "elsewhere" not in response.text
         if response.status_code == 405:  # the addresses below /docs are those of one route
-            assert near.startswith("/docs/")
+            assert near.startswith(("/docs/", "/web/"))
             assert method not in ("GET", "HEAD")
         else:
             assert response.status_code == 404, near
@@ -123,7 +123,8 @@ async def test_root(client: httpx.AsyncClient) -> None:
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
     assert DISCLAIMER in response.text
     page = (ROOT / "docs" / "api.md").read_text()
-    for method, path in (*(("GET", path) for path in GET if path.count("/docs/") == 0), ("POST", "/v1/report")):
+    listed = [("GET", path) for path in GET if path not in PAGES[1:]] + [("POST", path) for path in POST]
+    for method, path in listed:
         assert f"| `{method} {path}` |" in page
         assert path == "/" or any(line.split()[:2] == [method, path] for line in response.text.splitlines())
 

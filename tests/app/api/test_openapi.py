@@ -58,7 +58,7 @@ async def test_answers_fit(client: httpx.AsyncClient, document: dict[str, Any], 
     those that this checkpoint has no part for."""
     responses = document["paths"][URL]["post"]["responses"]
     schema = responses["200"]["content"]["application/json"]["schema"]
-    params = {"include": "alternatives,tokens,heatmaps"}
+    params = {"include": "alternatives,sentences,tokens,heatmaps"}
     answer = (await client.post(URL, files={"image": picture}, params=params)).json()
     assert valid(document, schema, answer)
     example = document["components"]["schemas"]["ReportResponse"]["example"]

@@ -162,7 +162,7 @@ async def test_contradicting_options(client: httpx.AsyncClient, picture: bytes) 
         ({"beam_size": "3"}, "unknown option beam_size"),
         ({"sections": "history"}, "sections takes findings, impression"),
         ({"sections": ""}, "sections must name at least one"),
-        ({"include": "gradients"}, "include takes alternatives, tokens, heatmaps"),
+        ({"include": "gradients"}, "include takes alternatives, sentences, tokens, heatmaps"),
         ({"operating_point": "best"}, "operating_point takes balanced, sensitive, specific"),
         ({"operating_point": ""}, "operating_point takes balanced, sensitive, specific"),
         ({"operating_point": "Balanced"}, "operating_point takes balanced, sensitive, specific"),

@@ -23,7 +23,7 @@ def head(*present: str) -> list[Finding]:
 def lines(findings_section: str, *present: str, impression: str = "") -> list[str]:
     """The contradictions of a report."""
     tokens = ["<findings>", *words(findings_section), "<impression>", *words(impression), "<eos>"]
-    return contradictions(sentences_of(tokens, ("findings", "impression")), head(*present))
+    return [one.text for one in contradictions(sentences_of(tokens, ("findings", "impression")), head(*present))]
 
 
 @pytest.mark.parametrize(
