@@ -8,33 +8,48 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+
+from app.settings import PREFIX
 
 SAMPLE = Path(__file__).parent.parent / "weights" / "samples" / "effusion.jpg"
 START_SECONDS = 120.0
 
 
-def main() -> int:
-    """Exit status 0 when a report came back."""
+@contextmanager
+def serving(**settings: object) -> Iterator[httpx.Client]:
+    """A client of `xray-report serve` on a free port of this machine, by settings as in `Settings`, until the end of
+    the block. Raises RuntimeError where the server does not become ready; it has said why."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = os.environ | {"XRAY_REPORT_LOG_LEVEL": "WARNING"}
+    given = {PREFIX + name.upper(): str(value) for name, value in {"log_level": "WARNING", **settings}.items()}
     command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port)]
-    server = subprocess.Popen(command, env=environment)  # noqa: S603 our own program
+    server = subprocess.Popen(command, env=os.environ | given)  # noqa: S603 our own program
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60.0, trust_env=False) as client:
             if not wait_until_ready(client, server):
-                print("error: the server did not become ready", file=sys.stderr)
-                return 1
-            answer = client.post("/v1/report", files={"image": SAMPLE.open("rb")})
-            print(json.dumps(answer.json(), indent=2))
-            return 0 if answer.status_code == httpx.codes.OK else 1
+                raise RuntimeError("the server did not become ready")
+            yield client
     finally:
         server.terminate()
         server.wait(30)
+
+
+def main() -> int:
+    """Exit status 0 when a report came back."""
+    try:
+        with serving() as client:
+            answer = client.post("/v1/report", files={"image": SAMPLE.open("rb")})
+            print(json.dumps(answer.json(), indent=2))
+            return 0 if answer.status_code == httpx.codes.OK else 1
+    except RuntimeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 def wait_until_ready(client: httpx.Client, server: subprocess.Popen[bytes]) -> bool:

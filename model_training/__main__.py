@@ -43,6 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
             return 2
 
 
+def command(*arguments: object) -> None:
+    """Runs one command of words that are put as text, as a notebook wants it: raises what is wrong with it, and
+    RuntimeError where it says that it has not done what it was asked to."""
+    if status := _run([str(argument) for argument in arguments]):
+        raise RuntimeError(f"{arguments[0]} ended with status {status}")
+
+
 def said(error: BaseException) -> str:
     """An error's words on one line; of the system's errors, the file and what is wrong with it."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
@@ -55,12 +62,12 @@ def _run(arguments: list[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model_training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (module, summary) in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary)
+        parsed = commands.add_parser(name, help=summary, description=summary)
         # Only the command that runs is imported: some need packages that others do without.
         if arguments[:1] == [name]:
             implementation = importlib.import_module(module)
-            implementation.add_arguments(command)
-            command.set_defaults(run_command=implementation.run)  # `run` would clash with an option --run
+            implementation.add_arguments(parsed)
+            parsed.set_defaults(run_command=implementation.run)  # `run` would clash with an option --run
     args = parser.parse_args(arguments)
     status: int = args.run_command(args)
     return status
