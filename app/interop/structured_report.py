@@ -1,8 +1,9 @@
 """The draft for machines: a Comprehensive 3D SR by TID 1500, a measurement group a finding.
 
 TID 1500 is what IHE AI Results and OHIF read. OHIF demands more of it than the template: an image library, tracking
-identifier and UID in every group, and below a number in a group without a region, coordinates in an image. So a
-finding without a place has its probability inferred from the whole of the first image that was read, which it was.
+identifier and UID in every group, and below every number coordinates in an image. So the numbers of a finding in a
+place are inferred from that place, which its group names besides, and those of a finding without one from the whole
+of the first image that was read, which they were.
 """
 
 from __future__ import annotations
@@ -120,11 +121,12 @@ class _Content:
         instance, image = self._instances[place.image], self._draft.images[place.image]
         left, right = (min(max(x, 0.0), image.width) for x in place.box[::2])
         top, bottom = (min(max(y, 0.0), image.height) for y in place.box[1::2])
-        return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        line = _rectangle(left, top, right, bottom)
+        group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
             tracking_identifier=self._tracking(finding.name, "finding", str(number)),
             referenced_region=sr.ImageRegion(
                 sr.GraphicTypeValues.POLYLINE,
-                _rectangle(left, top, right, bottom),
+                line,
                 sr.SourceImageForRegion(instance.sop_class_uid, instance.sop_instance_uid),
             ),
             finding_type=concept(code),
@@ -138,17 +140,28 @@ class _Content:
             ],
             qualitative_evaluations=[_certainty(finding)],
         )
+        # Without these OHIF shows the box, but does not take it over into its measurements. TID 1419 may be extended
+        # by them; highdicom takes them in groups without a region only.
+        for item in group[0].ContentSequence:
+            if item.ValueType == "NUM":
+                item.ContentSequence = sr.ContentSequence([self._enclosed(place.image, line)])
+        return group
 
     def _number(self, name: Code, value: float, image: int) -> sr.Measurement:
         """A number inferred from the whole of an image."""
-        instance, picture = self._instances[image], self._draft.images[image]
-        whole = sr.CoordinatesForMeasurement(
-            sr.GraphicTypeValues.POLYLINE,
-            _rectangle(0, 0, picture.width, picture.height),
-            sr.SourceImageForRegion(instance.sop_class_uid, instance.sop_instance_uid),
-        )
+        picture = self._draft.images[image]
+        whole = self._enclosed(image, _rectangle(0, 0, picture.width, picture.height))
         return sr.Measurement(
             name=concept(name), value=value, unit=concept(codes.NO_UNITS), referenced_coordinates=[whole]
+        )
+
+    def _enclosed(self, image: int, line: npt.NDArray[np.float64]) -> sr.CoordinatesForMeasurement:
+        """What a closed line encloses in an image, as that from which a number is inferred."""
+        instance = self._instances[image]
+        return sr.CoordinatesForMeasurement(
+            sr.GraphicTypeValues.POLYLINE,
+            line,
+            sr.SourceImageForRegion(instance.sop_class_uid, instance.sop_instance_uid),
         )
 
     def _source(self, image: int) -> sr.SourceImageForMeasurementGroup:

@@ -181,6 +181,24 @@ def ohif(items: Any) -> Iterator[tuple[str, Any]]:
             assert number.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue
 
 
+def taken_over(group: Any) -> tuple[str, list[float]] | None:
+    """What OHIF's measurements have of a group: the meaning of its finding and the corners of a rectangle.
+
+    Written after MeasurementReport and RectangleROI of @cornerstonejs/adapters, as in OHIF 3.13.2: a closed line of the
+    group makes it a rectangle, but its corners are those below the first number.
+    """
+    content = group.ContentSequence
+    region = next((item for item in content if item.ValueType == "SCOORD"), None)
+    if region is None or region.GraphicType != "POLYLINE" or len(region.GraphicData) not in (8, 10):
+        return None
+    assert region.ConceptNameCodeSequence[0].CodeValue == "111030"
+    number = next(item for item in content if item.ValueType == "NUM")
+    line = next(item for item in number.ContentSequence if item.ValueType == "SCOORD")
+    assert line.ContentSequence[0].ReferencedSOPSequence == region.ContentSequence[0].ReferencedSOPSequence
+    finding = next(item for item in content if item.ConceptNameCodeSequence[0].CodeValue == "121071")
+    return str(finding.ConceptCodeSequence[0].CodeMeaning), [float(x) for x in line.GraphicData[:8]]
+
+
 def test_what_ohif_demands_is_there() -> None:
     """The title, image library, tracking identifiers, findings and coordinates that OHIF cannot do without."""
     one, of = study(4), source(4)
@@ -192,6 +210,19 @@ def test_what_ohif_demands_is_there() -> None:
         "cardiothoracic_ratio",
     }
     assert {str(image.ReferencedSOPClassUID) for _, image in found} == {of.instances[0].sop_class_uid}
+
+
+def test_ohif_takes_the_boxes_over() -> None:
+    """Every finding with a box, and none without one, becomes a rectangle in OHIF's list of measurements."""
+    report = pydicom.dcmread(io.BytesIO(structured_report(study(2), source(2))))
+    measurements = next(
+        item for item in report.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "126010"
+    )
+    left, top, right, bottom = BOXES["effusion"]
+    assert list(filter(None, map(taken_over, measurements.ContentSequence))) == [
+        ("Pleural effusion", [left, top, right, top, right, bottom, left, bottom]),
+        ("Lung mass", [0.0, 80.0, 500.0, 80.0, 500.0, 420.0, 0.0, 420.0]),
+    ]
 
 
 def test_dsrdump_prints_it(tmp_path: Path) -> None:
