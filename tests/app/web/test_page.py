@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from benchmarks.server import Server
 from tests.app.pictures import phantom, png
 from tests.app.running_server import serving
-from tests.app.web.conftest import SIZES, give, opened, shoot, wait_for_draft, wait_until_ready
+from tests.app.web.conftest import SIZES, give, opened, shoot, wait_for_draft, wait_for_text, wait_until_ready
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -135,10 +135,9 @@ def test_overload(browser: Browser, tiny_checkpoint: Path, size: str, scheme: st
         wait_until_ready(page)
         with occupied(small.port):
             give(page, "film.png", png(phantom(400, 400)), "paste")
-            page.wait_for_function("document.getElementById('retry').textContent.startsWith('Trying again in')")
+            wait_for_text(page, "#retry", "Trying again in")
             assert page.inner_text("#notice-title") == "The service is at its limit."
-            page.evaluate("scrollTo(0, document.getElementById('report').offsetTop - 20)")
-            shoot(page, f"{size}-{scheme}-overload")
+                    shoot(page, f"{size}-{scheme}-overload")
         wait_for_draft(page)
         assert page.locator("#notice").is_hidden()
         asked = [entry for entry in small.log if entry.get("route") == "/v1/report" and entry["method"] == "POST"]
@@ -214,8 +213,7 @@ def test_views_are_added_to_a_study(browser: Browser, server: Server) -> None:
         wait_for_draft(page)
         lateral = (ROOT / "benchmarks" / "phantom-lateral.png").read_bytes()
         page.set_input_files("#more", {"name": "lateral.png", "mimeType": "image/png", "buffer": lateral})
-        page.wait_for_function("document.querySelectorAll('.view canvas').length === 2")
-        page.wait_for_function("document.querySelectorAll('.view')[1].textContent.includes('not read')")
+        wait_for_text(page, ".view", "not read")
         assert "not read" in page.inner_text("#warnings")
         page.locator(".view").nth(1).click()
         assert (page.get_attribute("#canvas", "aria-label") or "").startswith("Image 2")
