@@ -137,7 +137,7 @@ def test_overload(browser: Browser, tiny_checkpoint: Path, size: str, scheme: st
             give(page, "film.png", png(phantom(400, 400)), "paste")
             wait_for_text(page, "#retry", "Trying again in")
             assert page.inner_text("#notice-title") == "The service is at its limit."
-                    shoot(page, f"{size}-{scheme}-overload")
+            shoot(page, f"{size}-{scheme}-overload")
         wait_for_draft(page)
         assert page.locator("#notice").is_hidden()
         asked = [entry for entry in small.log if entry.get("route") == "/v1/report" and entry["method"] == "POST"]
