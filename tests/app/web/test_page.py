@@ -14,7 +14,6 @@ import pytest
 from fastapi import FastAPI
 
 from benchmarks.server import Server
-from tests.app.pictures import phantom, png
 from tests.app.running_server import serving
 from tests.app.web.conftest import SIZES, give, opened, shoot, wait_for_draft, wait_for_text, wait_until_ready
 from tests.conftest import ROOT
@@ -26,6 +25,7 @@ WEB = ROOT / "app" / "web"
 SCRIPTS = sorted(WEB.glob("*.js"))
 MAX_LINES = 800
 MAX_FIRST_BYTES = 100_000
+FILM = ROOT / "benchmarks" / "phantom-frontal.png"
 KEY = "a-key-of-the-tests"
 
 
@@ -134,7 +134,7 @@ def test_overload(browser: Browser, tiny_checkpoint: Path, size: str, scheme: st
     with serving(tiny_checkpoint, max_requests=1) as small, opened(browser, small, size, scheme) as page:
         wait_until_ready(page)
         with occupied(small.port):
-            give(page, "film.png", png(phantom(400, 400)), "paste")
+            give(page, "film.png", FILM.read_bytes(), "paste")
             wait_for_text(page, "#retry", "Trying again in")
             assert page.inner_text("#notice-title") == "The service is at its limit."
             shoot(page, f"{size}-{scheme}-overload")
@@ -157,7 +157,7 @@ def test_a_key_is_asked_for_where_one_is_needed(browser: Browser, tiny_checkpoin
             page.press("#key", "Enter")
         wait_until_ready(page)
         assert page.locator("#notice").is_hidden()
-        give(page, "film.png", png(phantom(400, 400)))
+        give(page, "film.png", FILM.read_bytes())
         wait_for_draft(page)
         assert KEY not in page.evaluate("JSON.stringify({...sessionStorage, ...localStorage})")
 
