@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXTRAS := hospital,openvino,training,evaluation,tracing,dev
 
-.PHONY: setup demo serve test fuzz lint sbom bench faults train-phantom train-reference lock clean
+.PHONY: setup demo serve test fuzz page lint sbom bench faults train-phantom train-reference lock clean
 
 setup: $(READY)
 
@@ -29,6 +29,10 @@ test: setup
 # Thousands of generated requests, hostile files and option sets against the real server; `make test` sends hundreds.
 fuzz: setup
 	$(BIN)/python -m pytest -q tests/app/fuzz --long
+
+# Screenshots of the page in build/page, and the README's; with Debian's Chromium.
+page: setup
+	README_PICTURE=1 $(BIN)/python -m pytest -q tests/app/web
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,5 +1,3 @@
-/** Two texts word by word. */
-
 /** [kind, words] of what is the same, only in the first (gone) and only in the second (new), in order: by their longest
  * common subsequence. */
 export function wordDiff(first, second) {

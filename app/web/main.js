@@ -138,7 +138,7 @@ async function copyText() {
 function showHistory() {
   const entry = (one) => h("li", {}, h("button", { type: "button",
     click: () => attempt("", async () => { show(await visit.studyOf(one), one.answer); byId("history").close(); }) },
-    h("b", {}, one.names.join(", ")), h("span", {}, one.answer.report.text.slice(0, 110)),
+    h("b", {}, one.names.join(", ")), h("span", {}, one.answer.report.text),
     h("small", {}, [new Date(one.answer.created).toLocaleTimeString(), ...madeHow(one.answer)].join(" · "))));
   byId("entries").replaceChildren(...visit.all().map(entry));
   byId("no-entries").hidden = visit.all().length > 0;

@@ -14,10 +14,12 @@ export function refuse(error) {
   if (error.name === "AbortError") return; // the visitor did that
   const advice = byId("advice").content;
   byId("notice").hidden = false;
+  byId("notice").classList.toggle("waiting", error.retryAfter > 0);
   byId("notice-title").textContent = error.title ?? "The page failed.";
   byId("notice-detail").textContent = error.message === error.title ? "" : error.message;
   byId("notice-advice").textContent = (advice.getElementById(error.type) ?? advice.getElementById("other")).textContent;
   byId("notice-id").textContent = error.requestId ? `Request ${error.requestId}` : "";
+  byId("notice").scrollIntoView({ block: "nearest" });
 }
 
 /** The work's result. What the service wants to be asked later is asked then, what needs a key when there is one. */

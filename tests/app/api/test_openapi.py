@@ -111,6 +111,7 @@ async def test_keys(app: FastAPI, tiny_checkpoint: Path, document: dict[str, Any
         paths = (await client.get("/openapi.json")).json()["paths"]
         assert {path for path, methods in paths.items() if "security" in next(iter(methods.values()))} == {
             URL,
+            "/v1/preview",
             "/v1/model",
         }
 

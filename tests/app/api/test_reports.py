@@ -145,6 +145,23 @@ async def test_contradicting_options(client: httpx.AsyncClient, picture: bytes) 
     assert "num_beams" in options_of(response)
 
 
+async def test_sentences(client: httpx.AsyncClient, picture: bytes) -> None:
+    """They make up the sections, name findings of the head, and carry warnings of the report's."""
+    params = {"include": "sentences,heatmaps"}
+    answer = (await client.post(URL, files={"image": picture}, params=params)).json()
+    for name, text in answer["report"]["sections"].items():
+        assert " ".join(one["text"] for one in answer["sentences"] if one["section"] == name) == text
+    known = {finding["name"] for finding in answer["findings"]}
+    assert all(set(one["findings"]) <= known for one in answer["sentences"])
+    assert all(set(one["warnings"]) <= set(answer["warnings"]) for one in answer["sentences"])
+    mapped = [(one["section"], one["text"], one["findings"]) for one in answer["heatmaps"]["sentences"]]
+    assert [(one["section"], one["text"], one["findings"]) for one in answer["sentences"]] == mapped
+    one_section = params | {"sections": "impression"}
+    answer = (await client.post(URL, files={"image": picture}, params=one_section)).json()
+    assert {one["section"] for one in answer["sentences"]} <= {"impression"}
+    assert "sentences" not in (await client.post(URL, files={"image": picture})).json()
+
+
 @pytest.mark.parametrize(
     ("params", "named"),
     [

@@ -26,6 +26,17 @@ def lines(findings_section: str, *present: str, impression: str = "") -> list[st
     return [one.text for one in contradictions(sentences_of(tokens, ("findings", "impression")), head(*present))]
 
 
+def test_a_contradiction_names_its_sentences() -> None:
+    """Those it is about, and none where something is not mentioned."""
+    tokens = ["<findings>", *words("Clear lungs. There is a pneumothorax."), "<impression>", *words("Pneumothorax.")]
+    sentences = sentences_of([*tokens, "<eos>"], ("findings", "impression"))
+    found = contradictions(sentences, head("hernia"))
+    assert [(one.text.split(",")[0], one.sentences) for one in found] == [
+        ("The findings and impression sections state pneumothorax", (1, 2)),
+        ("The report does not mention what the finding head calls present: hernia 75%.", ()),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "present", "said"),
     [

@@ -97,6 +97,11 @@ def wait_for_draft(page: Page) -> None:
     page.wait_for_selector('body[data-state="drafted"] main[aria-busy="false"]')
 
 
+def wait_for_text(page: Page, selector: str, text: str) -> None:
+    """An element says so. (Playwright's own waiting for a script's word is forbidden by the page's policy.)"""
+    page.locator(selector).filter(has_text=text).first.wait_for(state="attached")
+
+
 def shoot(page: Page, name: str, *, folder: Path = SCREENSHOTS) -> None:
     """Keeps a screenshot as it is seen."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from benchmarks.server import Server
 from tests.app.dicom_phantoms import dicom
-from tests.app.web.conftest import SIZES, give, opened, shoot, wait_for_draft, wait_until_ready
+from tests.app.web.conftest import SIZES, give, opened, shoot, wait_for_draft, wait_for_text, wait_until_ready
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ Answer = dict[str, Any]
 
 def drafted(page: Page, act: Any) -> Answer:
     """The answer that comes of an act, once it is shown."""
-    with page.expect_response(lambda response: "/v1/report" in response.url and response.status == 200) as got:
+    with page.expect_response(lambda response: "/v1/report" in response.url and response.status == 200):
         act()
-    answer: Answer = got.value.json()
     wait_for_draft(page)
+    answer: Answer = page.evaluate("JSON.parse(sessionStorage.getItem('history'))[0].answer")
     return answer
 
 
@@ -123,7 +123,7 @@ def check_downloads(page: Page, server: Server, answer: Answer, film: bytes) -> 
     with server.client() as client:
         said = client.post("/v1/report", files={"image": film}, params=asked, headers={"Accept": "text/plain"}).text
     page.keyboard.press("c")
-    page.wait_for_function("document.getElementById('copy-words').textContent === 'Copied'")
+    wait_for_text(page, "#copy-words", "Copied")
     assert page.evaluate("navigator.clipboard.readText()") == said
     name, text = saved(page, "text")
     assert name.endswith(".txt")
@@ -142,10 +142,9 @@ def check_refusals(page: Page, shot: str) -> None:
     page.wait_for_selector("#notice:not([hidden])")
     assert "PNG, JPEG or DICOM" in page.inner_text("#notice-detail")
     assert page.inner_text("#notice-advice").startswith("Choose PNG, JPEG or DICOM files.")
-    page.evaluate("scrollTo(0, document.getElementById('report').offsetTop - 20)")
     shoot(page, f"{shot}-refused")
     give(page, "lateral.png", (ROOT / "benchmarks" / "phantom-lateral.png").read_bytes())
-    page.wait_for_function("document.getElementById('notice-advice').textContent.startsWith('Add the frontal film')")
+    wait_for_text(page, "#notice-advice", "Add the frontal film")
     assert "frontal" in page.inner_text("#notice-detail")
     assert page.get_attribute("body", "data-state") == "study", "the film can be looked at all the same"
     page.evaluate("scrollTo(0, 0)")

@@ -14,9 +14,8 @@ import pytest
 from fastapi import FastAPI
 
 from benchmarks.server import Server
-from tests.app.pictures import phantom, png
 from tests.app.running_server import serving
-from tests.app.web.conftest import SIZES, give, opened, shoot, wait_for_draft, wait_until_ready
+from tests.app.web.conftest import SIZES, give, opened, shoot, wait_for_draft, wait_for_text, wait_until_ready
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ WEB = ROOT / "app" / "web"
 SCRIPTS = sorted(WEB.glob("*.js"))
 MAX_LINES = 800
 MAX_FIRST_BYTES = 100_000
+FILM = ROOT / "benchmarks" / "phantom-frontal.png"
 KEY = "a-key-of-the-tests"
 
 
@@ -134,10 +134,9 @@ def test_overload(browser: Browser, tiny_checkpoint: Path, size: str, scheme: st
     with serving(tiny_checkpoint, max_requests=1) as small, opened(browser, small, size, scheme) as page:
         wait_until_ready(page)
         with occupied(small.port):
-            give(page, "film.png", png(phantom(400, 400)), "paste")
-            page.wait_for_function("document.getElementById('retry').textContent.startsWith('Trying again in')")
+            give(page, "film.png", FILM.read_bytes(), "paste")
+            wait_for_text(page, "#retry", "Trying again in")
             assert page.inner_text("#notice-title") == "The service is at its limit."
-            page.evaluate("scrollTo(0, document.getElementById('report').offsetTop - 20)")
             shoot(page, f"{size}-{scheme}-overload")
         wait_for_draft(page)
         assert page.locator("#notice").is_hidden()
@@ -158,7 +157,7 @@ def test_a_key_is_asked_for_where_one_is_needed(browser: Browser, tiny_checkpoin
             page.press("#key", "Enter")
         wait_until_ready(page)
         assert page.locator("#notice").is_hidden()
-        give(page, "film.png", png(phantom(400, 400)))
+        give(page, "film.png", FILM.read_bytes())
         wait_for_draft(page)
         assert KEY not in page.evaluate("JSON.stringify({...sessionStorage, ...localStorage})")
 
@@ -214,8 +213,7 @@ def test_views_are_added_to_a_study(browser: Browser, server: Server) -> None:
         wait_for_draft(page)
         lateral = (ROOT / "benchmarks" / "phantom-lateral.png").read_bytes()
         page.set_input_files("#more", {"name": "lateral.png", "mimeType": "image/png", "buffer": lateral})
-        page.wait_for_function("document.querySelectorAll('.view canvas').length === 2")
-        page.wait_for_function("document.querySelectorAll('.view')[1].textContent.includes('not read')")
+        wait_for_text(page, ".view", "not read")
         assert "not read" in page.inner_text("#warnings")
         page.locator(".view").nth(1).click()
         assert (page.get_attribute("#canvas", "aria-label") or "").startswith("Image 2")
