@@ -139,7 +139,7 @@ def _show(summary: Summary, out: Path) -> None:
     shown.print(
         f"Now {summary.now - failed:,} reported on, {failed:,} without a report{f' ({kinds})' if kinds else ''}."
     )
-    shown.print(f"{duration(summary.seconds)}{rate}, {summary.in_flight} in flight. Results: {out}")
+    shown.print(f"{duration(summary.seconds)}{rate}, {summary.in_flight} in flight. Results: {out}", soft_wrap=True)
     if summary.passed_over:
         shown.print(f"Passed over, for they are no images: {summary.passed_over:,} files.")
     if summary.interrupted:

@@ -64,4 +64,4 @@ def _show(found: Sequence[Check], *, failed: bool) -> None:
     changes = sum(bool(one.change) for one in found)
     verdict = "The service would not run here." if failed else "The service would run here."
     hint = " What could be changed is marked ->." if changes else ""
-    out.print(Text(verdict, style="bold red" if failed else "bold green") + Text(hint))
+    out.print(Text.assemble((verdict, "bold red" if failed else "bold green"), hint))

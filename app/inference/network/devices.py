@@ -26,7 +26,7 @@ def choose_device(name: str) -> torch.device:
 def device_name(device: torch.device) -> str:
     """What it is called, and of a GPU its memory."""
     if device.type != "cuda":
-        return f"{torch.get_num_threads()} threads"
+        return f"threads of torch: {torch.get_num_threads()}"
     properties = torch.cuda.get_device_properties(device)
     return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
 

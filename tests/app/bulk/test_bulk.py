@@ -128,10 +128,10 @@ def test_without_a_server(tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.
     assert by_study[uid("study", 1)]["files"] == ["2.dcm", "1.dcm"]
     assert main(["predict", str(folder / "x.png"), "--checkpoint", words[3], "--num-beams", "2", "--json"]) == 0
     predicted = json.loads(capsys.readouterr().out)
-    assert predicted["report"] == by_study["x.png"]["answer"]["report"]
+    assert predicted["report"]["sections"] == by_study["x.png"]["answer"]["report"]["sections"]
     assert main([*words, "--out", str(tmp_path / "r.csv")]) == 0
-    rows = {row["study"]: row for row in csv.DictReader((tmp_path / "r.csv").open(newline=""))}
-    assert rows["x.png"]["impression"] == " ".join(predicted["report"]["sections"]["impression"].split())
+    rows = {row["study"]: row for row in csv.DictReader((tmp_path / "r.csv").read_text().splitlines())}
+    assert rows["x.png"]["findings"] == " ".join(predicted["report"]["sections"]["findings"].split())
 
 
 def test_key(tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,7 +39,7 @@ def test_what_would_run(tiny_checkpoint: Path, tiny_sha256: str, capsys: pytest.
     assert all(name in found["processor"]["why"] for name in ("AVX2", "AVX-512", "AMX"))
     assert found["precision"]["found"].startswith(generator.model.precision)
     assert "auto is exact" in found["precision"]["why"]
-    assert f"{torch.get_num_threads()} threads" in found["device"]["found"]
+    assert f"threads of torch: {torch.get_num_threads()}" in found["device"]["found"]
     assert tiny_sha256 in found["model"]["found"]
     assert found["memory"]["state"] in ("ok", "warning")
     assert {f"extra {name}" for name in packages.EXTRAS} <= found.keys()
