@@ -30,7 +30,7 @@ from model_training.evaluation.generation import (
 )
 from model_training.evaluation.ood_scores import OodScores, named_images, score_ood
 from model_training.evaluation.place_scores import score_places
-from model_training.evaluation.pointing import score_pointing
+from model_training.evaluation.pointing import score_pointing, score_stated
 from model_training.evaluation.results import Evaluation, Prediction, TextResult
 from model_training.evaluation.source_scores import score_sources
 from model_training.evaluation.text_scores import BLANK, MODEL, SHUFFLED, TextScores, prepare, text_views
@@ -179,6 +179,7 @@ def assemble(task: Task, reports: Reports, scores: Scores) -> Evaluation:
         sources=score_sources(systems, task.train, scores.head, scores.whole, manifest),
         consistency=score_consistency(reports.model, manifest.section_names),
         pointing=score_pointing(reports.model),
+        stated=score_stated(reports.model),
         places=score_places(task.checkpoint, reports.model),
         ood=scores.ood,
         curves=selective_prediction.curves(reports.model, scores.losses, confidences, scores.head, calibration),

@@ -11,7 +11,7 @@ from model_training.evaluation.finding_scores import HeadScores
 from model_training.evaluation.generation import GeneratedReport
 from model_training.evaluation.ood_scores import OodScores
 from model_training.evaluation.place_scores import PlaceScores
-from model_training.evaluation.pointing import PointingScores
+from model_training.evaluation.pointing import PointingScores, StatedScores
 from model_training.evaluation.source_scores import SourceScores
 from model_training.evaluation.text_scores import TextTable
 from model_training.metrics.bootstrap import Estimate
@@ -64,6 +64,7 @@ class Evaluation:
     sources: dict[str, SourceScores]
     consistency: ConsistencyScores
     pointing: dict[str, PointingScores]
+    stated: dict[str, StatedScores]
     places: PlaceScores | None
     ood: OodScores | None
     curves: dict[str, RiskCoverage]

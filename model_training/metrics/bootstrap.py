@@ -86,7 +86,12 @@ def _estimate(value: FloatArray, resampled: FloatArray, level: float) -> Estimat
 
 def share(flags: Sequence[bool]) -> Estimate | None:
     """The share of flags that are set; None where there are none."""
-    if not flags:
+    return mean([float(flag) for flag in flags])
+
+
+def mean(numbers: Sequence[float]) -> Estimate | None:
+    """The mean; None where there are none."""
+    if not numbers:
         return None
-    values: FloatArray = np.array(flags, dtype=np.float64)
+    values: FloatArray = np.array(numbers, dtype=np.float64)
     return estimate(lambda weights: np.asarray(weights @ values / weights.sum(axis=-1)), len(values))

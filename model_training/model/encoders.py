@@ -137,20 +137,23 @@ ENCODERS = (*SMALL, *TORCHVISION)
 
 def build_encoder(name: str, weights: str = "", stride: int = 32, deviation: float = 1.0) -> Encoder | ClipTower:
     """An encoder by name, from nothing or from `weights`: a torchvision weights name ("IMAGENET1K_V1", downloaded) or
-    the path of a state dict of the whole torchvision network. With `stride` 16 a network of torchvision's is as fine as
-    before its last reduction (`dilate`).
+    the path of a state dict of the whole torchvision network. With `stride` 16 a network, but for image towers, is as
+    fine as before its last reduction (`dilate`).
 
     The first convolution of three-channel weights is summed over colours: it then answers to a grey image as it would
     to the same image in three equal channels. Images come with a standard deviation of 1; `deviation` is that of those
     that torchvision's weights in a file learnt from. Raises ValueError for unknown names and weights that do not fit.
     """
-    if stride == FINE and name not in TORCHVISION:
+    if stride == FINE and name not in (*SMALL, *TORCHVISION):
         raise ValueError(f"encoder {name!r} has no output stride of {stride}")
     if name in SMALL:
         if weights:
             raise ValueError(f"encoder {name!r} has no pretrained weights")
         widths, blocks = SMALL[name]
-        return Encoder(small_resnet(widths, blocks))
+        small = small_resnet(widths, blocks)
+        if stride == FINE:
+            dilate(small)
+        return Encoder(small, stride=stride)
     if name in TOWERS:
         return build_tower(name, weights)
     if name not in TORCHVISION:

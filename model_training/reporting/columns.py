@@ -36,6 +36,10 @@ PLACES = (
 )  # fmt: skip
 ACCEPTED = ("images", "accepted")
 POINTING = ("images", "hit", "hit low", "hit high", "middle", "lead", "lead low", "lead high")
+STATED = (
+    "images", "hit", "hit low", "hit high", "middle", "lead", "lead low", "lead high", "boxed", "box hit",
+    "box hit low", "box hit high", "overlap",
+)  # fmt: skip
 ABSTAINING = ("answered", "micro-F1", "micro-F1 low", "micro-F1 high", "gain", "gain low", "gain high")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -23,12 +24,13 @@ from model_training.evaluation.text_scores import BLANK, MODEL, SHUFFLED
 from model_training.reporting.gallery.cards import compare_labels, positive
 from model_training.reporting.tables import number
 
-_FILM, _TEXT = 2.6, 4.2  # inches of a film's side and of a column of text
-_WRAP = 46  # characters of a line in it
+_FILM, _TEXT = 2.6, 3.9  # inches of a film's side and of a column of text
+_WRAP = 58  # characters of a line in it
 _KINDS = {"hit": "right", "missed": "missed", "invented": "not there"}
 _SYSTEMS = (MODEL, SHUFFLED, BLANK, CONSTANT)
 _COLOURS = {MODEL: "#1f5f8b", CONSTANT: "#b5541c"}
-_MOST_OPAQUE = 0.6
+_HEAT = LinearSegmentedColormap.from_list("heat", ["#ffb000", "#e0004d"])  # seen on dark lungs and on bright bones
+_MOST_OPAQUE = 0.7
 
 
 def films(studies: Sequence[Study]) -> Figure:
@@ -53,12 +55,14 @@ def predictions(reports: Sequence[GeneratedReport], names: Sequence[str]) -> Fig
 
 
 def heatmaps(reports: Sequence[GeneratedReport], most: int = 4) -> Figure:
-    """A column each of the `most` reports that are surest of a finding: its first image, where the evidence lies, the
-    box of the finding there, and dashed the box of whoever knows. Above, the sentence that states the finding.
+    """A column each of `most` findings, known boxes first and then the surest, in the report that is surest of it: its
+    first image, where the evidence lies, the box of the finding there, and dashed the known one. Above, the sentence
+    that states the finding.
 
     Raises ValueError without a report, or where one was made without heatmaps.
     """
-    surest = sorted(((_surest(one), one) for one in reports), key=lambda pair: -pair[0].probability)[:most]
+    ranked = sorted(((_surest(one), one) for one in reports), key=lambda pair: _telling(*pair), reverse=True)
+    surest = list({finding.name: (finding, one) for finding, one in reversed(ranked)}.values())[::-1][:most]
     if not surest:
         raise ValueError("there is no report to show")
     figure = Figure(figsize=(3.2 * len(surest), 4.0), dpi=110, layout="constrained")
@@ -84,9 +88,11 @@ def overlay(axes: Axes, heatmap: Heatmap, shape: Sequence[int]) -> None:
     """The map over an image [H,W] that is drawn pixel by pixel: the brighter, the more of the evidence lies there."""
     rows, columns = shape
     left, top, right, bottom = heatmap.box
-    levels = np.array(heatmap.levels) / 255
-    where = (left * columns, right * columns, bottom * rows, top * rows)
-    axes.imshow(levels, "inferno", alpha=_MOST_OPAQUE * levels, vmin=0, vmax=1, extent=where, interpolation="bicubic")
+    levels = np.pad(np.array(heatmap.levels) / 255, 1)  # it fades out beyond its rim
+    across, down = (right - left) / (len(levels) - 2), (bottom - top) / (len(levels) - 2)
+    where = (left - across, right + across, bottom + down, top - down)
+    extent = tuple(edge * side for edge, side in zip(where, (columns, columns, rows, rows), strict=True))
+    axes.imshow(levels, _HEAT, alpha=_MOST_OPAQUE * levels, vmin=0, vmax=1, extent=extent, interpolation="bilinear")
     axes.set(xlim=(0, columns), ylim=(rows, 0))
 
 
@@ -100,13 +106,21 @@ def scores(evaluation: Mapping[str, Any], shown: Sequence[str] = ("BLEU-4", "mic
     figure = Figure(figsize=(4.6 * len(shown), 2.6), dpi=110, layout="constrained")
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, name in zip(panels, shown, strict=True):
+        interval = evaluation["metrics"].get("scores", {}).get(name)
         for i, system in enumerate(reversed(_SYSTEMS)):
             value = table["scores"][system].get(name)
-            axes.barh(i, value or 0.0, color=_COLOURS.get(system, "0.6"), height=0.65)
-            axes.annotate(number(value), (value or 0.0, i), (5, 0), textcoords="offset points", va="center")
-        if interval := evaluation["metrics"].get("scores", {}).get(name):
-            axes.plot([interval["low"], interval["high"]], [len(_SYSTEMS) - 1.42] * 2, color="0.15", linewidth=1.2)
-        axes.set(title=name, xlim=(0, None), yticks=range(len(_SYSTEMS)), yticklabels=reversed(_SYSTEMS))
+            end = value or 0.0
+            axes.barh(i, end, color=_COLOURS.get(system, "0.6"), height=0.65)
+            if system == MODEL and interval:
+                axes.plot([interval["low"], interval["high"]], [i, i], color="#8fc1e3", linewidth=2)
+                end = max(end, interval["high"])
+            axes.annotate(number(value), (end, i), (5, 0), textcoords="offset points", va="center")
+        axes.set(
+            title=f"label {name}" if name.endswith("F1") else name,
+            xlim=(0, None),
+            yticks=range(len(_SYSTEMS)),
+            yticklabels=reversed(_SYSTEMS),
+        )
         axes.margins(x=0.18)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{title}, {table['studies']} studies", fontsize="medium")
@@ -159,6 +173,12 @@ def _verdict(study: Study, reference: str, prediction: str) -> str:
 
 def _surest(one: GeneratedReport) -> Finding:
     return max(one.report.findings, key=lambda finding: (finding.present, finding.probability))
+
+
+def _telling(finding: Finding, one: GeneratedReport) -> tuple[bool, bool, float]:
+    """Whether somebody knows where a finding is, whether the report calls it present, and how sure it is."""
+    known = any(box.finding == finding.name for box in one.images[0].boxes)
+    return known, finding.present, finding.probability
 
 
 def _looked(one: GeneratedReport, finding: str) -> tuple[str, Heatmap]:

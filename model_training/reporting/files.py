@@ -56,6 +56,7 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
         "sources": sources,
         "consistency": named(evaluation.consistency),
         "pointing": named(evaluation.pointing),
+        "stated": named(evaluation.stated),
         "places": named(evaluation.places) if evaluation.places else {},
         "acceptance": named(evaluation.ood) if evaluation.ood else {},
         "examples": examples(evaluation),

@@ -19,7 +19,7 @@ from app.inference.options import OPERATING_POINTS
 from model_training.config import Config, config_from, load_config
 from model_training.reporting import card_picture
 from model_training.reporting.columns import ABSTAINING, AREAS, HEAD, TEXT_OF_LABELS, headline
-from model_training.reporting.summary import consistency, decisions, estimates, ood, places, pointing
+from model_training.reporting.summary import consistency, decisions, estimates, ood, places, pointing, stated
 from model_training.reporting.tables import interval, number, table
 
 _PAIRED = (
@@ -177,6 +177,7 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
         *consistency(metrics.get("consistency") or {}),
         *ood(metrics.get("acceptance") or {}),
         *pointing(metrics.get("pointing") or {}),
+        *stated(metrics.get("stated") or {}),
         *places(metrics.get("places") or {}),
     ):
         yield part.replace("## ", "### ", 1) if part.startswith("## ") else part

@@ -67,6 +67,7 @@ def _heads(evaluation: Evaluation) -> Iterator[str]:
     yield from consistency(named(evaluation.consistency))
     yield from ood(named(evaluation.ood) if evaluation.ood else {})
     yield from pointing(named(evaluation.pointing))
+    yield from stated(named(evaluation.stated))
     yield from places(named(evaluation.places) if evaluation.places else {})
     if evaluation.curves:
         risks = risk_coverage.rows(evaluation.curves)
@@ -154,6 +155,20 @@ def pointing(rows: Rows) -> Iterator[str]:
             "it. Middle: the share that the middle of the image hits, where a centred Gaussian is brightest."
         )
         yield estimates(rows, columns.POINTING)
+
+
+def stated(rows: Rows) -> Iterator[str]:
+    """Where the sentences point that rightly state a finding, of rows as JSON has them; nothing where no image has
+    boxes."""
+    if rows:
+        yield "## Where sentences point"
+        yield (
+            "Of the images with a known box of a finding that the report states: the share in which the brightest "
+            "place of the sentence's heatmap lies in it, beside that of the middle of the image, where a centred "
+            "Gaussian is brightest; of those in which the report gives the finding a box, the share whose middle lies "
+            "in the known one, and the mean intersection over union."
+        )
+        yield estimates(rows, columns.STATED)
 
 
 def places(row: Mapping[str, Any]) -> Iterator[str]:

@@ -25,10 +25,12 @@ def exhausted(entries: Sequence[Entry], monitor: str, patience: int) -> bool:
 
 
 def draw_curves(path: Path, entries: Sequence[Entry], monitor: str) -> None:
-    """Writes a PNG: every validation value by epoch, the training values beside it, and the best epoch."""
+    """Writes a PNG: every validation value by epoch, the training values beside it, and the best epoch; without those
+    that are 0 throughout, for what there was nothing to learn from."""
     from matplotlib.figure import Figure  # takes seconds to import, which a start need not wait for
 
-    names = list(entries[0]["val"])
+    parts = [entry[split] for entry in entries for split in ("train", "val")]
+    names = [name for name in entries[0]["val"] if name == monitor or any(part.get(name) for part in parts)]
     figure = Figure(figsize=(4 * len(names), 3.2), layout="constrained")
     axes = figure.subplots(1, len(names), squeeze=False)[0]
     epochs = [entry["epoch"] for entry in entries]

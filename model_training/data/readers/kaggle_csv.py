@@ -2,15 +2,18 @@
 
 Folder: `indiana_reports.csv` (uid, MeSH with `;` between codes, indication, findings, impression, …),
 `indiana_projections.csv` (uid, filename, projection) and the images in one of the usual folders. The split is from
-`split.csv` (uid, split) beside them, else from R2Gen's `annotation.json`. The table of reports may name a `patient`.
+`split.csv` (uid, split) beside them, else from R2Gen's `annotation.json`. The table of reports may name a `patient`; a
+`boxes.csv` may say where findings lie in some images (`model_training.data.readers.boxes`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from model_training.data.collection import Collection, ProblemLog, collect
+from model_training.data.readers.boxes import read_boxes
 from model_training.data.readers.indiana import (
     PROJECTIONS,
     REPORTS,
@@ -52,11 +55,12 @@ def _studies(
     splits: dict[str, Split | None],
     log: ProblemLog,
 ) -> Iterator[Study]:
-    folder = ImageFolder(root)
+    folder, boxes = ImageFolder(root), read_boxes(root, log)
     for uid, row in reports.items():
+        found = folder.images(images.get(uid, {}).items(), log, spellings)
         yield Study(
             id=uid,
-            images=folder.images(images.get(uid, {}).items(), log, spellings),
+            images=tuple(replace(image, boxes=tuple(boxes[image.path.name])) for image in found),
             findings=section(row["findings"]),
             impression=section(row["impression"]),
             indication=section(row.get("indication")),

@@ -4,25 +4,22 @@ Columns: `file` (path below the folder); any of `source`, `patient`, `split`, `v
 that is not known to describe the image is a finding: 1 present, 0 absent, blank not labelled. Each image is a study, as
 series of one patient are examinations of their own.
 
-A `boxes.csv` beside it (`file, finding, x_centre, y_centre, width, height`, fractions of the image) says where findings
-lie in some of them.
+A `boxes.csv` beside it says where findings lie in some of them (`model_training.data.readers.boxes`).
 """
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from model_training.data.collection import Collection, ProblemLog, collect
+from model_training.data.readers.boxes import read_boxes
 from model_training.data.readers.tables import ImageFolder, parse_split, parse_view, read_rows
-from model_training.data.study import Box, Study
+from model_training.data.study import Study
 
 LAYOUT = "labelled_images"
 LABELS = "labels.csv"
-BOXES = "boxes.csv"
 NEEDS = f"{LABELS} with the column file and one column a finding"
 
 _DESCRIPTIVE = frozenset({"file", "source", "patient", "split", "view", "age", "sex", "pneumonia_kind", "licence"})
@@ -42,7 +39,7 @@ def read(root: Path) -> Collection:
 
 
 def _studies(root: Path, log: ProblemLog) -> Iterator[Study]:
-    folder, boxes = ImageFolder(root), _boxes(root, log)
+    folder, boxes = ImageFolder(root), read_boxes(root, log)
     for row in read_rows(root / LABELS, ("file",), log):
         name, source, patient = row["file"].strip(), row.get("source") or None, row.get("patient") or None
         findings = [(finding, value.strip()) for finding, value in row.items() if finding not in _DESCRIPTIVE]
@@ -73,27 +70,3 @@ def _attributes(row: Mapping[str, str]) -> Iterator[tuple[str, float]]:
         value = row.get(column, "").strip().upper()
         if value in values:
             yield name, float(values.index(value))
-
-
-def _boxes(root: Path, log: ProblemLog) -> defaultdict[str, list[Box]]:
-    """The boxes of each file; a box that is not four numbers within the image is noted."""
-    found: defaultdict[str, list[Box]] = defaultdict(list)
-    if not (root / BOXES).is_file():
-        return found
-    columns = ("x_centre", "y_centre", "width", "height")
-    for row in read_rows(root / BOXES, ("file", "finding", *columns), log):
-        name, finding = row["file"].strip(), row["finding"].strip()
-        try:
-            numbers = [float(row[column]) for column in columns]
-        except ValueError:
-            numbers = [math.nan]
-        if _within_the_image(*numbers):
-            found[name].append(Box(finding, *numbers))
-        else:
-            log.add("unreadable-box", f"{name}: {finding}")
-    return found
-
-
-def _within_the_image(*numbers: float) -> bool:
-    """Whether they are the middle and the extent of a box that is there and no larger than the image."""
-    return len(numbers) == 4 and all(0 <= n <= 1 for n in numbers) and min(numbers[2:]) > 0

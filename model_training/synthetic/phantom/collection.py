@@ -17,10 +17,12 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from model_training.data.readers.boxes import BOXES, COLUMNS
 from model_training.data.readers.indiana import PROJECTIONS, REPORTS, SPLIT
 from model_training.data.study import View
 from model_training.progress import Progress
 from model_training.synthetic.phantom.body import Phantom, sample_phantom
+from model_training.synthetic.phantom.boxes import boxes
 from model_training.synthetic.phantom.geometry import Array
 from model_training.synthetic.phantom.render import render
 from model_training.synthetic.phantom.text import indication, mesh_codes, write_report
@@ -29,6 +31,15 @@ ImageFormat = Literal["png", "jpeg"]
 _SUFFIX: dict[ImageFormat, str] = {"png": "png", "jpeg": "jpg"}
 _NUMBER: dict[View, str] = {"frontal": "1001", "lateral": "2001"}
 _SHEET_STUDIES = 24
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What the tables say of one study: its report, its images and the boxes in them."""
+
+    report: list[str]
+    projections: list[list[str]]
+    boxes: list[list[str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,18 +84,20 @@ def _check(bits: int, image_format: ImageFormat) -> None:
         raise ValueError("JPEG holds 8 bits; take PNG for 16")
 
 
-def _write_study(
-    folder: Path, seed: int, size: int, bits: int, image_format: ImageFormat, index: int
-) -> list[list[str]]:
-    """Writes the images of one study; returns its row of the reports, then its rows of the projections."""
+def _write_study(folder: Path, seed: int, size: int, bits: int, image_format: ImageFormat, index: int) -> _Rows:
+    """Writes the images of one study; returns its rows of the tables."""
     study, uid = generate_study(seed, index, size), str(index + 1)
     problems = ";".join(dict.fromkeys(code.split("/")[0] for code in study.mesh))
     kind = "Xray Chest PA and Lateral" if len(study.images) > 1 else "Xray Chest PA"
-    rows = [[uid, ";".join(study.mesh), problems, kind, study.indication, "None.", study.findings, study.impression]]
+    report = [uid, ";".join(study.mesh), problems, kind, study.indication, "None.", study.findings, study.impression]
+    rows = _Rows(report, [], [])
     for view, image in study.images.items():
         name = f"{uid}_IM-{index + 1:04d}-{_NUMBER[view]}.{_SUFFIX[image_format]}"
         (folder / name).write_bytes(encode(image, bits, image_format))
-        rows.append([uid, name, view.capitalize()])
+        rows.projections.append([uid, name, view.capitalize()])
+        for box in boxes(study.phantom, view):
+            numbers = (f"{number:.4f}" for number in (box.x, box.y, box.width, box.height))
+            rows.boxes.append([name, box.finding, *numbers])
     return rows
 
 
@@ -100,7 +113,8 @@ def write_collection(
     val: float = 0.1,
     test: float = 0.1,
 ) -> None:
-    """Writes a folder in the Indiana CSV-pair layout with a `split.csv`; the same arguments write the same files.
+    """Writes a folder in the Indiana CSV-pair layout with a `split.csv`, and with a `boxes.csv` of where findings lie;
+    the same arguments write the same files.
 
     `val` and `test` are the shares of the studies in those splits. `processes` defaults to one a core.
     Raises ValueError for impossible image kinds or shares, FileExistsError where the folder already holds something.
@@ -114,9 +128,9 @@ def write_collection(
     images.mkdir(parents=True)
     write = partial(_write_study, images, seed, size, bits, image_format)
     workers = min(processes or os.cpu_count() or 1, max(studies, 1))
-    rows: list[list[list[str]]] = []
+    rows: list[_Rows] = []
     with ExitStack() as stack, Progress("draw", studies, "phantom", shown=progress) as shown:
-        written: Iterable[list[list[str]]] = map(write, range(studies))
+        written: Iterable[_Rows] = map(write, range(studies))
         if workers > 1:
             pool = stack.enter_context(get_context("spawn").Pool(workers))
             written = pool.imap(write, range(studies), chunksize=4)
@@ -124,8 +138,10 @@ def write_collection(
             rows.append(study)
             shown.advance()
     names = ("uid", "MeSH", "Problems", "image", "indication", "comparison", "findings", "impression")
-    _write_table(out / REPORTS, names, (study[0] for study in rows))
-    _write_table(out / PROJECTIONS, ("uid", "filename", "projection"), (row for study in rows for row in study[1:]))
+    _write_table(out / REPORTS, names, (study.report for study in rows))
+    projections = (row for study in rows for row in study.projections)
+    _write_table(out / PROJECTIONS, ("uid", "filename", "projection"), projections)
+    _write_table(out / BOXES, COLUMNS, (row for study in rows for row in study.boxes))
     _write_table(out / SPLIT, ("uid", "split"), _split(studies, seed, val, test))
 
 

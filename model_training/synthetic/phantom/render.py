@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from model_training.data.study import View
-from model_training.synthetic.phantom.body import Acquisition, Phantom
+from model_training.synthetic.phantom.body import Acquisition, DrawnFinding, Phantom
 from model_training.synthetic.phantom.geometry import Array, f32
 from model_training.synthetic.phantom.projection import acquisition, attenuation
 
@@ -22,14 +24,34 @@ def render(phantom: Phantom, view: View, size: int) -> Array:
     The same phantom, view and size give the same picture. Raises ValueError where the study has no such view.
     """
     shot = acquisition(phantom, view)
-    wide = round(size * _MARGIN)
     pixel = shot.field / size
-    water = attenuation(phantom, view, wide, margin=wide / size)
-    water = np.asarray(Image.fromarray(water).rotate(shot.roll, Image.Resampling.BICUBIC))
+    water = _rolled(phantom, view, size)
     rng = np.random.default_rng((phantom.seed, 4, view == "lateral"))
     depth = expose(water + _texture(water, pixel, rng), pixel, shot.dose, rng)
-    edge = (wide - size) // 2
-    return _frame(_display(depth, pixel, shot, view)[edge : edge + size, edge : edge + size], shot)
+    return _frame(_shown(_display(depth, pixel, shot, view), size), shot)
+
+
+def footprint(phantom: Phantom, view: View, finding: DrawnFinding, size: int) -> Array:
+    """How many mm of water each pixel of `render` has more, or less, for one of the findings: f32[size, size] >= 0.
+
+    Raises ValueError where the study has no such view.
+    """
+    without = replace(phantom, findings=tuple(other for other in phantom.findings if other != finding))
+    return np.abs(_shown(_rolled(phantom, view, size) - _rolled(without, view, size), size))
+
+
+def _rolled(phantom: Phantom, view: View, size: int) -> Array:
+    """The line integrals of a view and of a margin around it, the patient rolled in the image plane."""
+    wide = round(size * _MARGIN)
+    water = attenuation(phantom, view, wide, margin=wide / size)
+    roll = acquisition(phantom, view).roll
+    return np.asarray(Image.fromarray(water).rotate(roll, Image.Resampling.BICUBIC))
+
+
+def _shown(wide: Array, size: int) -> Array:
+    """The view without the margin."""
+    edge = (len(wide) - size) // 2
+    return wide[edge : edge + size, edge : edge + size]
 
 
 def expose(water: Array, pixel: float, dose: float, rng: np.random.Generator) -> Array:
