@@ -44,8 +44,8 @@ def _quota() -> float | None:
         quota, period = _text(_CGROUP / "cpu.max").split()
         return int(quota) / int(period)
     with suppress(ValueError):
-        quota = int(_text(_CGROUP / "cpu/cpu.cfs_quota_us"))
-        return quota / int(_text(_CGROUP / "cpu/cpu.cfs_period_us")) if quota > 0 else None
+        microseconds = int(_text(_CGROUP / "cpu/cpu.cfs_quota_us"))
+        return microseconds / int(_text(_CGROUP / "cpu/cpu.cfs_period_us")) if microseconds > 0 else None
     return None
 
 
