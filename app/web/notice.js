@@ -19,7 +19,7 @@ export function refuse(error) {
   byId("notice-detail").textContent = error.message === error.title ? "" : error.message;
   byId("notice-advice").textContent = (advice.getElementById(error.type) ?? advice.getElementById("other")).textContent;
   byId("notice-id").textContent = error.requestId ? `Request ${error.requestId}` : "";
-  byId("notice").scrollIntoView({ block: "nearest" });
+  requestAnimationFrame(() => byId("notice").scrollIntoView({ block: "nearest" })); // once the rest is laid out
 }
 
 /** The work's result. What the service wants to be asked later is asked then, what needs a key when there is one. */

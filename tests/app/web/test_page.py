@@ -194,7 +194,7 @@ def test_stopping_a_draft(browser: Browser, server: Server) -> None:
     with opened(browser, server) as page:
         wait_until_ready(page)
         held: list[Route] = []
-        page.route("**/v1/report*", held.append)
+        page.route("**/v1/report*", lambda route: held.append(route))
         page.click("#sample")
         page.wait_for_selector("#progress:not([hidden])")
         page.click("#stop")
