@@ -90,8 +90,8 @@ def overlay(axes: Axes, heatmap: Heatmap, shape: Sequence[int]) -> None:
     left, top, right, bottom = heatmap.box
     levels = np.pad(np.array(heatmap.levels) / 255, 1)  # it fades out beyond its rim
     across, down = (right - left) / (len(levels) - 2), (bottom - top) / (len(levels) - 2)
-    where = (left - across, right + across, bottom + down, top - down)
-    extent = tuple(edge * side for edge, side in zip(where, (columns, columns, rows, rows), strict=True))
+    beside, above = (left - across) * columns, (top - down) * rows
+    extent = (beside, (right + across) * columns, (bottom + down) * rows, above)
     axes.imshow(levels, _HEAT, alpha=_MOST_OPAQUE * levels, vmin=0, vmax=1, extent=extent, interpolation="bilinear")
     axes.set(xlim=(0, columns), ylim=(rows, 0))
 

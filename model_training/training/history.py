@@ -41,6 +41,7 @@ def draw_curves(path: Path, entries: Sequence[Entry], monitor: str) -> None:
                 axis.plot(epochs, [entry[split][name] for entry in entries], style, marker=".", label=split)
         axis.axvline(best, color="grey", linewidth=0.8)
         axis.set(title=name, xlabel="epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.legend()
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)

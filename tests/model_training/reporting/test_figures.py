@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -97,7 +98,7 @@ def test_scores_stand_beside_the_constant() -> None:
     figure = figures.scores(evaluation)
     bleu, f1 = figure.axes
     assert [bar.get_width() for bar in bleu.patches if isinstance(bar, Rectangle)] == [0.31, 0.1, 0.2, 0.3]
-    assert [list(line.get_xdata()) for line in bleu.lines] == [[0.25, 0.35]]
+    assert [np.asarray(line.get_xdata()).tolist() for line in bleu.lines] == [[0.25, 0.35]]
     assert _texts(f1) == ["n/a"] * 4
     assert [label.get_text() for label in bleu.get_yticklabels()] == list(rows)[::-1]
     with pytest.raises(ValueError, match="no text was scored"):
