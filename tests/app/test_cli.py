@@ -136,7 +136,7 @@ def test_help_states_ranges(capsys: pytest.CaptureFixture[str]) -> None:
     said = " ".join(capsys.readouterr().out.split())
     for name, one in RANGES.items():
         assert f"--{name.replace('_', '-')} VALUE {one.meaning} {one}" in said
-    for values in ("true, false, never", "alternatives, tokens, heatmaps", "balanced, sensitive, specific"):
+    for values in ("true, false, never", "alternatives, sentences, tokens, heatmaps", "balanced, sensitive, specific"):
         assert values in said
     assert main(["serve", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())

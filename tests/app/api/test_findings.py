@@ -158,7 +158,7 @@ async def test_where_findings_lie(
     schema = document["paths"][URL]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
     assert valid(document, schema, answer)
     example = document["components"]["schemas"]["ReportResponse"]["example"]
-    assert set(answer) | {"heatmaps"} == set(example)
+    assert set(answer) | {"heatmaps", "sentences"} == set(example)
     assert set(first) == set(example["findings"][0])
 
 
