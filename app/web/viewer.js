@@ -141,13 +141,13 @@ export class Viewer {
     }
     context.setTransform(dense, 0, 0, dense, 0, 0);
     for (const lit of [false, true]) {
-      for (const box of this.#boxes.filter(({ name }) => this.#names.includes(name) === lit)) {
-        if (lit || this.showBoxes) this.#drawBox(context, box, frame, lit);
+      for (const [i, box] of this.#boxes.filter(({ name }) => this.#names.includes(name) === lit).entries()) {
+        if (lit || this.showBoxes) this.#drawBox(context, box, frame, lit && i + 1);
       }
     }
   }
 
-  /** Whole and with its words where it is lit, else its corners: of many boxes whole ones would hide the film. */
+  /** Whole where it is the first, second, … that is lit, with its words above or, in turns, below; else its corners. */
   #drawBox(context, box, { left, top, scale }, lit) {
     const [x, y] = [left + box.left * scale, top + box.top * scale];
     const [wide, high] = [(box.right - box.left) * scale, (box.bottom - box.top) * scale];
@@ -161,11 +161,10 @@ export class Viewer {
     if (!lit) return;
     context.font = "600 13px system-ui, sans-serif";
     const length = context.measureText(box.words).width + 14;
-    const [wordsX, wordsY] = [bounded(x, 4, this.#canvas.clientWidth - length - 4), Math.max(4, y - 25)];
-    context.fillStyle = LIT;
-    context.fillRect(wordsX, wordsY, length, 22);
-    context.fillStyle = "#1a1400";
-    context.fillText(box.words, wordsX + 7, wordsY + 15.5);
+    const wordsX = bounded(x, 4, this.#canvas.clientWidth - length - 4);
+    const wordsY = bounded(lit % 2 ? y - 25 : y + high + 3, 4, this.#canvas.clientHeight - 26);
+    Object.assign(context, { fillStyle: LIT }).fillRect(wordsX, wordsY, length, 22);
+    Object.assign(context, { fillStyle: "#1a1400" }).fillText(box.words, wordsX + 7, wordsY + 15.5);
   }
 }
 
