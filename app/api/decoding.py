@@ -11,6 +11,28 @@ from app.images.decode import DecodedImage
 from app.images.errors import DecodeError
 from app.images.pool import DecodePool
 
+PROBLEMS = (
+    "malformed-request",
+    "unauthorized",
+    "request-timeout",
+    "payload-too-large",
+    "image-too-large",
+    "unsupported-media-type",
+    "unsupported-transfer-syntax",
+    "invalid-options",
+    "corrupt-image",
+    "no-pixel-data",
+    "multi-frame",
+    "unsupported-modality",
+    "rate-limited",
+    "internal-error",
+    "overloaded",
+    "model-not-ready",
+    "draining",
+    "deadline-exceeded",
+)
+"""What a route may answer that takes files and decodes them."""
+
 
 async def decode_files(slot: RequestSlot, decoder: DecodePool) -> list[DecodedImage]:
     """All images at once, which take the room of their files. Raises the problem of the first that cannot be used."""

@@ -8,6 +8,7 @@ import time
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.api.auth import limit_rate
+from app.api.decoding import PROBLEMS as FILE_PROBLEMS
 from app.api.decoding import decode_files
 from app.api.headers import NO_STORE
 from app.api.leaving import unless_client_leaves
@@ -20,26 +21,7 @@ from app.images.preview import preview_png
 router = APIRouter(prefix="/v1", tags=["preview"], dependencies=[Depends(limit_rate)])
 
 _PNG = "image/png"
-_PROBLEMS = problem_responses(
-    "malformed-request",
-    "unauthorized",
-    "request-timeout",
-    "payload-too-large",
-    "image-too-large",
-    "unsupported-media-type",
-    "unsupported-transfer-syntax",
-    "invalid-options",
-    "corrupt-image",
-    "no-pixel-data",
-    "multi-frame",
-    "unsupported-modality",
-    "rate-limited",
-    "internal-error",
-    "overloaded",
-    "model-not-ready",
-    "draining",
-    "deadline-exceeded",
-)
+_PROBLEMS = problem_responses(*FILE_PROBLEMS)
 
 
 @router.post(

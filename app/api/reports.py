@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from app.api.answers import DICOM, FHIR, PDF, PLAIN, TEXT, Form, first_choice, form_for, write
 from app.api.auth import limit_rate
+from app.api.decoding import PROBLEMS as FILE_PROBLEMS
 from app.api.decoding import decode_files
 from app.api.headers import NO_STORE, joined
 from app.api.leaving import unless_client_leaves
@@ -29,28 +30,7 @@ from app.telemetry import Metrics, request_context
 router = APIRouter(prefix="/v1", tags=["report"], dependencies=[Depends(limit_rate)])
 
 _PROBLEMS = problem_responses(
-    "malformed-request",
-    "unauthorized",
-    "not-acceptable",
-    "request-timeout",
-    "payload-too-large",
-    "image-too-large",
-    "unsupported-media-type",
-    "unsupported-transfer-syntax",
-    "invalid-options",
-    "corrupt-image",
-    "no-pixel-data",
-    "multi-frame",
-    "unsupported-modality",
-    "not-a-chest-xray",
-    "no-usable-view",
-    "rate-limited",
-    "internal-error",
-    "overloaded",
-    "model-not-ready",
-    "draining",
-    "deadline-exceeded",
-    *REFERENCE_PROBLEMS,
+    *FILE_PROBLEMS, "not-acceptable", "not-a-chest-xray", "no-usable-view", *REFERENCE_PROBLEMS
 )
 
 _STRING = {"schema": {"type": "string"}}

@@ -40,9 +40,9 @@ class ProblemDocument(BaseModel):
 
 
 def problem_responses(*types: str) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI responses of a route that may answer with these problems."""
+    """The OpenAPI responses of a route that may answer with these problems, in the table's order."""
     by_status: dict[int | str, dict[str, Any]] = {}
-    for name in types:
+    for name in sorted(types, key=list(problems.TABLE).index):
         status = problems.TABLE[name][0]
         content = {problems.MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}}
         entry = by_status.setdefault(status, {"description": "", "content": content})
