@@ -30,7 +30,7 @@ from model_training.evaluation.operating_points import Fitted, fit_points
 from model_training.evaluation.selective_prediction import COVERAGE, expected_gains
 from model_training.metrics.agreement import FloatArray, f1
 from model_training.metrics.calibration import fit_calibration
-from model_training.training import run_folder
+from model_training.training import fitted_parts, run_folder
 from model_training.training.dataset import Examples
 from model_training.training.run_folder import Calibration
 from model_training.training.teachers import finding_logits
@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     logits = finding_logits(model, examples, choose_device("auto")).double().numpy()
     output = HeadOutput((*config.data.findings, ABNORMAL), logits, examples.labels.double().numpy())
     fitted = fit(output, [study.source for study in studies], config.data.denied or config.data.findings)
-    if anatomy := run_folder.load_anatomy_head(args.run, model):
+    if anatomy := fitted_parts.load_anatomy_head(args.run, model):
         model.attach_anatomy_head(anatomy["head"])
         boxed = [study for study in everyone if any(image.boxes for image in study.images)]
         films = boxed_films(model, Examples(boxed, [{}] * len(boxed), tokenizer, config, model, cache))

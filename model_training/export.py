@@ -20,7 +20,7 @@ from app.text.tokenizer import BOS, SPECIAL_TOKENS, Tokenizer
 from model_training.config import Config
 from model_training.data.files import UnreadableFileError, read_json
 from model_training.model.report_model import VIEW_NAMES, ReportModel
-from model_training.training import run_folder
+from model_training.training import fitted_parts, run_folder
 from model_training.training.run_folder import Calibration
 
 
@@ -143,7 +143,7 @@ def _metrics(path: Path) -> dict[str, Any]:
 def run(args: argparse.Namespace) -> int:
     """Writes the archive."""
     model, tokenizer, config = run_folder.load_run(args.run)
-    run_folder.load_wording(args.run, model)
+    fitted_parts.load_wording(args.run, model)
     if run_folder.unfinished(args.run):
         print(f"{args.run} is not finished ({run_folder.STATE} is there): this is its best epoch so far")
     sha256 = export_model(
@@ -153,8 +153,8 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         metrics=_metrics(args.evaluation) if args.evaluation else None,
         calibration=run_folder.read_calibration(args.run, config.data.findings),
-        intake=run_folder.load_ood_head(args.run, model),
-        anatomy=run_folder.load_anatomy_head(args.run, model),
+        intake=fitted_parts.load_ood_head(args.run, model),
+        anatomy=fitted_parts.load_anatomy_head(args.run, model),
     )
     print(f"{args.out} ({args.out.stat().st_size / 1e6:.1f} MB), SHA-256 {sha256}")
     return 0

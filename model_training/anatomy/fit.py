@@ -22,8 +22,9 @@ from model_training.anatomy.examples import FilmBank, draw_examples
 from model_training.anatomy.films import DRAWN, Listed, MaskedFilm, list_films, read_films
 from model_training.model.anatomy_head import AnatomyHead
 from model_training.progress import Progress
+from model_training.training.fitted_parts import save_anatomy_head
 from model_training.training.optimiser import moving_average, rate_factor, set_rates
-from model_training.training.run_folder import load_run, save_anatomy_head
+from model_training.training.run_folder import load_run
 
 HELD_OUT = 0.15  # of the training split's patients, for validation
 EPOCHS, BATCH = 200, 16

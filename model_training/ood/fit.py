@@ -22,7 +22,8 @@ from model_training.model.ood_head import OodHead
 from model_training.model.report_model import VIEW_NAMES
 from model_training.ood.examples import Amounts, Group, make_groups
 from model_training.ood.linear_probe import fit_reading
-from model_training.training.run_folder import load_run, save_ood_head
+from model_training.training.fitted_parts import save_ood_head
+from model_training.training.run_folder import load_run
 
 # On the squared weights of standardised features: what holds for sources and kinds it was not fitted on.
 PENALTY, VIEW_PENALTY = 1.0, 1e-1

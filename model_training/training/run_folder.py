@@ -4,6 +4,7 @@ training.pt      the best epoch: configuration, tokenizer, averaged weights; wha
 calibration.json what `calibrate` fitted, for `export`
 ood_head.pt      what refuses other images, fitted to it, if it was
 anatomy_head.pt  what finds lungs and heart, if it was fitted
+wording.pt       the decoder as `wording` fitted it further, if it did
 state.pt         everything to go on from after an interruption; gone once the run is finished
 config.toml      the configuration as it was used
 run.json         when, with which command and which commit of the code the run was started and resumed; its outcome
@@ -12,7 +13,6 @@ history.jsonl    one line an epoch; curves.png draws it, tensorboard/ holds it b
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 import math
@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from app.inference.files import write_atomically
-from app.inference.manifest import FindingDecision, OodDetection
+from app.inference.manifest import FindingDecision
 from app.inference.uncertainty import AbstainRule
 from app.text.tokenizer import Tokenizer
 from model_training.config import Config, config_from
@@ -38,8 +38,6 @@ FILE = "training.pt"
 OOD_HEAD = "ood_head.pt"
 ANATOMY_HEAD = "anatomy_head.pt"
 WORDING = "wording.pt"
-WORDING_PARTS = ("decoder", "assertion_embedding", "side_embedding", "zone_embedding", "fact_norm")
-"""What reads facts and writes words."""
 STATE = "state.pt"
 CALIBRATION = "calibration.json"
 CONFIG = "config.toml"
@@ -62,7 +60,7 @@ class RunError(ValueError):
 def save_run(folder: Path, model: ReportModel, tokenizer: Tokenizer, config: Config) -> None:
     """Writes the best state atomically."""
     state = {"config": config.as_dict(), "tokenizer": tokenizer.to_json().decode(), "model": model.state_dict()}
-    _save(folder / FILE, state)
+    save_tensors(folder / FILE, state)
 
 
 def load_run(folder: Path) -> tuple[ReportModel, Tokenizer, Config]:
@@ -113,65 +111,6 @@ def start_from(folder: Path, model: ReportModel) -> None:
         raise ValueError(f"training.start_from: {folder} has another encoder")
 
 
-def save_ood_head(folder: Path, fitted: Mapping[str, Any]) -> None:
-    """Writes the fitted OOD head (see `model_training.ood.fit`) atomically."""
-    _save(folder / OOD_HEAD, fitted)
-
-
-def load_ood_head(folder: Path, model: ReportModel) -> dict[str, Any] | None:
-    """What `save_ood_head` wrote, None where nothing was fitted.
-
-    Raises `UnreadableFileError` for a damaged file and one that does not fit the model.
-    """
-    path = folder / OOD_HEAD
-    if not path.exists():
-        return None
-    fitted: dict[str, Any] = read_tensors(path)
-    with reading(path, "not what `intake` writes for this run"):
-        OodDetection.of(fitted)
-        copy.deepcopy(model).attach_ood_head(fitted["head"], fitted["view_head"], laterals=fitted["laterals"])
-    return fitted
-
-
-def save_anatomy_head(folder: Path, fitted: Mapping[str, Any]) -> None:
-    """Writes the fitted anatomy head (see `model_training.anatomy.fit`) atomically."""
-    _save(folder / ANATOMY_HEAD, fitted)
-
-
-def load_anatomy_head(folder: Path, model: ReportModel) -> dict[str, Any] | None:
-    """What `save_anatomy_head` wrote, None where nothing was fitted.
-
-    Raises `UnreadableFileError` for a damaged file and one that does not fit the model.
-    """
-    path = folder / ANATOMY_HEAD
-    if not path.exists():
-        return None
-    fitted: dict[str, Any] = read_tensors(path)
-    with reading(path, "not what `anatomy` writes for this run"):
-        copy.deepcopy(model).attach_anatomy_head(fitted["head"])
-    return fitted
-
-
-def save_wording(folder: Path, fitted: Mapping[str, Any]) -> None:
-    """Writes the parts that `wording` has fitted atomically."""
-    _save(folder / WORDING, fitted)
-
-
-def load_wording(folder: Path, model: ReportModel) -> None:
-    """Gives a run's model the parts that `save_wording` wrote, in place, where there are any.
-
-    Raises `UnreadableFileError` for a damaged file and one that does not fit the model.
-    """
-    path = folder / WORDING
-    if not path.exists():
-        return
-    fitted: dict[str, Any] = read_tensors(path)
-    with reading(path, "not what `wording` writes for this run"):
-        missing, foreign = model.load_state_dict(fitted["state"], strict=False)
-        if foreign or any(name.split(".")[0] in WORDING_PARTS for name in missing):
-            raise ValueError
-
-
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """What `calibrate` has fitted: how each finding and the whole are decided on (None where no study says that it is
@@ -217,7 +156,7 @@ def read_calibration(folder: Path, findings: Sequence[str]) -> Calibration | Non
 
 def save_state(folder: Path, state: Mapping[str, Any]) -> None:
     """Writes the state to resume from atomically: the one before it stays until this one is whole."""
-    _save(folder / STATE, state)
+    save_tensors(folder / STATE, state)
 
 
 def resumable(folder: Path) -> bool:
@@ -301,7 +240,8 @@ def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
     write_atomically(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
 
 
-def _save(path: Path, content: Mapping[str, Any]) -> None:
+def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a file of a run atomically."""
     buffer = io.BytesIO()
     torch.save(dict(content), buffer)
     write_atomically(path, buffer.getvalue())

@@ -28,9 +28,10 @@ from model_training.data.text.text_policy import sentences
 from model_training.model.report_model import ReportModel
 from model_training.progress import Progress
 from model_training.training.dataset import prefetch
+from model_training.training.fitted_parts import WORDING_PARTS, save_wording
 from model_training.training.losses import targets_of, token_loss
 from model_training.training.optimiser import moving_average, rate_factor, set_rates
-from model_training.training.run_folder import WORDING_PARTS, load_run, save_wording
+from model_training.training.run_folder import load_run
 
 STEPS, BATCH = 2000, 128
 RATE, DECAY, WARM_UP, AVERAGING = 1e-3, 0.05, 0.05, 0.995

@@ -20,7 +20,7 @@ from model_training.config import Config, config_from
 from model_training.data import read_collection
 from model_training.data.study import Study
 from model_training.export import undecided
-from model_training.training import run_folder
+from model_training.training import fitted_parts, run_folder
 from tests.model_training.conftest import Bench
 from tests.model_training.data.readers.layouts import (
     STUDIES,
@@ -247,7 +247,7 @@ def run(bench: Bench, small_config: Config, tmp_path_factory: pytest.TempPathFac
     decided = tuple(map(undecided, small_config.data.findings))
     fitted = run_folder.Calibration(decided, None, AbstainRule(0.5, 0.0), studies=6)
     (folder / run_folder.CALIBRATION).write_bytes(fitted.to_json())
-    run_folder.save_ood_head(folder, {"head": {}, "view_head": {}, "laterals": True})
+    fitted_parts.save_ood_head(folder, {"head": {}, "view_head": {}, "laterals": True})
     (folder / "evaluation.json").write_text("{}")
     (folder / "small.toml").write_text(small_config.to_toml())
     return folder

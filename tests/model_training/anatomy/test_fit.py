@@ -20,7 +20,8 @@ from model_training.config import Config
 from model_training.data.files import UnreadableFileError
 from model_training.model.anatomy_head import MAP_SIZE, AnatomyHead
 from model_training.model.report_model import ReportModel
-from model_training.training.run_folder import load_anatomy_head, load_run, save_run
+from model_training.training.fitted_parts import load_anatomy_head
+from model_training.training.run_folder import load_run, save_run
 from tests.app.chests import logits_of
 from tests.model_training.anatomy.drawings import drawn, write_folder
 

@@ -24,7 +24,8 @@ from model_training.ood.fit import choose_thresholds, measure
 from model_training.ood.linear_probe import fit_reading
 from model_training.synthetic.negatives import KINDS, draw_negative
 from model_training.synthetic.phantom import generate_study
-from model_training.training.run_folder import load_ood_head, load_run, save_run
+from model_training.training.fitted_parts import load_ood_head
+from model_training.training.run_folder import load_run, save_run
 
 
 def group(name: str, centre: float, count: int = 50, *, weight: float = 1.0, chest: bool = True) -> Group:

@@ -20,7 +20,8 @@ from model_training.data.pairing.composition import Composed, Composer
 from model_training.data.pairing.reports import read_composer
 from model_training.model.build import build_model
 from model_training.model.report_model import ReportModel
-from model_training.training.run_folder import WORDING, WORDING_PARTS, load_run, load_wording, save_run
+from model_training.training.fitted_parts import WORDING_PARTS, load_wording
+from model_training.training.run_folder import WORDING, load_run, save_run
 from model_training.wording import fit
 from model_training.wording.fit import decisions, encoded, fit_wording, measure, says
 
