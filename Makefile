@@ -42,8 +42,9 @@ lint: setup
 # Trains the phantom checkpoint from nothing: data, training, export, scores into the manifest.
 PHANTOM := runs/phantom
 train-phantom: setup
-	$(BIN)/python -m model_training phantom --out $(PHANTOM)/data --studies 4000 --seed 1 --size 160
+	$(BIN)/python -m model_training phantom --out $(PHANTOM)/data --studies 4000 --seed 1 --size 192
 	$(BIN)/python -m model_training train --data $(PHANTOM)/data --config phantom --out $(PHANTOM) --fresh
+	$(BIN)/python -m model_training anatomy --run $(PHANTOM) --masks $(PHANTOM)/data --epochs 6 --test
 	$(BIN)/python -m model_training calibrate --run $(PHANTOM) --data $(PHANTOM)/data
 	$(BIN)/python -m model_training export --run $(PHANTOM) --out $(PHANTOM)/xray-report-phantom.pt
 	$(BIN)/python -m model_training evaluate $(PHANTOM)/xray-report-phantom.pt --data $(PHANTOM)/data --out $(PHANTOM)/evaluation

@@ -70,6 +70,8 @@ def bulk(
 
     if out.suffix.lower() not in SUFFIXES:
         raise CommandError(f"--out {out}: results are written as {' or '.join(SUFFIXES)}")
+    if not source.exists():  # said before a model is loaded
+        raise CommandError(f"{source}: No such file or directory")
     job = Job(source, out, group_by, in_flight, patience, chosen(options))
     reporter = _service(server, api_key_file, job) if server else _model_here(checkpoint, job)
     summary = asyncio.run(_run(job, reporter))
@@ -134,14 +136,14 @@ def _show(summary: Summary, out: Path) -> None:
     failed = sum(summary.problems.values())
     kinds = ", ".join(f"{name} {count:,}" for name, count in summary.problems.most_common())
     rate = f", {summary.now / summary.seconds:.1f} a second" if summary.now else ""
-    before = f", {summary.before:,} had their line before" if summary.before else ""
-    shown.print(f"{summary.total:,} studies{before}.")
+    before = f", {summary.before:,} of them with a line from before" if summary.before else ""
+    shown.print(f"Studies: {summary.total:,}{before}.")
     shown.print(
         f"Now {summary.now - failed:,} reported on, {failed:,} without a report{f' ({kinds})' if kinds else ''}."
     )
     shown.print(f"{duration(summary.seconds)}{rate}, {summary.in_flight} in flight. Results: {out}", soft_wrap=True)
     if summary.passed_over:
-        shown.print(f"Passed over, for they are no images: {summary.passed_over:,} files.")
+        shown.print(f"Files passed over, being no images: {summary.passed_over:,}.")
     if summary.interrupted:
         left = summary.total - summary.before - summary.now
         shown.print(f"Interrupted, {left:,} to go: the same command goes on from here.", style="bold")

@@ -42,7 +42,8 @@ def predict(
         raise CommandError("--json and --fhir: choose one")
     wanted = [JSON] * as_json + [FHIR] * as_fhir + [PDF] * (pdf is not None)
     settings = read_settings(checkpoint=checkpoint)
-    answer, written = _answer(settings, files, chosen(options), wanted)
+    contents = [(path, _read(path)) for path in files]  # what is not there is said before a model is loaded
+    answer, written = _answer(settings, contents, chosen(options), wanted)
     if pdf is not None:
         _write(pdf, written.pop(PDF))
     if written:
@@ -53,7 +54,7 @@ def predict(
 
 
 def _answer(
-    settings: Settings, paths: Sequence[Path], given: Mapping[str, str], wanted: Sequence[str]
+    settings: Settings, contents: Sequence[tuple[Path, bytes]], given: Mapping[str, str], wanted: Sequence[str]
 ) -> tuple[ReportResponse, dict[str, bytes]]:
     """The answer, and the forms of it that are wanted. Raises `CommandError`."""
     from app.api.answers import first_choice, form_for, write
@@ -67,7 +68,9 @@ def _answer(
         with LocalReports.of(settings) as reports:
             options = reports.options(given)
             started = time.monotonic()
-            images = [_decoded(path, settings.max_pixels, reports.model.image_size) for path in paths]
+            images = [
+                _decoded(path, content, settings.max_pixels, reports.model.image_size) for path, content in contents
+            ]
             decoded = time.monotonic()
             forms = {one: form_for(one, images) for one in wanted}
             report = reports.start(images, options).result()
@@ -79,17 +82,23 @@ def _answer(
         raise CommandError(str(error)) from error
 
 
-def _decoded(path: Path, max_pixels: int, network_size: int) -> DecodedImage:
+def _read(path: Path) -> bytes:
+    """Raises `CommandError` naming the file."""
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError for a name that no file can have
+        raise CommandError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _decoded(path: Path, content: bytes, max_pixels: int, network_size: int) -> DecodedImage:
     """The image of a file. Raises `CommandError` naming the file."""
     from app.images.decode import decode_image
     from app.images.errors import DecodeError
 
     try:
-        return decode_image(path.read_bytes(), max_pixels=max_pixels, network_size=network_size)
+        return decode_image(content, max_pixels=max_pixels, network_size=network_size)
     except DecodeError as error:
         raise CommandError(f"{path}: {error}") from error
-    except (OSError, ValueError) as error:  # ValueError for a name that no file can have
-        raise CommandError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _write(path: Path, content: bytes) -> None:

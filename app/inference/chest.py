@@ -17,6 +17,9 @@ STRUCTURES = ("background", "right lung", "left lung", "heart", "outside")
 """The classes of the head's logits. Right and left are the patient's; outside is what surrounds the film: padding, and
 borders of one tone."""
 
+MAPPED_VIEW = "frontal"
+"""The view in which they are looked for: from the side one lung hides the other."""
+
 EDGE = 0.5  # share of a structure at its edge
 LINES = 2  # rows that reach as far as the width counts, or columns as the height: one alone may be noise
 

@@ -34,10 +34,10 @@ class Decider:
         self._cells = cells
 
     def __call__(
-        self, logits: Sequence[float], evidence: Tensor, anatomy: Tensor, read: Sequence[bool], point: OperatingPoint
+        self, logits: Sequence[float], evidence: Tensor, anatomy: Tensor, mapped: Sequence[bool], point: OperatingPoint
     ) -> Decisions:
-        """Of finding logits F+1 of the study; evidence f32[V,P,F+1] and anatomy f32[V,C,A,A] of its images, of which
-        those `read` count.
+        """Of finding logits F+1 of the study; evidence f32[V,P,F+1] and anatomy f32[V,C,A,A] of its images. Those
+        `mapped` are measured, and findings are located in them.
 
         A finding is present from its threshold on, in a study that is abnormal, which is never less probable than any
         of its findings. Nothing is denied that a threshold of its own does not allow.
@@ -47,7 +47,7 @@ class Decider:
         if self._abnormal:
             probability = max([self._abnormal.probability(logits[-1]), *odds])
             abnormal = Abnormal(probability, probability >= self._abnormal.thresholds[point].probability)
-        maps = [Anatomy(anatomy[i], self._cells) if seen else None for i, seen in enumerate(read)]
+        maps = [Anatomy(anatomy[i], self._cells) if taken else None for i, taken in enumerate(mapped)]
         findings = []
         for i, decision in enumerate(self._findings):
             threshold = decision.thresholds[point].probability

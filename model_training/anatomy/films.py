@@ -1,8 +1,9 @@
 """Films with masks of lungs and heart.
 
-A folder with a `labels.csv`: `file` and `mask` (paths below the folder), any of `patient`, `split` and `view`; other
-columns say nothing here. A mask is a greyscale PNG of the whole film in any size, whose values number
-`app.inference.chest.STRUCTURES`: 0 background, 1 right lung, 2 left lung, 3 heart, right and left being the patient's.
+A folder with a `masks.csv`, or a `labels.csv` that says this as well: `file` and `mask` (paths below the folder), any
+of `patient`, `split` and `view`; other columns say nothing here. A mask is a greyscale PNG of the whole film in any
+size, whose values number `app.inference.chest.STRUCTURES`: 0 background, 1 right lung, 2 left lung, 3 heart, right and
+left being the patient's.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from model_training.data.images import SHOWN, UnreadableImageError, for_every_im
 from model_training.data.readers.tables import ImageFolder, parse_split, parse_view, read_rows
 from model_training.data.study import Split
 
-LABELS = "labels.csv"
+TABLES = ("masks.csv", "labels.csv")
 DRAWN = STRUCTURES[:4]  # what masks draw
 _SHAPE_TOLERANCE = 0.05  # between the proportions of film and mask
 Mask = npt.NDArray[np.uint8]
@@ -58,7 +59,8 @@ def list_films(root: Path) -> list[Listed]:
     not there, patients in several splits.
     """
     log, folder, films = ProblemLog(), ImageFolder(root), []
-    for row in read_rows(root / LABELS, ("file", "mask"), log):
+    table = next((root / name for name in TABLES if (root / name).is_file()), root / TABLES[0])
+    for row in read_rows(table, ("file", "mask"), log):
         name = row["file"].strip()
         split, view = parse_split(row.get("split"), name, log), parse_view(row.get("view"), name, log)
         file, mask = folder.find(name), folder.find(row["mask"])
@@ -71,7 +73,7 @@ def list_films(root: Path) -> list[Listed]:
         if count > 1:
             log.add("patient-in-two-splits", patient)
     if problems := log.problems():
-        raise UnreadableFileError(f"{root / LABELS}: {'; '.join(problem.describe() for problem in problems)}")
+        raise UnreadableFileError(f"{table}: {'; '.join(problem.describe() for problem in problems)}")
     return films
 
 

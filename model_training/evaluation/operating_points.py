@@ -75,9 +75,10 @@ def fit_points(
     """The thresholds of all operating points; `names` are those of the findings, `sources` [studies] tell them
     apart. Without `NORMAL` normal studies of one source all thresholds are at one half.
 
-    Of all within a point's false alarms whose sum of macro- and micro-F1 is `NEARLY` the greatest, the most sensitive
-    are chosen; of all that are sensitive enough, those of the greatest specificity. F1 and specificity are over the
-    findings with `ENOUGH` positive studies. What is present at one point is present at every more sensitive one.
+    Of all within a point's false alarms whose sum of macro- and micro-F1 is the greatest, or `NEARLY` so where findings
+    are urgent, the most sensitive are chosen; of all that are sensitive enough, those of the greatest specificity. F1
+    and specificity are over the findings with `ENOUGH` positive studies. Of those alike, the ones that call the fewest
+    studies abnormal. What is present at one point is present at every more sensitive one.
     """
     normal, positive, absent = targets[:, -1] == 0, targets[:, :-1] == 1, targets[:, :-1] == 0
     chosen = np.full((len(OPERATING_POINTS), targets.shape[1]), 0.5)
@@ -90,6 +91,7 @@ def fit_points(
         urgent = np.isin(names, URGENT) & positive.any(axis=0)
         sought = np.flatnonzero(urgent) if urgent.any() else enough
         leniences = _LENIENCES if urgent.any() else (1.0,)
+        nearly = NEARLY if urgent.any() else 0.0
         for gate, multiple, lenience in product(np.quantile(probabilities[normal, -1], _GATES), _MULTIPLES, leniences):
             multiples = multiple * np.where(urgent, lenience, 1.0)
             thresholds = np.append((multiples * rarity).clip(max=1.0), gate)
@@ -101,17 +103,18 @@ def fit_points(
                     sensitivity=float(np.mean(counts[sought, 0] / positive[:, sought].sum(axis=0))),
                     specificity=float(1 - np.mean(counts[enough, 1] / absent[:, enough].sum(axis=0))),
                     f1=float(macro_f1(counts[enough]) + micro_f1(counts[enough])),
+                    called=float((probabilities[:, -1] >= gate).mean()),
                     thresholds=thresholds,
                 )
             )
-        balanced = _best("balanced", choices).thresholds
+        balanced = _best("balanced", choices, nearly).thresholds
         within: Mapping[OperatingPoint, list[_Choice]] = {
             "balanced": choices,
             "sensitive": [c for c in choices if (c.thresholds <= balanced).all()],
             "specific": [c for c in choices if (c.thresholds >= balanced).all()],
         }
         for p, point in enumerate(OPERATING_POINTS):
-            chosen[p] = _best(point, within[point]).thresholds
+            chosen[p] = _best(point, within[point], nearly).thresholds
     return Fitted(chosen, *_rates(probabilities, targets, chosen))
 
 
@@ -123,16 +126,20 @@ class _Choice:
     sensitivity: float
     specificity: float
     f1: float
+    called: float  # abnormal, the share of all studies
     thresholds: FloatArray
 
 
-def _best(point: OperatingPoint, choices: list[_Choice]) -> _Choice:
+def _best(point: OperatingPoint, choices: list[_Choice], nearly: float) -> _Choice:
+    def sensitive(choice: _Choice) -> tuple[float, ...]:
+        return choice.sensitivity, choice.specificity, -choice.called
+
     if point == "sensitive":
         enough = [c for c in choices if c.sensitivity >= SENSITIVITY]
-        return max(enough, key=lambda c: c.specificity) if enough else max(choices, key=lambda c: c.sensitivity)
+        return max(enough, key=lambda c: (c.specificity, *sensitive(c))) if enough else max(choices, key=sensitive)
     few = [c for c in choices if c.alarms <= FALSE_ALARMS[point]] or [min(choices, key=lambda c: c.alarms)]
-    least = (1 - NEARLY) * max(c.f1 for c in few)
-    return max((c for c in few if c.f1 >= least), key=lambda c: c.sensitivity)
+    least = (1 - nearly) * max(c.f1 for c in few)
+    return max((c for c in few if c.f1 >= least), key=sensitive)
 
 
 def _rates(probabilities: FloatArray, targets: FloatArray, chosen: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -26,6 +26,7 @@ from tests.conftest import ROOT
 pytestmark = pytest.mark.anyio
 
 COMMANDS = ["serve", "predict", "bulk", "model", "doctor", "pacs"]
+SAMPLE = ROOT / "weights" / "samples" / "normal.jpg"
 
 
 @pytest.fixture
@@ -176,7 +177,7 @@ def wrong_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Path:
     return copy
 
 
-@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["predict", "x.png"]])
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["predict", str(SAMPLE)]])
 def test_wrong_checkpoint(
     wrong_checkpoint: Path,
     command: list[str],

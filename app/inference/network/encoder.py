@@ -17,6 +17,7 @@ from torch import Tensor
 
 from app.inference.anatomy import Cells
 from app.inference.checkpoint import Checkpoint, frozen_encode
+from app.inference.chest import MAPPED_VIEW
 from app.inference.decisions import Decider, Decisions
 from app.inference.encoder_output import EncoderOutput
 from app.inference.network.cuda_graphs import CudaRecorder, Recorder
@@ -55,13 +56,16 @@ class StudyEncoder:
         decide: Decider,
         *,
         views_read: Sequence[bool],
+        views_mapped: Sequence[bool],
         max_views: int,
         device: torch.device,
     ) -> None:
         """`module` joins the views (`join`, `begin`), `encode` stands for its `encode`; `views_read` says of each view
-        whether images of it are read."""
+        whether images of it are read, `views_mapped` whether lungs and heart are looked for in them."""
         self._module, self._encode, self._decide = module, encode, decide
-        self._views_read = torch.tensor(list(views_read), device=device)
+        self._views_read, self._views_mapped = (
+            torch.tensor(list(views), device=device) for views in (views_read, views_mapped)
+        )
         self.max_views, self.device = max_views, device
         self.max_images = SIZES[-1]
         if device.type == "cpu":
@@ -81,7 +85,8 @@ class StudyEncoder:
         mask = mask.to(self.device, non_blocking=True)
         outputs = map(self._filled, torch.split(images, self.max_images))
         encoded = EncoderOutput(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
-        read = self._views_read[encoded.view_logits.argmax(1)]
+        view = encoded.view_logits.argmax(1)
+        read, mapped = self._views_read[view], self._views_mapped[view]
         spread = []
         for part in (encoded.memory, encoded.finding_logits, encoded.view_logits, read):
             room = part.new_zeros(mask.shape + part.shape[1:])
@@ -90,7 +95,7 @@ class StudyEncoder:
         memory, finding_logits, view_logits, mask = spread
         findings = self._module.join(finding_logits, mask).tolist()
         counts = [len(views) for views in studies]
-        view_parts, ood_parts, anatomy, evidence, read_parts = (
+        view_parts, ood_parts, anatomy, evidence, read_parts, mapped_parts = (
             torch.split(part, counts)
             for part in (
                 encoded.view_logits.cpu(),
@@ -98,10 +103,11 @@ class StudyEncoder:
                 encoded.anatomy.cpu(),
                 encoded.evidence.cpu(),
                 read.cpu(),
+                mapped.cpu(),
             )
         )
         decisions = [
-            self._decide(findings[i], evidence[i], anatomy[i], read_parts[i].tolist(), point)
+            self._decide(findings[i], evidence[i], anatomy[i], mapped_parts[i].tolist(), point)
             for i, point in enumerate(points)
         ]
         facts = torch.tensor([one.facts for one in decisions], device=self.device)
@@ -139,11 +145,15 @@ def study_encoder(
     """The encoder of a checkpoint's studies, whose `encode` on that device is given; with `every_view` it also reads
     images of views that it has not learnt."""
     manifest = checkpoint.manifest
+    views_read = [every_view or view in manifest.views_read for view in manifest.view_names]
     return StudyEncoder(
         checkpoint.module,
         encode,
         Decider(manifest, Cells.of(checkpoint.module, manifest.image_size)),
-        views_read=[every_view or view in manifest.views_read for view in manifest.view_names],
+        views_read=views_read,
+        views_mapped=[
+            taken and view == MAPPED_VIEW for view, taken in zip(manifest.view_names, views_read, strict=True)
+        ],
         max_views=manifest.max_views,
         device=device,
     )

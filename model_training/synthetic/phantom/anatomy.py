@@ -35,11 +35,12 @@ class Lung:
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """All matter of a phantom: a `trunk` of water, `lungs` that heart and mediastinum (`core`) indent, and the rest."""
+    """All matter of a phantom: a `trunk` of water, `lungs` that `heart` and `mediastinum` indent, and the rest."""
 
     trunk: dict[View, tuple[Solid, ...]]
     lungs: dict[Side, Lung]
-    core: tuple[Solid, ...]
+    heart: tuple[Solid, ...]
+    mediastinum: tuple[Solid, ...]
     stomach_gas: Solid | None
     beads: dict[View, tuple[Beads, ...]]
 
@@ -74,7 +75,8 @@ def build(phantom: Phantom, spacing: float) -> Anatomy:
     return Anatomy(
         trunk={"frontal": _trunk(phantom, cage, lateral=False), "lateral": _trunk(phantom, cage, lateral=True)},
         lungs=lungs,
-        core=(*chambers, *_mediastinum(cage, min(dome.values()))),
+        heart=tuple(chambers),
+        mediastinum=tuple(_mediastinum(cage, min(dome.values()))),
         stomach_gas=_stomach_gas(phantom, dome["left"]),
         beads={
             "frontal": (*beads, *arms(cage, raised=False, spacing=spacing)),

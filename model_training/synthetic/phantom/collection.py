@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from model_training.anatomy.films import TABLES
 from model_training.data.readers.boxes import BOXES, COLUMNS
 from model_training.data.readers.indiana import PROJECTIONS, REPORTS, SPLIT
 from model_training.data.study import View
@@ -24,22 +25,25 @@ from model_training.progress import Progress
 from model_training.synthetic.phantom.body import Phantom, sample_phantom
 from model_training.synthetic.phantom.boxes import boxes
 from model_training.synthetic.phantom.geometry import Array
-from model_training.synthetic.phantom.render import render
+from model_training.synthetic.phantom.render import chest_mask, render
 from model_training.synthetic.phantom.text import indication, mesh_codes, write_report
 
 ImageFormat = Literal["png", "jpeg"]
 _SUFFIX: dict[ImageFormat, str] = {"png": "png", "jpeg": "jpg"}
 _NUMBER: dict[View, str] = {"frontal": "1001", "lateral": "2001"}
 _SHEET_STUDIES = 24
+IMAGES, MASKS = "images", "masks"  # folders
+_MASK_SIZE = 96  # pixels a side: finer than the maps that are fitted to them
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """What the tables say of one study: its report, its images and the boxes in them."""
+    """What the tables say of one study: its report, its images, the boxes in them and the mask of the frontal one."""
 
     report: list[str]
     projections: list[list[str]]
     boxes: list[list[str]]
+    masks: list[list[str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,19 +89,23 @@ def _check(bits: int, image_format: ImageFormat) -> None:
 
 
 def _write_study(folder: Path, seed: int, size: int, bits: int, image_format: ImageFormat, index: int) -> _Rows:
-    """Writes the images of one study; returns its rows of the tables."""
+    """Writes the images of one study and a mask of the frontal one; returns its rows of the tables."""
     study, uid = generate_study(seed, index, size), str(index + 1)
     problems = ";".join(dict.fromkeys(code.split("/")[0] for code in study.mesh))
     kind = "Xray Chest PA and Lateral" if len(study.images) > 1 else "Xray Chest PA"
     report = [uid, ";".join(study.mesh), problems, kind, study.indication, "None.", study.findings, study.impression]
-    rows = _Rows(report, [], [])
+    rows = _Rows(report, [], [], [])
     for view, image in study.images.items():
         name = f"{uid}_IM-{index + 1:04d}-{_NUMBER[view]}.{_SUFFIX[image_format]}"
-        (folder / name).write_bytes(encode(image, bits, image_format))
+        (folder / IMAGES / name).write_bytes(encode(image, bits, image_format))
         rows.projections.append([uid, name, view.capitalize()])
         for box in boxes(study.phantom, view):
             numbers = (f"{number:.4f}" for number in (box.x, box.y, box.width, box.height))
             rows.boxes.append([name, box.finding, *numbers])
+        if view == "frontal":
+            mask = f"{MASKS}/{uid}.png"
+            Image.fromarray(chest_mask(study.phantom, view, _MASK_SIZE)).save(folder / mask)
+            rows.masks.append([uid, f"{IMAGES}/{name}", mask])
     return rows
 
 
@@ -113,8 +121,8 @@ def write_collection(
     val: float = 0.1,
     test: float = 0.1,
 ) -> None:
-    """Writes a folder in the Indiana CSV-pair layout with a `split.csv`, and with a `boxes.csv` of where findings lie;
-    the same arguments write the same files.
+    """Writes a folder in the Indiana CSV-pair layout with a `split.csv`, with a `boxes.csv` of where findings lie and
+    with masks of lungs and heart for the command `anatomy`; the same arguments write the same files.
 
     `val` and `test` are the shares of the studies in those splits. `processes` defaults to one a core.
     Raises ValueError for impossible image kinds or shares, FileExistsError where the folder already holds something.
@@ -124,9 +132,9 @@ def write_collection(
         raise ValueError(f"shares of val and test must be at least 0 and at most 1 together, not {val} and {test}")
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty")
-    images = out / "images"
-    images.mkdir(parents=True)
-    write = partial(_write_study, images, seed, size, bits, image_format)
+    for folder in (IMAGES, MASKS):
+        (out / folder).mkdir(parents=True)
+    write = partial(_write_study, out, seed, size, bits, image_format)
     workers = min(processes or os.cpu_count() or 1, max(studies, 1))
     rows: list[_Rows] = []
     with ExitStack() as stack, Progress("draw", studies, "phantom", shown=progress) as shown:
@@ -142,7 +150,10 @@ def write_collection(
     projections = (row for study in rows for row in study.projections)
     _write_table(out / PROJECTIONS, ("uid", "filename", "projection"), projections)
     _write_table(out / BOXES, COLUMNS, (row for study in rows for row in study.boxes))
-    _write_table(out / SPLIT, ("uid", "split"), _split(studies, seed, val, test))
+    splits = dict(_split(studies, seed, val, test))
+    _write_table(out / SPLIT, ("uid", "split"), splits.items())
+    masks = ([file, mask, uid, splits[uid]] for study in rows for uid, file, mask in study.masks)
+    _write_table(out / TABLES[0], ("file", "mask", "patient", "split"), masks)
 
 
 def _write_table(path: Path, names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

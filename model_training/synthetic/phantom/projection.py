@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model_training.data.study import View
 from model_training.synthetic.phantom.anatomy import Lung, build
@@ -31,21 +32,46 @@ def attenuation(phantom: Phantom, view: View, size: int, margin: float = 1.0) ->
     lateral one. The beam is parallel; the roll in the image plane is not applied.
     Raises ValueError where the study has no such view.
     """
-    shot = acquisition(phantom, view)
-    pixel = shot.field * margin / size
-    body = build(phantom, spacing=min(max(0.6 * pixel, 0.5), 1.5))
-    axis = f32((np.arange(size) - (size - 1) / 2) * pixel)
-    below = 12 if view == "frontal" else 5  # mm the field's centre lies below the middle of the lungs
-    rays = Rays(y=-axis - shot.shift[1] - below, u=axis - shot.shift[0], view=view, rotation=shot.rotation)
+    rays = _beam(phantom, view, size, margin)
+    body = build(phantom, spacing=min(max(0.6 * rays.pixel, 0.5), 1.5))
     water = union_length(rays.cross(body.trunk[view]))
     if body.stomach_gas:
         near, far = common(rays.cross([body.stomach_gas]))
         water -= far - near
-    core = rays.cross(body.core)
+    core = rays.cross((*body.heart, *body.mediastinum))
     for lung in body.lungs.values():
         water -= _missing(lung, [*core, *rays.cross([lung.diaphragm])], rays)
     water += rays.thickness(body.beads[view])
     return np.maximum(water, 0)
+
+
+def silhouettes(phantom: Phantom, view: View, size: int, margin: float = 1.0) -> dict[str, NDArray[np.bool_]]:
+    """What "heart", "right lung" and "left lung" cover in the grid of `attenuation`, bool[size, size] each.
+
+    A lung is its whole cavity, fluid and gas around it included, as far as no heart, mediastinum or dome of the
+    diaphragm lies before it or behind. Raises ValueError where the study has no such view.
+    """
+    rays = _beam(phantom, view, size, margin)
+    body = build(phantom, spacing=1.5)
+
+    def covered(*solids: Solid) -> NDArray[np.bool_]:
+        return np.any([far > near for near, far in rays.cross(solids)], axis=0)
+
+    heart = covered(*body.heart)
+    hidden = heart | covered(*body.mediastinum)
+    found: dict[str, NDArray[np.bool_]] = {"heart": heart}
+    for side, lung in body.lungs.items():
+        near, far = common(rays.cross(lung.cavity))
+        found[f"{side} lung"] = (far > near) & ~hidden & ~covered(lung.diaphragm)
+    return found
+
+
+def _beam(phantom: Phantom, view: View, size: int, margin: float) -> Rays:
+    """The rays of a view, one a pixel of its field widened by `margin`."""
+    shot = acquisition(phantom, view)
+    axis = f32((np.arange(size) - (size - 1) / 2) * shot.field * margin / size)
+    below = 12 if view == "frontal" else 5  # mm the field's centre lies below the middle of the lungs
+    return Rays(y=-axis - shot.shift[1] - below, u=axis - shot.shift[0], view=view, rotation=shot.rotation)
 
 
 def _missing(lung: Lung, water: Sequence[Interval], rays: Rays) -> Array:

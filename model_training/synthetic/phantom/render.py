@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from app.inference.chest import STRUCTURES
 from model_training.data.study import View
 from model_training.synthetic.phantom.body import Acquisition, DrawnFinding, Phantom
 from model_training.synthetic.phantom.geometry import Array, f32
-from model_training.synthetic.phantom.projection import acquisition, attenuation
+from model_training.synthetic.phantom.projection import acquisition, attenuation, silhouettes
+
+_Pixel = TypeVar("_Pixel", bound=np.generic)
 
 WATER = 0.0206  # attenuation of water in 1/mm at 60 keV, about the mean of a chest spectrum (NIST XCOM)
 _MARGIN = 1.125  # the rendered field over the shown one: room for the roll and for what the convolutions wrap round
@@ -40,6 +45,21 @@ def footprint(phantom: Phantom, view: View, finding: DrawnFinding, size: int) ->
     return np.abs(_shown(_rolled(phantom, view, size) - _rolled(without, view, size), size))
 
 
+def chest_mask(phantom: Phantom, view: View, size: int) -> NDArray[np.uint8]:
+    """What each pixel of `render` shows, the number of one of `STRUCTURES`, "outside" not among them: u8[size, size].
+
+    Raises ValueError where the study has no such view.
+    """
+    shot, wide = acquisition(phantom, view), round(size * _MARGIN)
+    drawn = np.zeros((wide, wide), dtype=np.uint8)
+    for name, covered in silhouettes(phantom, view, wide, margin=wide / size).items():
+        drawn[covered] = STRUCTURES.index(name)
+    rolled = np.asarray(Image.fromarray(drawn).rotate(shot.roll, Image.Resampling.NEAREST))
+    mask = np.zeros((size, size), dtype=np.uint8)
+    mask[_open(size, shot)] = _shown(rolled, size)[_open(size, shot)]
+    return mask
+
+
 def _rolled(phantom: Phantom, view: View, size: int) -> Array:
     """The line integrals of a view and of a margin around it, the patient rolled in the image plane."""
     wide = round(size * _MARGIN)
@@ -48,7 +68,7 @@ def _rolled(phantom: Phantom, view: View, size: int) -> Array:
     return np.asarray(Image.fromarray(water).rotate(roll, Image.Resampling.BICUBIC))
 
 
-def _shown(wide: Array, size: int) -> Array:
+def _shown(wide: NDArray[_Pixel], size: int) -> NDArray[_Pixel]:
     """The view without the margin."""
     edge = (len(wide) - size) // 2
     return wide[edge : edge + size, edge : edge + size]
@@ -98,13 +118,17 @@ def _display(depth: Array, pixel: float, shot: Acquisition, view: View) -> Array
     return f32(1 - np.exp(-gain * shot.contrast * toe * np.logaddexp(0, scaled / toe)))
 
 
+def _open(size: int, shot: Acquisition) -> tuple[slice, slice]:
+    """What the shutters leave of the view: rows and columns."""
+    left, top, right, bottom = (round(share * size) for share in shot.collimation)
+    return np.s_[top : size - bottom, left : size - right]
+
+
 def _frame(image: Array, shot: Acquisition) -> Array:
     """Shutters and side marker."""
     size = len(image)
-    left, top, right, bottom = (round(share * size) for share in shot.collimation)
     framed = np.full_like(image, 0.02)
-    shown = np.s_[top : size - bottom, left : size - right]
-    framed[shown] = image[shown]
+    framed[_open(size, shot)] = image[_open(size, shot)]
     if shot.marker:
         stamp = Image.new("L", (size, size))
         centre = (shot.marker_centre[0] * size, shot.marker_centre[1] * size)

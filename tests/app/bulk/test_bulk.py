@@ -122,7 +122,7 @@ def test_without_a_server(tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.
         (folder / f"{instance}.dcm").write_bytes(file)
     words = ["bulk", str(folder), "--checkpoint", str(tiny_checkpoint), "--num-beams", "2"]
     assert main([*words, "--out", str(tmp_path / "r.jsonl")]) == 0
-    assert "2 studies." in capsys.readouterr().out
+    assert "Studies: 2." in capsys.readouterr().out
     by_study = {one["study"]: one for one in entries(tmp_path / "r.jsonl")}
     assert by_study.keys() == {"x.png", uid("study", 1)}
     assert by_study[uid("study", 1)]["files"] == ["2.dcm", "1.dcm"]

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_training.anatomy.films import LABELS, list_films, read_films
+from model_training.anatomy.films import list_films, read_films
 from model_training.data.files import UnreadableFileError
 from model_training.data.images import UnreadableImageError
 from tests.model_training.anatomy.drawings import drawing, write_folder
+
+LABELS = "labels.csv"
 
 
 @pytest.fixture
@@ -68,8 +70,16 @@ def test_wrong_tables(folder: Path) -> None:
     with pytest.raises(UnreadableFileError, match="has no column mask"):
         list_films(folder)
     (folder / LABELS).unlink()
-    with pytest.raises(OSError, match=LABELS):
+    with pytest.raises(OSError, match=r"masks\.csv"):
         list_films(folder)
+
+
+def test_a_table_of_masks_alone(folder: Path) -> None:
+    """Beside a table of labels that knows no masks, a `masks.csv` names them."""
+    listed = list_films(folder)
+    (folder / LABELS).rename(folder / "masks.csv")
+    (folder / LABELS).write_text("file,effusion\n0.png,1\n")
+    assert list_films(folder) == listed
 
 
 def test_lateral_films_are_left_out(folder: Path) -> None:

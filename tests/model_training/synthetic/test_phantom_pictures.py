@@ -60,7 +60,7 @@ def test_cardiomegaly_widens_the_heart_to_the_ratio_drawn() -> None:
         (body, body.heart_ratio),
         (sick := with_finding(body, "cardiomegaly", "left"), sick.findings[0].extent),
     ):
-        chambers = Rays(y, u, "frontal", 0).cross(build(phantom, 1.5).core[:4])
+        chambers = Rays(y, u, "frontal", 0).cross(build(phantom, 1.5).heart)
         covered = u[np.any([far > near for near, far in chambers], axis=(0, 1))]
         assert np.ptp(covered) / (2 * phantom.half_width) == pytest.approx(ratio, abs=0.02)
 

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from app.inference.checkpoint import Checkpoint, frozen_encode, load_checkpoint
+from app.inference.encoder_output import EncoderOutput
 from app.inference.network.encoder import Encode, OpenVinoEncode, RecordedEncode, make_encode, study_encoder
 from app.inference.options import OPERATING_POINTS
+from tests.app.chests import chest
 
 CPU = torch.device("cpu")
 
@@ -95,3 +97,22 @@ def test_studies_encoded_together_get_what_each_gets_alone(checkpoint: Checkpoin
         assert len(alone.view_logits) == len(alone.ood_logits) == len(alone.evidence) == len(study)
         for table, row in zip(cross_kv, own, strict=True):
             torch.testing.assert_close(table[i], row[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("view", [0, 1])
+def test_only_frontal_images_are_measured(checkpoint: Checkpoint, view: int) -> None:
+    """A lateral image is read, but no heart is measured and nothing located in it, whatever it looks like."""
+    sideways = torch.eye(2)[view] * 20
+
+    def encode(images: torch.Tensor) -> EncoderOutput:
+        output = EncoderOutput(*checkpoint.module.encode(images))
+        logits, maps = sideways.expand(len(images), 2), chest().expand(len(images), -1, -1, -1)
+        return output._replace(view_logits=logits, anatomy=maps)
+
+    encoder = study_encoder(checkpoint, encode, CPU)
+    with torch.inference_mode():
+        ((encoding,), _) = encoder([pictures(1, checkpoint)], OPERATING_POINTS[:1])
+    frontal = checkpoint.manifest.view_names[view] == "frontal"
+    assert encoding.read == [True]
+    assert [one.name for one in encoding.decisions.measurements] == ["cardiothoracic_ratio"] * frontal
+    assert all(bool(finding.locations) == (frontal and finding.present) for finding in encoding.decisions.findings)
