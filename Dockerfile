@@ -13,6 +13,14 @@ COPY pyproject.toml README.md LICENSE /src/
 COPY weights/LICENSE /src/weights/
 COPY app /src/app
 RUN /opt/venv/bin/pip install -c /src/constraints.txt "/src[hospital,openvino,tracing]"
+# What serving never opens: tests, torch's headers and tools, OpenVINO's other devices and formats, installers.
+RUN cd /opt/venv/lib/python3.11/site-packages \
+    && find . -depth -type d \( -name tests -o -path ./torch/test -o -path ./torch/include -o -path ./openvino/include \) \
+        -exec rm -r {} + \
+    && find torch/bin -type f ! -name torch_shm_manager -delete \
+    && find openvino/libs \( -name '*_gpu_*' -o -name '*_npu_*' -o -name cache.json -o -name '*_onnx_*' -o -name '*_tensorflow_*' \
+        -o -name '*_paddle_*' -o -name '*_gguf_*' -o -name '*_jax_*' \) -delete \
+    && /opt/venv/bin/pip uninstall --yes --quiet setuptools pip
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin xray

@@ -6,10 +6,16 @@ import argparse
 import sys
 import warnings
 
-from benchmarks import bulk, decode, encoder, service
+from benchmarks import bulk, decode, encoder, front, service
 from benchmarks.results import print_table, write
 
-BENCHMARKS = {"decode": decode.run, "encoder": encoder.run, "service": service.run, "bulk": bulk.run}
+BENCHMARKS = {
+    "decode": decode.run,
+    "encoder": encoder.run,
+    "front": front.run,
+    "service": service.run,
+    "bulk": bulk.run,
+}
 
 
 def main() -> int:

@@ -111,8 +111,11 @@ class Server:
 
     def processor_seconds(self) -> float:
         """Processor time the server has had so far, without its workers."""
-        user, system = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return _processor_seconds(self.process.pid)
+
+    def worker_seconds(self) -> float:
+        """Processor time its decode workers have had so far."""
+        return sum(map(_processor_seconds, self.workers))
 
     def open_files(self) -> int:
         """Open file descriptors of the server."""
@@ -138,6 +141,11 @@ def _entry(line: str) -> dict[str, Any] | None:
         entry = json.loads(line)
         return entry if isinstance(entry, dict) else None
     return None
+
+
+def _processor_seconds(pid: int) -> float:
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _resident(pid: int) -> float:

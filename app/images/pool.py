@@ -13,7 +13,7 @@ from typing import Any
 
 from app.images.decode import MAX_PIXELS, DecodedImage
 from app.images.errors import CorruptImageError, ImageTooLargeError
-from app.images.sandbox import Alarm, TimeLimitError, Worker, WorkerDiedError, WorkerStartError
+from app.images.sandbox import Deadline, TimeLimitError, Worker, WorkerDiedError, WorkerStartError
 
 
 class _Seat:
@@ -95,11 +95,10 @@ class DecodePool:
         """A worker that was killed from outside is no fault of the image: it gets a second one, but no third."""
         for _ in range(2):
             worker = seat.take()
-            alarm = Alarm(worker.kill)
-            alarm.set(self._timeout)
-            answer.add_done_callback(alarm.hurry)  # done before the worker is: it was cancelled
+            deadline = Deadline(self._timeout)
+            answer.add_done_callback(deadline.hurry)  # done before the worker is: it was cancelled
             try:
-                return worker.decode(data, self._options, alarm)
+                return worker.decode(data, self._options, deadline)
             except TimeLimitError as error:
                 seat.clear()
                 raise ImageTooLargeError("the image could not be decoded within the limits of time") from error

@@ -12,15 +12,15 @@ import importlib
 import json
 import os
 import resource
+import select
 import struct
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
+import time
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol, cast
 
 import numpy as np
 
@@ -35,6 +35,7 @@ _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG")  # the rest of ours may hold 
 # 17 bytes a pixel at once.
 _SPARE_BYTES, _BYTES_PER_PIXEL = 2**26, 24
 _START_SECONDS, _HURRY_SECONDS = 60.0, 0.5
+_GLANCE_SECONDS = 0.1  # after which a deadline that was moved is seen
 _PROBE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )  # a PNG of one black pixel
@@ -53,15 +54,26 @@ class WorkerStartError(Exception):
     """No decode worker can be started."""
 
 
-def _send(stream: IO[bytes], header: dict[str, Any], payload: bytes | bytearray | memoryview) -> None:
+class _Stream(Protocol):
+    """What messages go over."""
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> object: ...
+
+    def flush(self) -> object: ...
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def readinto(self, buffer: memoryview, /) -> int: ...
+
+
+def _send(stream: _Stream, header: dict[str, Any], payload: bytes | bytearray | memoryview) -> None:
     head = json.dumps(header).encode()
-    stream.write(_FRAME.pack(len(head), len(payload)))
-    stream.write(head)
+    stream.write(_FRAME.pack(len(head), len(payload)) + head)
     stream.write(payload)
     stream.flush()
 
 
-def _receive(stream: IO[bytes], max_payload: int) -> tuple[dict[str, Any], memoryview]:
+def _receive(stream: _Stream, max_payload: int) -> tuple[dict[str, Any], memoryview]:
     """Raises `EOFError` when the other side is gone or says something else, `MemoryError` when its message is too long
     for what may be had, and was passed over."""
     frame = stream.read(_FRAME.size)
@@ -77,48 +89,72 @@ def _receive(stream: IO[bytes], max_payload: int) -> tuple[dict[str, Any], memor
         for start in range(0, payload_size, _PIPE_BYTES):  # the next message comes behind it
             stream.read(min(_PIPE_BYTES, payload_size - start))
         raise
-    if stream.readinto(payload) != payload_size:  # type: ignore[attr-defined]  # typeshed's IO lacks it
+    if stream.readinto(payload) != payload_size:
         raise EOFError
     return header, payload
 
 
-class Alarm:
-    """Calls `ring` when its time is up, unless it was stopped. Usable from any thread."""
+class Deadline:
+    """How long a worker may take. It may be moved while another thread waits by it."""
 
-    def __init__(self, ring: Callable[[], None]) -> None:
-        self._ring = ring
-        self._lock = threading.Lock()
-        self._timer: threading.Timer | None = None
-        self._stopped = False
-        self.rang = False
-
-    def set(self, seconds: float) -> None:
-        """Sets or resets the time left; too late once stopped."""
-        with self._lock:
-            if self._stopped:
-                return
-            if self._timer:
-                self._timer.cancel()
-            self._timer = threading.Timer(seconds, self._go_off)
-            self._timer.daemon = True
-            self._timer.start()
+    def __init__(self, seconds: float) -> None:
+        self._at = time.monotonic() + seconds
 
     def hurry(self, _: object) -> None:
         """Leaves it a moment more: nobody waits for the result, but a new worker would take longer than most images."""
-        self.set(_HURRY_SECONDS)
+        self._at = min(self._at, time.monotonic() + _HURRY_SECONDS)
 
-    def stop(self) -> None:
-        """From now on it does not ring."""
-        with self._lock:
-            self._stopped = True
-            if self._timer:
-                self._timer.cancel()
+    def wait(self, poller: select.poll) -> None:
+        """Until what is polled is ready. Raises `TimeLimitError`."""
+        while (left := self._at - time.monotonic()) > 0:
+            if poller.poll(1e3 * min(left, _GLANCE_SECONDS)):
+                return
+        raise TimeLimitError
 
-    def _go_off(self) -> None:
-        with self._lock:
-            if not self._stopped:
-                self.rang = True
-                self._ring()
+
+class _Pipe:
+    """This end of a worker's pipe: whole messages or, when the deadline comes first, `TimeLimitError`."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._number = file.fileno()
+        self._poller = select.poll()
+        self._poller.register(self._number, select.POLLOUT if file.writable() else select.POLLIN)
+        self.deadline = Deadline(0.0)
+        os.set_blocking(self._number, False)
+        with suppress(OSError, AttributeError):  # less speed where it may not, or is not Linux
+            fcntl.fcntl(self._number, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[os.write(self._number, rest) :]
+            except BlockingIOError:
+                self.deadline.wait(self._poller)
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+    def read(self, size: int, /) -> bytes:
+        data = memoryview(bytearray(size))
+        return bytes(data[: self.readinto(data)])
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        done = 0
+        while done < len(buffer):
+            try:
+                count = os.readv(self._number, [buffer[done:]])
+            except BlockingIOError:
+                self.deadline.wait(self._poller)
+                continue
+            if not count:  # the other side is gone
+                break
+            done += count
+        return done
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class Worker:
@@ -134,32 +170,29 @@ class Worker:
                 [sys.executable, "-m", __name__, str(_SPARE_BYTES + _BYTES_PER_PIXEL * max_pixels)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                bufsize=0,
                 env=environment,
                 start_new_session=True,  # Ctrl-C is for the server, which then lets its requests finish
             )
         except OSError as error:
             raise WorkerStartError(f"no decode worker can be started: {error.strerror}") from error
         self.pid = self._process.pid
-        self._requests = cast(IO[bytes], self._process.stdin)
-        self._answers = cast(IO[bytes], self._process.stdout)
-        for stream in (self._requests, self._answers):
-            with suppress(OSError, AttributeError):  # less speed where it may not, or is not Linux
-                fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._requests = _Pipe(cast(IO[bytes], self._process.stdin))
+        self._answers = _Pipe(cast(IO[bytes], self._process.stdout))
 
     def prove(self) -> None:
         """Waits until it works. Raises `WorkerStartError` when it does not."""
-        alarm = Alarm(self.kill)
-        alarm.set(_START_SECONDS)
         try:
-            self.decode(_PROBE, {"max_pixels": 1, "network_size": None}, alarm)
+            self.decode(_PROBE, {"max_pixels": 1, "network_size": None}, Deadline(_START_SECONDS))
         except (WorkerDiedError, DecodeError) as error:
             raise WorkerStartError("no decode worker can be started: a new one does not work") from error
 
-    def decode(self, data: bytes | bytearray, options: dict[str, Any], alarm: Alarm) -> DecodedImage:
-        """Decodes until `alarm`, which should kill this worker, rings: that ends a blocked write as well as a read.
+    def decode(self, data: bytes | bytearray, options: dict[str, Any], deadline: Deadline) -> DecodedImage:
+        """Decodes until the deadline, at which the worker is killed.
 
         Raises what `decode_image` raises, `TimeLimitError` and `WorkerDiedError`.
         """
+        self._requests.deadline = self._answers.deadline = deadline
         try:
             _send(self._requests, options, data)
             header, payload = _receive(self._answers, max_payload=2 * options["max_pixels"])
@@ -171,11 +204,12 @@ class Worker:
             return DecodedImage(pixels=pixels, **{**header, **listed, "header": packed})
         except DecodeError:
             raise
+        except TimeLimitError:
+            self.kill()
+            raise
         except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
             self.kill()  # whatever it says next is not to be trusted
-            raise (TimeLimitError if alarm.rang else WorkerDiedError) from error
-        finally:
-            alarm.stop()
+            raise WorkerDiedError from error
 
     @property
     def alive(self) -> bool:
@@ -206,7 +240,7 @@ def _limit_memory(extra_bytes: int) -> None:
 
 def _serve() -> None:
     """The worker: answers one request after the other until its standard input ends."""
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    requests, answers = cast(_Stream, sys.stdin.buffer), os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     importlib.import_module("app.images.dicom.picture")  # now, rather than from the first DICOM file's time and memory
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123  # what decoders print must garble neither protocol nor log
         for stream in (sys.stdout, sys.stderr):

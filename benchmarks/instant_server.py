@@ -1,0 +1,70 @@
+"""`python -m benchmarks.instant_server serve`: the service with an engine that answers at once.
+
+The checkpoint makes one report, which is then the answer to every study. What is left is all that is not the engine:
+connections, uploads, decoding, admission, answers.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+from app import cli, main
+from app.images.decode import decode_image
+from app.inference.engine.observer import Observer
+from app.inference.generator import Generator
+from app.inference.options import OPERATING_POINTS, DecodingOptions, OperatingPoint
+from app.inference.served_model import Image, ServedModel
+from app.local_reports import load_generator
+from app.report import Report
+from app.settings import Settings
+
+SAMPLE = Path(__file__).with_name("phantom-frontal.png")
+
+
+class InstantGenerator:
+    """A `ReportGenerator` that knows one report."""
+
+    ready, alive, queue_depth, turn_seconds = True, True, 0, 0.0
+
+    def __init__(self, generator: Generator) -> None:
+        """Has it made by the generator, which is closed."""
+        self.model: ServedModel = generator.model
+        self._report = generator.submit([decode_image(SAMPLE.read_bytes()).pixels], self.model.default_options).result()
+        generator.close()
+
+    def retry_after(self) -> float:
+        """Hardly any."""
+        return 1e-6
+
+    def warm_up(self) -> None:
+        """Nothing to warm."""
+
+    def submit(
+        self,
+        images: Sequence[Image],
+        options: DecodingOptions,
+        deadline: float | None = None,
+        tag: object = None,
+        *,
+        operating_point: OperatingPoint = OPERATING_POINTS[0],
+        heatmaps: bool = False,
+    ) -> Future[Report]:
+        """The report."""
+        answer: Future[Report] = Future()
+        answer.set_result(self._report)
+        return answer
+
+    def close(self, drain_seconds: float = 0.0) -> None:
+        """Nothing to close."""
+
+
+def _instant(settings: Settings, observer: Observer | None = None) -> InstantGenerator:
+    return InstantGenerator(load_generator(settings, observer))
+
+
+if __name__ == "__main__":
+    main.load_generator = _instant  # type: ignore[assignment]  # it serves as one
+    sys.exit(cli.main())
