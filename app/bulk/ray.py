@@ -25,7 +25,7 @@ from app.settings import Settings
 _PAUSE_SECONDS = 1.0
 _MAX_CALLS = 1024
 # Of one model; as many as there are add up.
-_PER_MODEL = ("max_rows", "max_queue", "max_requests", "max_buffered_bytes")
+_PER_MODEL = ("max_rows", "max_queue", "max_requests")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """`python -m tests.app.server.ray_nodes N`: a Ray cluster of N nodes on this machine, in a process of its own.
 
 Its first line is the cluster's address. Then each line on standard input is a command, answered by a line of JSON:
-`deploy {…}` (a configuration for Serve), `details` (what Serve says of it), `end I` (node I goes as a machine goes whose
-plug is pulled). The end of input ends all.
+`deploy {…}` (a configuration for Serve), `details` (what Serve says of it), `end I` (node I goes as when its plug is
+pulled). The end of input ends all.
 """
 
 from __future__ import annotations
