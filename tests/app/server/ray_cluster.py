@@ -55,14 +55,29 @@ class Cluster:
         self.do(f"deploy {json.dumps(config)}")
 
     def replicas(self) -> list[dict[str, Any]]:
-        deployments = self.do("details")["applications"]["xray-report"]["deployments"]
-        return [one for deployment in deployments.values() for one in deployment["replicas"]]
+        return [one for deployment in self._application()["deployments"].values() for one in deployment["replicas"]]
+
+    def until_status(self, status: str) -> None:
+        """Waits until the application has it."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while (found := self._application()["status"]) != status:
+            assert time.monotonic() < until, f"{found}, not {status}"
+            time.sleep(0.2)
+
+    def message(self) -> str:
+        """What Serve says of the deployment."""
+        (deployment,) = self._application()["deployments"].values()
+        return str(deployment["message"])
+
+    def _application(self) -> dict[str, Any]:
+        application: dict[str, Any] = self.do("details")["applications"].get("xray-report", {"status": ""})
+        return application
 
     def until(self, count: int, fits: Callable[[dict[str, Any]], bool] = lambda replica: True) -> float:
         """Waits until exactly `count` replicas run, all of which fit; the seconds that took."""
         started = time.monotonic()
         while time.monotonic() - started < PATIENCE_SECONDS:
-            application = self.do("details")["applications"].get("xray-report", {"status": ""})
+            application = self._application()
             if application["status"] == "RUNNING":
                 found = self.replicas()
                 if len(found) == count and all(one["state"] == "RUNNING" and fits(one) for one in found):
@@ -109,10 +124,10 @@ def configuration(checkpoint: Path, port: int, replicas: int | None, **options: 
 class Clients:
     """Post one image again and again, each over a new connection, and never twice for one answer."""
 
-    def __init__(self, port: int, image: bytes, count: int = 4) -> None:
+    def __init__(self, port: int, image: bytes, count: int = 4, pause: float = 0.02) -> None:
         self.answers: list[tuple[float, int, dict[str, Any]]] = []  # when, status (0: none), content
         self._url, self._image = f"http://127.0.0.1:{port}/v1/report", image
-        self._stop = threading.Event()
+        self._pause, self._stop = pause, threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(count)]
 
     def __enter__(self) -> Clients:
@@ -128,7 +143,7 @@ class Clients:
     def _run(self) -> None:
         headers = {"Content-Type": "image/png", "Connection": "close"}
         with httpx.Client(timeout=60, trust_env=False, verify=False, headers=headers) as client:  # noqa: S501  # no TLS
-            while not self._stop.wait(0.02):
+            while not self._stop.wait(self._pause):
                 try:
                     got = client.post(self._url, content=self._image)
                     said = got.status_code, got.json() if "json" in got.headers["content-type"] else {"text": got.text}
@@ -149,7 +164,7 @@ class Clients:
         return [one for one in self.answers if one[1] != 200]
 
     @property
-    def pause(self) -> float:
+    def longest_pause(self) -> float:
         """The longest time without an answer, in seconds."""
         moments = [one[0] for one in self.answers]
         return max(after - before for before, after in pairwise(moments))
