@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +22,10 @@ from app.bulk.study import StopError
 from app.service_client import ProblemError, UnreachableError
 from tests.app.bulk.test_results import ANSWER
 from tests.app.bulk.test_run import DESCRIBED, Ran
+from tests.app.pictures import phantom, png
+from tests.app.server.ray_cluster import PATIENCE_SECONDS, Cluster, environment
+from tests.app.server.ray_cluster import cluster as cluster_of
+from tests.app.server.ray_ports import family, name
 
 pytest.importorskip("ray", reason="ray is not installed (the extra ray)")
 
@@ -27,6 +37,7 @@ from app.bulk.ray import ClusterReporter, Model
 pytestmark = pytest.mark.anyio
 MODEL = {**DESCRIBED, "sha256": "0" * 64}
 NAMES = ("model", "report")
+STUDIES = 300
 
 
 class Method:
@@ -151,3 +162,46 @@ async def test_another_checkpoint() -> None:
     with pytest.raises(StopError, match="different checkpoints"):
         await reporter.report([b""], "id")
     reporter.close()
+
+
+def test_on_a_cluster(long: bool, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """Three nodes: a model is killed, then a whole node, and every study has the line that the model here writes."""
+    if not long:
+        pytest.skip("a Ray cluster takes a minute to start: --long")
+    films = tmp_path / "films"
+    films.mkdir()
+    for number in range(STUDIES):
+        (films / f"{number}.png").write_bytes(png(phantom(shift=number)))
+    settings = {"checkpoint": tiny_checkpoint, "device": "cpu", "threads": 1, "decode_workers": 1}
+    given = {f"XRAY_REPORT_{name.upper()}": str(value) for name, value in settings.items()}
+    command = [sys.executable, "-W", "ignore", "-m", "app.cli", "bulk", str(films), "--out"]
+    with cluster_of(3) as nodes:
+        out = tmp_path / "cluster.jsonl"
+        known = {"RAY_ADDRESS": nodes.said["address"]}
+        run = subprocess.Popen([*command, str(out), "--ray", "--in-flight", "6"], env=environment() | given | known)  # noqa: S603  # our own
+        until_lines(out, STUDIES // 10)
+        os.kill(models(nodes)[0], signal.SIGKILL)
+        until_lines(out, STUDIES // 2)
+        nodes.do("end 2")
+        assert run.wait(PATIENCE_SECONDS) == 0
+    here = tmp_path / "here.jsonl"
+    subprocess.run([*command, str(here)], env=environment() | given, check=True)  # noqa: S603  # our own
+    assert texts(out) == texts(here)
+
+
+def until_lines(path: Path, count: int) -> None:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not path.exists() or path.read_bytes().count(b"\n") < count:
+        assert time.monotonic() < until, "no lines"
+        time.sleep(0.05)
+
+
+def models(nodes: Cluster) -> list[int]:
+    """The processes of the actors."""
+    return [pid for pid in family(nodes.process.pid) if name(pid) == "Model"]
+
+
+def texts(path: Path) -> list[tuple[str, str]]:
+    """Studies and their reports, in order; a study that had two lines would be there twice."""
+    lines = map(json.loads, path.read_text().splitlines())
+    return sorted((line["study"], line["answer"]["report"]["text"]) for line in lines)

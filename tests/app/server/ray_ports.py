@@ -28,13 +28,13 @@ def listening(root: int) -> list[tuple[str, str]]:
     """Address and process name of every TCP port that a process or one that came of it listens on."""
     if shutil.which("ss") is None:
         pytest.skip("ss (iproute2) is not installed")
-    ours = _family(root)
+    ours = family(root)
     lines = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True, check=True).stdout.splitlines()  # noqa: S607
     found = []
     for line in lines:
         address = line.split()[3]
         owners = {int(pid) for pid in re.findall(r"pid=(\d+)", line)} & ours
-        found += [(address, _name(min(owners)))] if owners else []
+        found += [(address, name(min(owners)))] if owners else []
     return found
 
 
@@ -65,7 +65,8 @@ def _calls_refused(port: str) -> bool:
     return codes == {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED}
 
 
-def _family(root: int) -> set[int]:
+def family(root: int) -> set[int]:
+    """A process and all that came of it."""
     children = defaultdict(set)
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
@@ -77,6 +78,10 @@ def _family(root: int) -> set[int]:
     return found
 
 
-def _name(pid: int) -> str:
-    command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0].strip()
+def name(pid: int) -> str:
+    """What a process calls itself; of Ray's, the class of the actor."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0].strip()
+    except OSError:  # it is gone
+        return ""
     return re.split("[:.](?=[a-z])", command.removeprefix("ray::"))[0]

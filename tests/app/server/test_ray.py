@@ -6,6 +6,7 @@ With `--long`, and where ray is installed: a cluster takes a minute to start. Re
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -16,15 +17,18 @@ from typing import Any
 import httpx
 import pytest
 
+from app.inference.checkpoint import load_checkpoint, sha256_path
 from benchmarks.server import free_port
 from tests.app.checkpoints import altered
+from tests.app.inference.test_checkpoint import with_manifest
 from tests.app.pictures import phantom, png
 from tests.app.running_server import serving
 from tests.app.server.ray_cluster import TOKEN, Clients, Cluster, cluster, configuration
 from tests.app.server.ray_ports import listening, without_token
 
 RECOVERY_SECONDS = 30.0
-IMAGE = {"content": png(phantom()), "headers": {"Content-Type": "image/png"}}
+FILM = png(phantom())
+IMAGE: dict[str, Any] = {"content": FILM, "headers": {"Content-Type": "image/png"}}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,7 +68,7 @@ def pids(nodes: Cluster) -> set[int]:
 ASKED: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/v1/report", IMAGE),
     ("POST", "/v1/report?num_beams=4&include=alternatives,tokens", IMAGE),
-    ("POST", "/v1/report", {"files": {"image": ("a.png", IMAGE["content"], "image/png")}}),
+    ("POST", "/v1/report", {"files": {"image": ("a.png", FILM, "image/png")}}),
     ("POST", "/v1/report", {**IMAGE, "content": b"no image"}),
     ("POST", "/v1/report?num_beams=9", IMAGE),
     ("POST", "/v1/report", {**IMAGE, "headers": {**IMAGE["headers"], "Accept": "text/plain"}}),
@@ -113,28 +117,42 @@ def test_ports(nodes: Cluster, port: int) -> None:
 
 
 def test_another_checkpoint(nodes: Cluster, port: int, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    """A new checkpoint is rolled out under load without a request lost, old and new beside each other for a while; one
-    that fails its self-test never serves, and the one before goes on."""
+    """A new checkpoint is rolled out under load without a request lost, and `/v1/model` says what answers say."""
     new = altered(tiny_checkpoint, tmp_path / "new.pt", version="1")
     before = pids(nodes)
-    with Clients(port, IMAGE["content"]) as clients:
+    with Clients(port, FILM) as clients:
         clients.wait(5)
         nodes.deploy(configuration(new, port, 2))
         nodes.until(2, lambda replica: replica["pid"] not in before)
         clients.wait(5)
     assert clients.lost == []
-    assert [answer[2]["model"]["version"] for answer in clients.answers[:: len(clients.answers) - 1]] == ["0", "1"]
-    model = httpx.get(f"http://127.0.0.1:{port}/v1/model", trust_env=False).json()
-    assert (model["version"], model["sha256"]) == ("1", clients.answers[-1][2]["model"]["sha256"])
+    models = [answer[2]["model"] for answer in clients.answers]
+    assert (models[0]["version"], models[-1]["version"]) == ("0", "1")
+    said = httpx.get(f"http://127.0.0.1:{port}/v1/model", timeout=60, trust_env=False).json()
+    assert {name: said[name] for name in models[-1]} == models[-1]
 
-    spoilt = altered(tiny_checkpoint, tmp_path / "spoilt.pt", lambda module: next(module.parameters()).mul_(1.5))
-    with Clients(port, IMAGE["content"]) as clients:
+
+def test_a_checkpoint_that_fails_its_self_test(
+    nodes: Cluster, port: int, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """It never serves, Serve says why, and the replicas of before go on, also once the old file is deployed again."""
+    expected = load_checkpoint(tiny_checkpoint).manifest.self_test
+    spoilt = Path(shutil.copy(tiny_checkpoint, tmp_path / "spoilt.pt"))
+    logits = {**expected, "view_logits": [9.0 for _ in expected["view_logits"]]}
+    sha256_path(spoilt).write_text(f"{with_manifest(spoilt, self_test=logits)}  {spoilt.name}\n")
+    before = pids(nodes)
+    with Clients(port, FILM) as clients:
         nodes.deploy(configuration(spoilt, port, 2))
         nodes.until_status("DEPLOY_FAILED")
+        said = nodes.message()
         clients.wait(5)
+        nodes.deploy(configuration(tiny_checkpoint, port, 2))
+        nodes.until(2)
+        clients.wait(5)
+    assert "self-test: view_logits differ" in said
     assert clients.lost == []
-    assert {answer[2]["model"]["version"] for answer in clients.answers} == {"1"}
-    assert "self-test" in nodes.message()
+    assert len({answer[2]["model"]["sha256"] for answer in clients.answers}) == 1
+    assert pids(nodes) == before
 
 
 def test_scaling(nodes: Cluster, port: int, tiny_checkpoint: Path) -> None:
@@ -146,10 +164,10 @@ def test_scaling(nodes: Cluster, port: int, tiny_checkpoint: Path) -> None:
     scaling["policy"]["policy_kwargs"] = {"queue_depth": 1, "active_rows": 1}
     nodes.deploy(config)
     nodes.until(1)
-    with Clients(port, IMAGE["content"], 6) as many:
+    with Clients(port, FILM, 6) as many:
         nodes.until(2)
         many.wait(5)
-    with Clients(port, IMAGE["content"], 1, pause=1.0) as few:
+    with Clients(port, FILM, 1, pause=1.0) as few:
         nodes.until(1)
         few.wait(3)
     assert many.lost + few.lost == []
@@ -158,7 +176,7 @@ def test_scaling(nodes: Cluster, port: int, tiny_checkpoint: Path) -> None:
 def test_a_replica_killed(nodes: Cluster, port: int) -> None:
     """What it had under way is answered by the other one, and soon there are two again."""
     victim = nodes.replicas()[0]["pid"]
-    with Clients(port, IMAGE["content"]) as clients:
+    with Clients(port, FILM) as clients:
         clients.wait(5)
         os.kill(victim, signal.SIGKILL)
         time.sleep(1)  # for Serve to see it
@@ -171,7 +189,7 @@ def test_a_replica_killed(nodes: Cluster, port: int) -> None:
 def test_a_node_gone(nodes: Cluster, port: int) -> None:
     """A node with a replica dies, its processes with it: nothing is lost, and another node takes the replica."""
     (away, *_) = [one["node_id"] for one in nodes.replicas() if one["node_id"] != nodes.said["nodes"][0]]
-    with Clients(port, IMAGE["content"]) as clients:
+    with Clients(port, FILM) as clients:
         clients.wait(5)
         nodes.do(f"end {nodes.said['nodes'].index(away)}")
         nodes.until(2, lambda replica: replica["node_id"] != away)
