@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 
-def _create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings) -> FastAPI:
+    """A replica's. As `app.main.create_app`, in a process that was not started for it."""
+    from app import main  # torch is for replicas alone
     from app.inference.memory import give_back_freed_memory
-    from app.main import create_app  # torch is for replicas alone
 
     give_back_freed_memory()
-    return create_app(settings)
+    return main.create_app(settings)
 
 
-application = deployment(_create_app)
+application = deployment(create_app)

@@ -20,6 +20,7 @@ import pytest
 from app.inference.checkpoint import load_checkpoint, sha256_path
 from benchmarks.server import free_port
 from tests.app.checkpoints import altered
+from tests.app.faulty import FAULT_FILE
 from tests.app.inference.test_checkpoint import with_manifest
 from tests.app.pictures import phantom, png
 from tests.app.running_server import serving
@@ -184,6 +185,25 @@ def test_a_replica_killed(nodes: Cluster, port: int) -> None:
         clients.wait(5)
     assert clients.lost == []
     assert clients.longest_pause < RECOVERY_SECONDS
+
+
+def test_an_engine_that_hangs(nodes: Cluster, port: int, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """Its replica's watchdog ends the process, Serve starts another, and what waited there is answered all the same."""
+    config = configuration(tiny_checkpoint, port, 2)
+    (application,) = config["applications"]
+    application["import_path"] = "tests.app.server.ray_faulty:application"
+    variables = {FAULT_FILE: str(tmp_path / "fault"), "XRAY_REPORT_STALL_SECONDS": "1", "XRAY_REPORT_HANG_SECONDS": "3"}
+    application["runtime_env"]["env_vars"] |= variables
+    before = pids(nodes)
+    nodes.deploy(config)
+    nodes.until(2, lambda replica: replica["pid"] not in before)
+    victim = nodes.replicas()[0]["pid"]
+    with Clients(port, FILM) as clients:
+        clients.wait(5)
+        (tmp_path / f"fault.{victim}").write_text("hang")
+        nodes.until(2, lambda replica: replica["pid"] != victim)
+        clients.wait(5)
+    assert clients.lost == []
 
 
 def test_a_node_gone(nodes: Cluster, port: int) -> None:
