@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,8 @@ PATIENCE_SECONDS = 240.0  # where other work has most of the processors, a node 
 
 def environment() -> dict[str, str]:
     """Of deploy/ray, on loopback, and quick to tell the load."""
-    lines = [
-        line for name in ("ray.env", "loopback.env") for line in (ROOT / "deploy/ray" / name).read_text().split("\n")
-    ]
-    given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    files = (ROOT / "deploy" / "ray" / name for name in ("ray.env", "loopback.env"))
+    given = dict(word.split("=", 1) for file in files for word in shlex.split(file.read_text(), comments=True))
     quick = {"RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1", "RAY_agent_register_timeout_ms": "100000"}
     return {**os.environ, **given, **quick, "RAY_AUTH_TOKEN": TOKEN, "OMP_NUM_THREADS": "1"}
 
@@ -121,11 +121,21 @@ def configuration(checkpoint: Path, port: int, replicas: int | None, **options: 
     return config
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """When it was there, after so many seconds; status 0 is none."""
+
+    moment: float
+    seconds: float
+    status: int
+    content: dict[str, Any]
+
+
 class Clients:
     """Post one image again and again, each over a new connection, and never twice for one answer."""
 
     def __init__(self, port: int, image: bytes, count: int = 4, pause: float = 0.02) -> None:
-        self.answers: list[tuple[float, int, dict[str, Any]]] = []  # when, status (0: none), content
+        self.answers: list[Answer] = []
         self._url, self._image = f"http://127.0.0.1:{port}/v1/report", image
         self._pause, self._stop = pause, threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(count)]
@@ -144,12 +154,15 @@ class Clients:
         headers = {"Content-Type": "image/png", "Connection": "close"}
         with httpx.Client(timeout=60, trust_env=False, verify=False, headers=headers) as client:  # noqa: S501  # no TLS
             while not self._stop.wait(self._pause):
+                started = time.monotonic()
                 try:
                     got = client.post(self._url, content=self._image)
-                    said = got.status_code, got.json() if "json" in got.headers["content-type"] else {"text": got.text}
+                    content = got.json() if "json" in got.headers["content-type"] else {"text": got.text}
+                    said = got.status_code, content
                 except httpx.HTTPError as error:
                     said = 0, {"text": repr(error)}
-                self.answers.append((time.monotonic(), *said))
+                now = time.monotonic()
+                self.answers.append(Answer(now, now - started, *said))
 
     def wait(self, more: int) -> None:
         """Until there are so many more answers."""
@@ -159,12 +172,11 @@ class Clients:
             time.sleep(0.05)
 
     @property
-    def lost(self) -> list[tuple[float, int, dict[str, Any]]]:
+    def lost(self) -> list[Answer]:
         """What was no report."""
-        return [one for one in self.answers if one[1] != 200]
+        return [one for one in self.answers if one.status != 200]
 
     @property
     def longest_pause(self) -> float:
-        """The longest time without an answer, in seconds."""
-        moments = [one[0] for one in self.answers]
-        return max(after - before for before, after in pairwise(moments))
+        """The longest time without an answer to anybody, in seconds."""
+        return max(after.moment - before.moment for before, after in pairwise(self.answers))

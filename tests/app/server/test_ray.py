@@ -127,7 +127,7 @@ def test_another_checkpoint(nodes: Cluster, port: int, tiny_checkpoint: Path, tm
         nodes.until(2, lambda replica: replica["pid"] not in before)
         clients.wait(5)
     assert clients.lost == []
-    models = [answer[2]["model"] for answer in clients.answers]
+    models = [answer.content["model"] for answer in clients.answers]
     assert (models[0]["version"], models[-1]["version"]) == ("0", "1")
     said = httpx.get(f"http://127.0.0.1:{port}/v1/model", timeout=60, trust_env=False).json()
     assert {name: said[name] for name in models[-1]} == models[-1]
@@ -152,7 +152,7 @@ def test_a_checkpoint_that_fails_its_self_test(
         clients.wait(5)
     assert "self-test: view_logits differ" in said
     assert clients.lost == []
-    assert len({answer[2]["model"]["sha256"] for answer in clients.answers}) == 1
+    assert len({answer.content["model"]["sha256"] for answer in clients.answers}) == 1
     assert pids(nodes) == before
 
 
