@@ -45,7 +45,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Path) -> None:
     monkeypatch.setattr(server, "Gauge", Silent)
     monkeypatch.setattr(server, "configure_logging", lambda level: None)
     resources = type("Context", (), {"get_assigned_resources": lambda self: {"CPU": 3.0}})
-    monkeypatch.setattr(server.ray, "get_runtime_context", resources)
+    monkeypatch.setattr("ray.get_runtime_context", resources)
     for name, value in {"CHECKPOINT": tiny_checkpoint, "DEVICE": "cpu", "DECODE_WORKERS": 1}.items():
         monkeypatch.setenv(f"XRAY_REPORT_{name}", str(value))
 
