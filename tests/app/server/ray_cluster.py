@@ -97,11 +97,14 @@ def cluster(nodes: int, **variables: str) -> Iterator[Cluster]:
         yield Cluster(process)
     finally:
         assert process.stdin
+        assert process.stdout
         process.stdin.close()
         try:
             process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
+        process.stdout.close()
 
 
 def configuration(checkpoint: Path, port: int, replicas: int | None, **options: Any) -> dict[str, Any]:
