@@ -129,7 +129,8 @@ async def test_a_model_that_dies(tmp_path: Path, others: int) -> None:
     assert (ran.run.finished, dict(ran.run.problems)) == (40, {})
     lines = (tmp_path / "r.jsonl").read_text().splitlines()
     assert len(lines) == len(set(lines)) == 40
-    assert dying.calls["model"] > 3
+    assert dying.calls["report"] >= 3
+    assert others or dying.calls["model"] > 3  # with others there is not the time for it to come back
     reporter.close()
 
 
