@@ -35,7 +35,10 @@ def bulk(
         str | None, typer.Option(metavar="URL", help="The service to ask.", show_default="none: the model runs here")
     ] = None,
     ray: Annotated[
-        bool, typer.Option("--ray", help="The models run in the Ray cluster that RAY_ADDRESS or this machine names.")
+        bool,
+        typer.Option(
+            "--ray", help="The models run in the Ray cluster that RAY_ADDRESS names, or this machine is part of."
+        ),
     ] = False,
     replicas: Annotated[
         int | None,
