@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXTRAS := hospital,openvino,training,evaluation,tracing,dev
 
-.PHONY: setup demo serve test fuzz page lint sbom bench faults train-phantom train-reference lock clean
+.PHONY: setup demo serve test fuzz page ray lint sbom bench faults train-phantom train-reference lock clean
 
 setup: $(READY)
 
@@ -33,6 +33,12 @@ fuzz: setup
 # Screenshots of the page in build/page, and the README's; with Debian's Chromium.
 page: setup
 	README_PICTURE=1 $(BIN)/python -m pytest -q tests/app/web
+
+# The tests on a Ray cluster, in an environment of their own: Ray brings event loops and servers, and 100 MB.
+RAY := .venv-ray
+ray:
+	$(MAKE) setup VENV=$(RAY) EXTRAS=$(EXTRAS),ray
+	$(RAY)/bin/python -m pytest -q --long tests/app/server/test_ray.py tests/app/bulk/test_ray.py tests/deploy/test_ray.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 600.0
 _MAX_PATIENCE_SECONDS = 604_800.0
 _MAX_IN_FLIGHT = 1024
+_MAX_REPLICAS = 10_000
 
 
 @with_report_options
@@ -32,6 +33,18 @@ def bulk(
     out: Annotated[Path, typer.Option(metavar="FILE", help="Results, a line a study: .jsonl, or .csv for a table.")],
     server: Annotated[
         str | None, typer.Option(metavar="URL", help="The service to ask.", show_default="none: the model runs here")
+    ] = None,
+    ray: Annotated[
+        bool,
+        typer.Option(
+            "--ray", help="The models run in the Ray cluster that RAY_ADDRESS names, or this machine is part of."
+        ),
+    ] = False,
+    replicas: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, max=_MAX_REPLICAS, help="With --ray, so many.", show_default="as there is room for"
+        ),
     ] = None,
     api_key_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File with the service's API key.", show_default="no key")
@@ -73,7 +86,12 @@ def bulk(
     if not source.exists():  # said before a model is loaded
         raise CommandError(f"{source}: No such file or directory")
     job = Job(source, out, group_by, in_flight, patience, chosen(options))
-    reporter = _service(server, api_key_file, job) if server else _model_here(checkpoint, job)
+    if server and ray:
+        raise CommandError("--server and --ray exclude each other")
+    if server:
+        reporter = _service(server, api_key_file, job)
+    else:
+        reporter = _models_of_cluster(checkpoint, job, replicas) if ray else _model_here(checkpoint, job)
     summary = asyncio.run(_run(job, reporter))
     _show(summary, out)
     if summary.interrupted:
@@ -110,6 +128,14 @@ def _model_here(checkpoint: Path | None, job: Job) -> Reporters:
     from app.bulk.reporters import model_here
 
     return model_here(read_settings(checkpoint=checkpoint), job.options)
+
+
+def _models_of_cluster(checkpoint: Path | None, job: Job, replicas: int | None) -> Reporters:
+    try:
+        from app.bulk.ray import models_of_cluster
+    except ImportError as error:
+        raise CommandError("--ray needs the packages of the extra xray-report[ray]") from error
+    return models_of_cluster(read_settings(checkpoint=checkpoint), job.options, replicas)
 
 
 async def _run(job: Job, reporters: Reporters) -> Summary:

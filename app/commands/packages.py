@@ -11,6 +11,7 @@ EXTRAS = {
     "hospital": "answers as FHIR, PDF and DICOM, and xray-report pacs",
     "openvino": "faster encoding of images on a CPU",
     "tracing": "OpenTelemetry traces",
+    "ray": "replicas on Ray Serve, and xray-report bulk --ray",
 }
 _REQUIREMENT = re.compile(r"""([A-Za-z0-9._-]+).*;.*extra == ['"]([a-z]+)['"]""")
 
