@@ -6,10 +6,16 @@ import argparse
 import sys
 import warnings
 
-from benchmarks import bulk, decode, encoder, service
+from benchmarks import bulk, decode, encoder, gateway, service
 from benchmarks.results import print_table, write
 
-BENCHMARKS = {"decode": decode.run, "encoder": encoder.run, "service": service.run, "bulk": bulk.run}
+BENCHMARKS = {
+    "decode": decode.run,
+    "encoder": encoder.run,
+    "service": service.run,
+    "bulk": bulk.run,
+    "gateway": gateway.run,
+}
 
 
 def main() -> int:

