@@ -65,7 +65,7 @@ def told_directly(server: Server, studies: list[Request]) -> Expected:
 
 def assert_none_lost(clients: Clients, expected: Expected) -> None:
     """Every request was answered with what the server whose model the answer names says itself."""
-    assert not [answer.status for _, answer in clients.answers if answer.status != 200]
+    assert not [(answer.status, answer.body) for _, answer in clients.answers if answer.status != 200]
     for request, answer in clients.answers:
         assert Substance.of(answer.body).like(expected[model_of(answer)][request])
 
@@ -98,13 +98,14 @@ def test_a_server_is_killed(
 ) -> None:
     """A server is killed under load: what it had begun is done by the other, and nobody notices."""
     expected = told_directly(stayer, studies)
-    with server_at(SECOND, server_port, tiny_checkpoint) as second, asking(front.port, studies) as clients:
+    with server_at(SECOND, server_port, tiny_checkpoint) as second:
         front.names.addresses = [FIRST, SECOND]
         front.wait_for(FIRST, SECOND)
-        clients.wait_for_more(30)
-        second.process.kill()
-        front.wait_for(FIRST)
-        clients.wait_for_more(30)
+        with asking(front.port, studies) as clients:
+            clients.wait_for_more(30)
+            second.process.kill()
+            front.wait_for(FIRST)
+            clients.wait_for_more(30)
     assert_none_lost(clients, expected)
     assert front.counters()["upstream_rq_retry"] > 0
 
