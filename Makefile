@@ -44,6 +44,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.deploy.manifests
 
 # Trains the phantom checkpoint from nothing: data, training, export, scores into the manifest.
 PHANTOM := runs/phantom

@@ -6,7 +6,7 @@ import argparse
 import sys
 import warnings
 
-from benchmarks import bulk, decode, encoder, front, service
+from benchmarks import bulk, decode, encoder, front, gateway, service
 from benchmarks.results import print_table, write
 
 BENCHMARKS = {
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "front": front.run,
     "service": service.run,
     "bulk": bulk.run,
+    "gateway": gateway.run,
 }
 
 

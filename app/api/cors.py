@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from app.api.headers import MODEL_SHA256
 from app.api.problems import MEDIA_TYPE, Problem, problem_document
 
 
@@ -22,7 +23,7 @@ class CorsMiddleware(CORSMiddleware):
             allow_origins=origins,
             allow_methods=("GET", "HEAD", "POST"),
             allow_headers=("Authorization", "X-Request-ID", "traceparent", "tracestate"),
-            expose_headers=("X-Request-ID", "Retry-After"),
+            expose_headers=("X-Request-ID", "Retry-After", MODEL_SHA256),
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:

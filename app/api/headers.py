@@ -6,6 +6,8 @@ from starlette.datastructures import Headers
 
 NO_STORE = {"Cache-Control": "no-store"}
 """Of answers about somebody's health."""
+MODEL_SHA256 = "X-Model-SHA256"
+"""Names the checkpoint that a report is of, whatever its form: /v1/model says the same."""
 
 
 def joined(headers: Headers, name: str) -> str:

@@ -12,7 +12,7 @@ from app.api.answers import DICOM, FHIR, PDF, PLAIN, TEXT, Form, first_choice, f
 from app.api.auth import limit_rate
 from app.api.decoding import PROBLEMS as FILE_PROBLEMS
 from app.api.decoding import decode_files
-from app.api.headers import NO_STORE, joined
+from app.api.headers import MODEL_SHA256, NO_STORE, joined
 from app.api.leaving import unless_client_leaves
 from app.api.options import ReportOptions, parse_options
 from app.api.schemas import ReportResponse, problem_responses
@@ -35,13 +35,14 @@ _PROBLEMS = problem_responses(
 
 _STRING = {"schema": {"type": "string"}}
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
+_HEADERS = {MODEL_SHA256: {"description": "The checkpoint that the report is of.", **_STRING}}
 _OTHER_FORMS = {TEXT: _STRING, PDF: _BYTES, FHIR: {"schema": {"type": "object"}}, DICOM: _BYTES}
 
 
 @router.post(
     "/report",
     response_model=ReportResponse,
-    responses={200: {"content": _OTHER_FORMS}, **_PROBLEMS},
+    responses={200: {"content": _OTHER_FORMS, "headers": _HEADERS}, **_PROBLEMS},
 )
 async def create_report(request: Request, service: ServiceDep) -> Response:
     """Drafts the report of one study of one to four images. Research use only. Not for clinical use."""
@@ -133,7 +134,8 @@ async def _written(
         content = await asyncio.to_thread(write, form, answer, images, options)
         service.metrics.stage("write", time.monotonic() - started)
     charset = "; charset=utf-8" if form.media_type == TEXT else ""
-    return Response(content, media_type=form.media_type + charset, headers=NO_STORE)
+    headers = {**NO_STORE, MODEL_SHA256: answer.model.sha256}
+    return Response(content, media_type=form.media_type + charset, headers=headers)
 
 
 def _count(report: Report, options: ReportOptions, metrics: Metrics) -> None:

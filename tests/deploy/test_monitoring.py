@@ -1,4 +1,4 @@
-"""What is deployed beside the service agrees with it: metric names, probes, grace periods, and a real Prometheus."""
+"""What is deployed beside the service agrees with it: metric names, grace periods, and a real Prometheus."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from tests.app.running_server import serving
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 RULES = DEPLOY / "prometheus" / "rules.yml"
+COMPONENTS = DEPLOY / "kubernetes" / "components"
 DASHBOARD = DEPLOY / "grafana" / "dashboards" / "xray-report.json"
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",), "gauge": ("",)}
 PATIENCE = 20.0
@@ -50,9 +51,16 @@ def exposed() -> set[str]:
     return {family.name + suffix for family in families for suffix in SUFFIXES[family.type]}
 
 
-@pytest.mark.parametrize("expression", [*(rule["expr"] for rule in rules()), *dashboard_queries()])
+def autoscaling() -> list[str]:
+    """What KEDA asks of Prometheus, and the metrics of the plain autoscaler."""
+    keda, hpa = (yaml.safe_load((COMPONENTS / name / "autoscaler.yaml").read_text()) for name in ("keda", "hpa"))
+    metrics = [metric["pods"]["metric"]["name"] for metric in hpa["spec"]["metrics"]]
+    return [*(trigger["metadata"]["query"] for trigger in keda["spec"]["triggers"]), *metrics]
+
+
+@pytest.mark.parametrize("expression", [*(rule["expr"] for rule in rules()), *dashboard_queries(), *autoscaling()])
 def test_metric_names(expression: str) -> None:
-    """Every metric a rule or a panel names is one the service exposes, or one a rule records."""
+    """Every metric that a rule, a panel or an autoscaler names is one the service exposes, or one a rule records."""
     named = set(re.findall(r"\b(?:xray_report|process)_[a-z0-9_:]+|\bxray_report:[a-z0-9_:]+", expression))
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     assert named <= exposed() | recorded
@@ -60,34 +68,11 @@ def test_metric_names(expression: str) -> None:
 
 
 def test_drain_fits_the_grace(tiny_checkpoint: Path) -> None:
-    """Whoever stops the service waits longer than its drain, and longer than the watchdog for a hung step."""
-    (pod,) = (d["spec"]["template"]["spec"] for d in manifests() if d["kind"] == "Deployment")
-    (container,) = pod["containers"]
-    given = {variable["name"].removeprefix("XRAY_REPORT_").lower(): variable["value"] for variable in container["env"]}
+    """Whoever stops the composed service waits longer than its drain, and longer than the watchdog for a hung step."""
     compose = yaml.safe_load((DEPLOY / "service.yml").read_text())["services"]["xray-report"]
-    for seconds, settings in (
-        (pod["terminationGracePeriodSeconds"], load_settings(checkpoint=tiny_checkpoint, **given)),
-        (int(compose["stop_grace_period"].removesuffix("s")), load_settings(checkpoint=tiny_checkpoint)),
-    ):
-        assert seconds > settings.drain_delay_seconds + max(settings.drain_seconds, settings.hang_seconds)
-
-
-def test_pod() -> None:
-    """The pod has no rights, no injected XRAY_REPORT_PORT, and probes with failing readiness before liveness."""
-    (pod,) = (d["spec"]["template"]["spec"] for d in manifests() if d["kind"] == "Deployment")
-    (container,) = pod["containers"]
-    assert pod["enableServiceLinks"] is False
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
-    assert container["startupProbe"]["httpGet"]["path"] == container["readinessProbe"]["httpGet"]["path"] == "/readyz"
-    assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
-    fields = {f"XRAY_REPORT_{name.upper()}" for name in Settings.model_fields}
-    assert {variable["name"] for variable in container["env"]} <= fields
-
-
-def manifests() -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all((DEPLOY / "kubernetes" / "xray-report.yaml").read_text()))
+    settings = load_settings(checkpoint=tiny_checkpoint)
+    seconds = int(compose["stop_grace_period"].removesuffix("s"))
+    assert seconds > settings.drain_delay_seconds + max(settings.drain_seconds, settings.hang_seconds)
 
 
 def composed(file: str, profile: str) -> dict[str, dict[str, Any]]:
@@ -171,7 +156,8 @@ def test_with_prometheus(
         prometheus(tmp_path, f"127.0.0.1:{server.port}") as client,
         server.client() as user,
     ):
-        missing = [*dashboard_queries(), "xray_report:requests:rate5m"]  # the latter is what a rule records
+        # Beside what is asked for by name, what a rule records.
+        missing = [*dashboard_queries(), *autoscaling(), "xray_report:requests:rate5m"]
         until = time.monotonic() + PATIENCE
         while missing and time.monotonic() < until:
             assert user.post("/v1/report", files={"image": png(phantom())}).status_code == 200

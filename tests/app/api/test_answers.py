@@ -119,6 +119,16 @@ async def test_fhir(client: httpx.AsyncClient) -> None:
         assert given == pytest.approx({one["name"]: one["probability"] for one in said["findings"]}, abs=1e-6)
 
 
+@pytest.mark.parametrize("accept", ["application/json", "text/plain", PDF, FHIR, DICOM])
+async def test_names_its_model(client: httpx.AsyncClient, accept: str) -> None:
+    """A report in any form names the checkpoint that it is of, the one that /v1/model names."""
+    response = await post(client, accept, dicom(PICTURE))
+    assert response.status_code == 200
+    assert response.headers["x-model-sha256"] == (await client.get("/v1/model")).json()["sha256"]
+    if accept == "application/json":
+        assert response.json()["model"]["sha256"] == response.headers["x-model-sha256"]
+
+
 async def test_picture_as_dicom(client: httpx.AsyncClient, app: FastAPI) -> None:
     """A PNG has no study to be stored in, which is said before a report is written; what else is accepted is given."""
     picture = png(phantom())

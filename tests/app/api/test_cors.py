@@ -105,7 +105,8 @@ async def test_every_answer(viewed: FastAPI, page: httpx.AsyncClient, picture: b
     for status, response in answers.items():
         assert response.status_code == status
         assert lets(response)
-        assert set(response.headers["access-control-expose-headers"].split(", ")) == {"X-Request-ID", "Retry-After"}
+        exposed = set(response.headers["access-control-expose-headers"].split(", "))
+        assert exposed == {"X-Request-ID", "Retry-After", "X-Model-SHA256"}
     assert not lets(await page.get("/livez", headers={"origin": OTHER}))
     assert not lets(await page.get("/livez"))
 
