@@ -7,9 +7,16 @@ import sys
 import warnings
 
 from benchmarks import bulk, decode, encoder, service
+from benchmarks.capacity import measure as capacity
 from benchmarks.results import print_table, write
 
-BENCHMARKS = {"decode": decode.run, "encoder": encoder.run, "service": service.run, "bulk": bulk.run}
+BENCHMARKS = {
+    "decode": decode.run,
+    "encoder": encoder.run,
+    "service": service.run,
+    "bulk": bulk.run,
+    "capacity": capacity.run,
+}
 
 
 def main() -> int:

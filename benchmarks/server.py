@@ -111,8 +111,7 @@ class Server:
 
     def processor_seconds(self) -> float:
         """Processor time the server has had so far, without its workers."""
-        user, system = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return processor_seconds(self.process.pid)
 
     def open_files(self) -> int:
         """Open file descriptors of the server."""
@@ -138,6 +137,12 @@ def _entry(line: str) -> dict[str, Any] | None:
         entry = json.loads(line)
         return entry if isinstance(entry, dict) else None
     return None
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time that a process has had so far, its children apart."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _resident(pid: int) -> float:
