@@ -17,7 +17,7 @@ from benchmarks.capacity.arrivals import department_day, read_times
 from benchmarks.capacity.curve import Curve, read_curve
 from benchmarks.capacity.fleet import Autoscaling, Failures
 from benchmarks.capacity.measure import CURVE, DICOM
-from benchmarks.capacity.planning import Plan
+from benchmarks.capacity.planning import Arrivals, Plan
 from benchmarks.capacity.tables import Burst
 from benchmarks.results import FOLDER
 from benchmarks.server import ROOT
@@ -79,7 +79,7 @@ def _answer(curve: Curve, given: argparse.Namespace) -> str:
         if not 1 <= least <= most:
             raise ValueError("--autoscale: from 1, the least first")
         failures = Failures(given.mtbf * 3600.0, given.mttr) if given.mtbf else None
-        days = {f"{load:,.0f}": partial(department_day, load) for load in given.loads}
+        days: dict[str, Arrivals] = {f"{load:,.0f}": partial(department_day, load) for load in given.loads}
         if given.arrivals:
             times = read_times(given.arrivals)
             days = {given.arrivals.name: lambda _: times}

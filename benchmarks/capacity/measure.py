@@ -195,16 +195,18 @@ class Check:
         """Throughput, median and p99, and how far off the prediction is."""
         name = f"{self.replicas} replica{'s' * (self.replicas > 1)} at {self.load:g} of capacity"
         ends = [_rate([(one.at, one.seconds) for one in sent]) for sent in self.measured]
-        foretold = [
+        simulated_ends = [
             _rate([(one.at, seconds) for one, seconds in zip(sent, outcome.seconds.tolist(), strict=True)])
             for sent, outcome in zip(self.measured, self.predicted, strict=True)
         ]
         real = [one.seconds for sent in self.measured for one in sent]
         simulated = np.concatenate([outcome.seconds for outcome in self.predicted])
-        rows = [_off(f"{name}: throughput", statistics.mean(foretold), statistics.mean(ends), "reports/s", WITHIN)]
+        rows = [
+            _off(f"{name}: throughput", statistics.mean(simulated_ends), statistics.mean(ends), "reports/s", WITHIN)
+        ]
         for share, goal in ((0.5, None), (0.99, WITHIN)):
-            pair = (float(np.quantile(values, share, method="higher")) for values in (simulated, real))
-            rows.append(_off(f"{name}: p{100 * share:.0f}", *pair, "s", goal))
+            foretold, found = (float(np.quantile(values, share, method="higher")) for values in (simulated, real))
+            rows.append(_off(f"{name}: p{100 * share:.0f}", foretold, found, "s", goal))
         return [*rows, Row(f"{name}: the client's part of a processor", 100 * self.client, "%")]
 
 
