@@ -89,7 +89,7 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
     if config.training.monitor == "BLEU-4":
         text_metrics.bleu_statistics(["."], ["."])  # a scorer that lacks is better missed now than after an epoch
     fresh = args.fresh and not started_anew()
-    state = processes.first_does(lambda: None if fresh else _state(args.out, config))
+    state = None if fresh else _state(args.out, config, processes)
     splits, held_back, composer = _read(args, config, processes)
     written = list(composer.texts(DRAWS) if composer else splits[0][1])
     tokenizer = Tokenizer.build(written, config.data.sections, config.data.min_count)
@@ -128,9 +128,16 @@ def prepare(args: argparse.Namespace, processes: Processes) -> Trainer:
     return trainer
 
 
-def _state(folder: Path, config: Config) -> dict[str, Any] | None:
-    """What an interrupted run in the folder goes on from. Raises as `resumable` and `load_state`."""
-    return run_folder.load_state(folder, config) if run_folder.resumable(folder) else None
+def _state(folder: Path, config: Config, processes: Processes) -> dict[str, Any] | None:
+    """What an interrupted run in the folder goes on from. Raises as `resumable` and `load_state`, and `RunError` where
+    another machine has the run."""
+    state = processes.first_does(
+        lambda: run_folder.load_state(folder, config) if run_folder.resumable(folder) else None
+    )
+    elsewhere = processes.sum(torch.tensor(float(run_folder.unfinished(folder))))
+    if state is None and elsewhere:
+        raise RunError(f"the run to go on with is in {folder} of another machine than the first; see docs/training.md")
+    return state
 
 
 def _read(args: argparse.Namespace, config: Config, processes: Processes) -> tuple[list[Split], int, Composer | None]:

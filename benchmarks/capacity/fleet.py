@@ -100,9 +100,8 @@ class Fleet:
         for number, (time, kind) in enumerate(zip(times.tolist(), kinds.tolist(), strict=True)):
             self._until(time)
             self._pass_on(Study(time, self.curve.kinds[kind], number))
-        end = self._now
         while any(replica.outstanding for replica in self._all):
-            self._until(end := end + 60.0)
+            self._until(self._events[0][0])
         self._count()
         self._out.busy_seconds += sum(replica.busy_seconds for replica in self._all)
         return self._out

