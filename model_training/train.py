@@ -59,23 +59,26 @@ def run(args: argparse.Namespace) -> int:
     with joined_processes() as processes:
         if processes.device.type == "cpu":
             keep_freed_memory()
-        trainer = prepare(args, processes)
         try:
-            best = trainer.fit()
-        except InterruptedRunError:
-            processes.say(f"interrupted at step {trainer.step:,} and saved; the same command goes on from there")
-            return INTERRUPTED
-        except DivergedError as error:
-            processes.say(f"error: {error}")
-            return 1
+            return _trained(prepare(args, processes))
         except LostProcessError as error:  # whoever is left says so: it may be the first that is gone
-            saved = f"the state last saved in {args.out} is kept; the same command goes on from there"
-            print(f"error: {error} after step {trainer.step:,}: {saved}", file=sys.stderr, flush=True)
+            kept = f"what was last saved in {args.out} is kept, and the same command goes on from there"
+            print(f"error: {error}; {kept}", file=sys.stderr, flush=True)
             return INTERRUPTED
-        monitor = trainer.training.monitor
-        processes.say(
-            f"best epoch {best['epoch']}, validation {monitor} {best['val'][monitor]:.4f}; state in {args.out}"
-        )
+
+
+def _trained(trainer: Trainer) -> int:
+    """Trains to the end, or to an interruption; the exit status. Raises `LostProcessError`."""
+    say, monitor = trainer.processes.say, trainer.training.monitor
+    try:
+        best = trainer.fit()
+    except InterruptedRunError:
+        say(f"interrupted at step {trainer.step:,} and saved; the same command goes on from there")
+        return INTERRUPTED
+    except DivergedError as error:
+        say(f"error: {error}")
+        return 1
+    say(f"best epoch {best['epoch']}, validation {monitor} {best['val'][monitor]:.4f}; state in {trainer.folder}")
     return 0
 
 

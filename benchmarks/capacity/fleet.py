@@ -31,7 +31,7 @@ class Autoscaling:
     most: int = 1_000
     queue: float = 4.0
     rows: float = 24.0
-    processor: float = math.inf
+    processor: float = 0.7
     interval: float = 15.0
     window: float = 300.0
     tolerance: float = 0.1

@@ -18,8 +18,8 @@ BUSIEST = 0.95  # of what replicas can do at most is planned with: what a short 
 MOST_REFUSED = 0.001
 # The two-sided 95 % quantile of Student's t for so many degrees of freedom.
 _STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
-_SIMULATED = 20_000  # studies of one seed, in an hour at least
-_HOURS = 4.0
+_SIMULATED, _LEAST_SECONDS = 10_000, 60.0  # studies of one seed, and how long they come at least
+_MOST_SECONDS = 4 * HOUR
 
 Arrivals = Callable[[np.random.Generator], Times]
 
@@ -47,7 +47,7 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 def window(rate: float) -> float:
     """Seconds to simulate at such a rate: long enough for a p99, no longer than a computer's patience."""
-    return min(_HOURS * HOUR, max(300.0, _SIMULATED / rate)) if rate else HOUR
+    return min(_MOST_SECONDS, max(_LEAST_SECONDS, _SIMULATED / rate)) if rate else HOUR
 
 
 @dataclass(slots=True)

@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from app.inference.network.devices import choose_device, fast_bfloat16
 
@@ -25,6 +27,7 @@ from app.inference.network.devices import choose_device, fast_bfloat16
 STEP_PATIENCE = timedelta(minutes=10)
 # While the first process decodes a whole collection, the others wait this long.
 DECODING_PATIENCE = timedelta(hours=3)
+_RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 CPU = torch.device("cpu")
 T = TypeVar("T")
 
@@ -140,7 +143,10 @@ def joined_processes() -> Iterator[Processes]:
     if torch.cuda.is_available():
         device, backend = torch.device("cuda", local_rank), "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(device)
-    dist.init_process_group(backend, timeout=STEP_PATIENCE)
+    store, rank, count = next(iter(rendezvous("env://", timeout=STEP_PATIENCE)))
+    # torchrun keeps its store when it starts processes again, with the addresses of the lost ones in it.
+    store = PrefixStore(f"attempt {os.environ.get(_RESTARTS, '0')}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=STEP_PATIENCE)
     try:
         waiting = dist.new_group(backend="gloo", timeout=DECODING_PATIENCE)
         yield Processes(dist.get_rank(), dist.get_world_size(), device, local_rank, waiting)
@@ -150,7 +156,7 @@ def joined_processes() -> Iterator[Processes]:
 
 def started_anew() -> bool:
     """Whether torchrun has started these processes again after one of them was lost (`--max-restarts`)."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    return os.environ.get(_RESTARTS, "0") != "0"
 
 
 @contextmanager
@@ -159,7 +165,8 @@ def _missing_others() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise LostProcessError("another process of this run was lost") from error
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise LostProcessError(f"another process of this run was lost ({said:.200})") from error
 
 
 def _all_reduce(tensor: Tensor, group: dist.ProcessGroup | None = None) -> None:

@@ -65,8 +65,8 @@ def test_a_lost_machine_ends_the_run_resumable(launcher: Launcher, shared: Calla
     second.communicate()
     output = finished(first, 1)
     assert time.monotonic() - began < LOST_SECONDS
-    assert "error: another process of this run was lost after step" in output
-    assert "the same command goes on from there" in output
+    assert "error: another process of this run was lost (" in output
+    assert "is kept, and the same command goes on from there" in output
     assert not list((launcher.root / "lost").glob(STATE))
     outputs = [finished(process) for process in launcher.machines("left", "lost")]
     assert "resuming after step" in outputs[0]
