@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from model_training.__main__ import COMMANDS, SHARED, main
 from model_training.config import Config
-from model_training.training.distributed import Processes
+from model_training.train import _state
+from model_training.training.distributed import Processes, T
+from model_training.training.run_folder import RunError
 from model_training.training.sampling import epoch_order
 from tests.model_training.conftest import Bench
 from tests.model_training.training.test_trainer import changed
@@ -46,6 +50,23 @@ def test_each_disk_is_decoded_to_once(tmp_path: Path, disks: tuple[str, str], de
     for thread in threads:
         thread.join(10)
     assert made == [0, 3][:decoded]
+
+
+class Elsewhere(Processes):
+    """The first of two, on another machine than the one that began the run."""
+
+    def first_does(self, work: Callable[[], T]) -> T:
+        return work()
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        return tensor + 1
+
+
+def test_a_run_whose_state_is_on_another_machine_is_not_begun_anew(tmp_path: Path, small_config: Config) -> None:
+    """Machines that share no folder and have changed their order would lose what was learnt."""
+    assert _state(tmp_path, small_config, Processes()) is None
+    with pytest.raises(RunError, match="of another machine than the first"):
+        _state(tmp_path, small_config, Elsewhere(0, 2))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
