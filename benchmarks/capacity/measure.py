@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from benchmarks.capacity.curve import Curve, Kind, mean_of
@@ -128,30 +129,28 @@ async def measured_curve(server: Server, given: Sequence[Job], seconds: float) -
         rate = load.rate
         rows.append(spent.rows / spent.steps)
         costs.append((spent.processor - len(load.good()) * statistics.mean(each)) / spent.steps)
-    return replace(curve, step_rows=tuple(rows), step_seconds=tuple(costs)), rate
+    slope, least = np.polyfit(rows, costs, 1)  # full servers differ little in beams, and more in what a step costs
+    ends = min(rows), max(rows)
+    return replace(curve, step_rows=ends, step_seconds=tuple(float(least + slope * end) for end in ends)), rate
 
 
 async def _alone(server: Server, given: Sequence[Job]) -> Curve:
-    """What each kind costs while nothing else is done. Processor time that no stage accounts for is everybody's."""
+    """What each kind costs while nothing else is done. Processor time that no stage accounts for is spent before."""
     for job in given:
         await ask(server.port, job.request)
-    begun = await _spent(server)
     kinds, seconds = list[Kind](), list[float]()
+    begun = await _spent(server)
     for job in given:
         before = await _spent(server)
         answers = [await ask(server.port, job.request) for _ in range(TURNS)]
         spent = _since(await _spent(server), before)
-        reports = [answer.json() for answer in answers]
-        beams = int(reports[0]["options"]["num_beams"])
-        decoding = statistics.median(report["timing"]["decode_ms"] for report in reports) / 1e3
-        kinds.append(Kind(job.name, job.images, beams, spent.steps / TURNS, decoding, job.share))
+        prepare = max(0.0, spent.processor - spent.stepping - spent.encoding) / TURNS
+        beams = int(answers[0].json()["options"]["num_beams"])
+        kinds.append(Kind(job.name, job.images, beams, spent.steps / TURNS, prepare, job.share))
         seconds.append(statistics.median(answer.seconds for answer in answers))
     spent = _since(await _spent(server), begun)
-    asked, images = TURNS * len(given), TURNS * sum(job.images for job in given)
-    decoding = TURNS * sum(kind.prepare_seconds for kind in kinds)
-    rest = max(0.0, (spent.processor - spent.stepping - spent.encoding - decoding) / asked)
-    kinds = [replace(kind, prepare_seconds=kind.prepare_seconds + rest) for kind in kinds]
-    encode, step = spent.encoding / images, spent.stepping / spent.steps
+    encode = spent.encoding / TURNS / sum(job.images for job in given)
+    step = spent.stepping / spent.steps
     known = [kind.prepare_seconds + kind.images * encode + kind.steps * step for kind in kinds]
     overhead = max(0.0, statistics.mean(seconds) - statistics.mean(known))
     return Curve(tuple(kinds), encode, (spent.rows / spent.steps,), (step,), overhead_seconds=overhead)
@@ -199,15 +198,23 @@ class Check:
             _rate([(one.at, seconds) for one, seconds in zip(sent, outcome.seconds.tolist(), strict=True)])
             for sent, outcome in zip(self.measured, self.predicted, strict=True)
         ]
-        real = [one.seconds for sent in self.measured for one in sent]
-        simulated = np.concatenate([outcome.seconds for outcome in self.predicted])
+        real = _answered(np.array([one.seconds for sent in self.measured for one in sent]))
+        simulated = _answered(np.concatenate([outcome.seconds for outcome in self.predicted]))
         rows = [
             _off(f"{name}: throughput", statistics.mean(simulated_ends), statistics.mean(ends), "reports/s", WITHIN)
         ]
         for share, goal in ((0.5, None), (0.99, WITHIN)):
             foretold, found = (float(np.quantile(values, share, method="higher")) for values in (simulated, real))
             rows.append(_off(f"{name}: p{100 * share:.0f}", foretold, found, "s", goal))
+        asked = sum(map(len, self.measured))
+        shares = [100 * (1 - len(answered) / asked) for answered in (simulated, real)]
+        note = f"predicted {shares[0]:.1f}, measured {shares[1]:.1f} %"
+        rows.append(Row(f"{name}: refused, prediction off by", abs(shares[0] - shares[1]), "points", note=note))
         return [*rows, Row(f"{name}: the client's part of a processor", 100 * self.client, "%")]
+
+
+def _answered(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return seconds[np.isfinite(seconds)]
 
 
 def _rate(finished: Sequence[tuple[float, float]]) -> float:

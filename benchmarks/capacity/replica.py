@@ -10,20 +10,23 @@ import heapq
 from collections import deque
 from dataclasses import dataclass, field
 
+from app.api.admission import Admission
 from benchmarks.capacity.curve import Curve, Kind
 
 PREFETCH = 2  # studies being encoded or next: app.inference.engine.encoding_thread, with one image a thread
+DEADLINE_SECONDS = 60.0  # of a request, by default
 _SECONDS, _STEPS = 1e-9, 1e-6  # less than this is done: what rounding leaves
 
 
 @dataclass(slots=True)
 class Study:
-    """A study on its way: when it arrived, and what is left of the work at hand, in seconds."""
+    """A study on its way: when it arrived, what is left of the work at hand, in seconds, and when a replica took it."""
 
     arrived: float
     kind: Kind
     number: int
     left: float = 0.0
+    taken: float = 0.0
     finished: float = field(default=float("inf"))
 
 
@@ -39,6 +42,8 @@ class Replica:
         self.rows = 0  # beams in flight
         self._step_seconds = [curve.step(rows) for rows in range(curve.max_rows + 1)]
         self._steps = 0.0  # taken so far
+        self._admission = Admission(curve.max_queue, DEADLINE_SECONDS, lambda: self.now)
+        self._seconds_per_study, self._last_finish = 1.0, 0.0  # as app.inference.engine.study_queue knows them
         self._arrived: deque[Study] = deque()
         self._preparing: list[Study] = []
         self.queue: deque[Study] = deque()
@@ -57,10 +62,13 @@ class Replica:
         return waiting + len(self._encoding) + len(self._active)
 
     def submit(self, study: Study) -> bool:
-        """Takes a study in now, unless the replica is full."""
+        """Takes a study in now, unless the replica is full: as the service decides, by the same code."""
         waiting = len(self._arrived) + len(self._preparing) + len(self.queue)
-        if waiting >= self.curve.max_queue or self.outstanding >= self.curve.max_requests:
+        room = self._admission.admits(str(study.number), waiting, self._seconds_per_study)
+        if not room or self.outstanding >= self.curve.max_requests:
+            self._admission.refuse(str(study.number), waiting, self._seconds_per_study)
             return False
+        study.taken = self.now
         self._arrived.append(study)
         return True
 
@@ -126,6 +134,9 @@ class Replica:
             study = heapq.heappop(self._active)[-1]
             self.rows -= study.kind.beams
             study.finished = self.now + self.curve.overhead_seconds
+            since = max(self._last_finish, study.taken)
+            self._seconds_per_study += 0.1 * (self.now - since - self._seconds_per_study)
+            self._last_finish = self.now
             finished.append(study)
             moved = True
         if self._encoding and self._encoding[0].left <= _SECONDS:
