@@ -124,7 +124,8 @@ def check(rows: Sequence[Mapping[str, Any]]) -> str:
         name, _, what = str(row["name"]).partition(": ")
         if what.endswith(_OFF):
             missed = ", **missed**" if row["met"] is False else ""
-            cells.setdefault(name, {})[what.removesuffix(_OFF)] = f"{row['note']}: {row['value']:.0f} %{missed}"
+            off = f"{row['value']:.0f} {row['unit']}"
+            cells.setdefault(name, {})[what.removesuffix(_OFF)] = f"{row['note']}: {off}{missed}"
     return _markdown(cells)
 
 
