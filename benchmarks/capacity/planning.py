@@ -74,7 +74,7 @@ class Plan:
         low = self._least()
         high = low
         while self.p99(high).upper > target:
-            if high > low and self.p99(high).mean >= 0.999 * self.p99(low).mean:
+            if high > low and math.inf > self.p99(high).mean >= 0.999 * self.p99(low).mean:
                 raise ValueError(f"no number of replicas answers 99 of 100 studies within {target:g} s")
             low, high = high, 2 * high
         while high - low > 1:

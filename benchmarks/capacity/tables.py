@@ -47,7 +47,9 @@ def busiest_hours(curve: Curve, loads: Sequence[float], burst: Burst | None, see
     found = {}
     for load in loads:
         rate = peak_rate(load)
-        found[f"{load:,.0f} a day, {rate:.2g}/s"] = Plan(curve, partial(_arrivals, rate, burst), seeds=seeds)
+        found[f"{load:,.0f} a day, {rate:,.{0 if rate > 10 else 3}f}/s"] = Plan(
+            curve, partial(_arrivals, rate, burst), seeds=seeds
+        )
     return found
 
 
