@@ -7,6 +7,7 @@ import sys
 import warnings
 
 from benchmarks import bulk, decode, encoder, front, gateway, service
+from benchmarks.capacity import measure as capacity
 from benchmarks.results import print_table, write
 
 BENCHMARKS = {
@@ -16,6 +17,7 @@ BENCHMARKS = {
     "service": service.run,
     "bulk": bulk.run,
     "gateway": gateway.run,
+    "capacity": capacity.run,
 }
 
 

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 HOST = "127.0.0.1"
 PATIENCE_SECONDS = 120.0
@@ -47,7 +48,12 @@ class Answer:
     @property
     def text(self) -> str:
         """The report's text."""
-        return str(json.loads(self.body)["report"]["text"])
+        return str(self.json()["report"]["text"])
+
+    def json(self) -> dict[str, Any]:
+        """The whole answer."""
+        content: dict[str, Any] = json.loads(self.body)
+        return content
 
 
 async def ask(port: int, request: Request, request_id: str = "", host: str = HOST) -> Answer:

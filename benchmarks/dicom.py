@@ -39,7 +39,7 @@ def rows(port: int, film: Image.Image) -> list[Row]:
     pixels = _pixels(film)
     file = io.BytesIO()
     Image.fromarray(pixels << 4).save(file, "PNG", compress_level=1)
-    files = {"PNG": file.getvalue()} | {name: _dicom(pixels, syntax) for name, syntax in ENCODINGS.items()}
+    files = {"PNG": file.getvalue()} | {name: _file_of(pixels, syntax) for name, syntax in ENCODINGS.items()}
     seconds: dict[str, list[float]] = {name: [] for name in files}
     alone: dict[str, list[float]] = {name: [] for name in files}
     for _ in range(TURNS):
@@ -63,6 +63,11 @@ def rows(port: int, film: Image.Image) -> list[Row]:
     return found
 
 
+def dicom_file(film: Image.Image, encoding: str) -> bytes:
+    """A picture as such a file."""
+    return _file_of(_pixels(film), ENCODINGS[encoding])
+
+
 def _pixels(film: Image.Image) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
     """A film of twelve bits with the grain of a detector, which no encoding makes small."""
     enlarged = np.asarray(film.convert("L").resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.int32) * 16
@@ -70,7 +75,7 @@ def _pixels(film: Image.Image) -> np.ndarray[tuple[int, int], np.dtype[np.uint16
     return (enlarged + grain).clip(0, 4095).astype(np.uint16)
 
 
-def _dicom(pixels: np.ndarray[tuple[int, int], np.dtype[np.uint16]], syntax: UID) -> bytes:
+def _file_of(pixels: np.ndarray[tuple[int, int], np.dtype[np.uint16]], syntax: UID) -> bytes:
     """A digital radiograph with what decoding asks for."""
     image = Dataset()
     image.file_meta = FileMetaDataset()

@@ -112,11 +112,11 @@ class Server:
 
     def processor_seconds(self) -> float:
         """Processor time the server has had so far, without its workers."""
-        return _processor_seconds(self.process.pid)
+        return processor_seconds(self.process.pid)
 
     def worker_seconds(self) -> float:
         """Processor time its decode workers have had so far."""
-        return sum(map(_processor_seconds, self.workers))
+        return sum(map(processor_seconds, self.workers))
 
     def open_files(self) -> int:
         """Open file descriptors of the server."""
@@ -144,7 +144,8 @@ def _entry(line: str) -> dict[str, Any] | None:
     return None
 
 
-def _processor_seconds(pid: int) -> float:
+def processor_seconds(pid: int) -> float:
+    """Processor time that a process has had so far, its children apart."""
     user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 
 from app.inference.errors import CheckpointError
@@ -26,6 +27,7 @@ COMMANDS = {
     "labeller": ("model_training.reporting.labeller_check", "score the rule labeller against human codes"),
 }
 
+SHARED = ("train",)
 
 # What a user's files, settings and machine can be the cause of. Anything else is a fault of ours, with its traceback.
 ERRORS = (OSError, ValueError, ImportError, CheckpointError)
@@ -69,6 +71,10 @@ def _run(arguments: list[str] | None) -> int:
             implementation.add_arguments(parsed)
             parsed.set_defaults(run_command=implementation.run)  # `run` would clash with an option --run
     args = parser.parse_args(arguments)
+    if args.command not in SHARED and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            f"{args.command} runs in one process, not under torchrun: only {', '.join(SHARED)} is shared by several"
+        )
     status: int = args.run_command(args)
     return status
 

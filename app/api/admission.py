@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from app.api.problems import Problem
 
@@ -25,17 +26,18 @@ _DEADLINE_SHARE = 0.8
 
 
 class Admission:
-    """Used on the event loop's thread only."""
+    """Used on the event loop's thread only; by another `clock` in simulations."""
 
-    def __init__(self, max_queue: int, deadline_seconds: float) -> None:
+    def __init__(self, max_queue: int, deadline_seconds: float, clock: Callable[[], float] | None = None) -> None:
         self._max_queue = max_queue
         self._deadline_seconds = deadline_seconds
+        self._clock = clock or time.monotonic
         self._bookings: OrderedDict[str, float] = OrderedDict()  # request id to moment, the next one first
         self._last = 0.0
 
     def admits(self, request_id: str, waiting: int, seconds_per_study: float) -> bool:
         """Whether there is room behind `waiting` studies at the engine's present pace."""
-        now = time.monotonic()
+        now = self._clock()
         while self._bookings and next(iter(self._bookings.values())) < now - _KEPT_SECONDS:
             self._bookings.popitem(last=False)
         room = max(1.0, min(self._max_queue, _DEADLINE_SHARE * self._deadline_seconds / seconds_per_study))
@@ -55,7 +57,7 @@ class Admission:
 
     def refuse(self, request_id: str, waiting: int, seconds_per_study: float) -> Problem:
         """The problem `overloaded`, its Retry-After being when this client's turn comes."""
-        now = time.monotonic()
+        now = self._clock()
         moment = self._bookings.get(request_id, 0.0)
         if moment <= now:  # there is none, or there was no room after all
             moment = max(now + waiting * seconds_per_study, self._last + _SPACING * seconds_per_study)

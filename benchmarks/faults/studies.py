@@ -19,15 +19,15 @@ _BOUNDARY = "views"
 def good() -> list[Request]:
     """Studies of one and two views with different images and options."""
     frontal, lateral = (Image.open(PICTURES / f"phantom-{view}.png") for view in ("frontal", "lateral"))
-    shifted = [_png(_cropped(frontal, i)) for i in range(0, 32, 8)]
+    shifted = [png(_cropped(frontal, i)) for i in range(0, 32, 8)]
     single = [Request("POST", f"/v1/report?{o}", "image/png", image) for image in shifted for o in OPTIONS]
-    both = _multipart([_png(frontal), _png(lateral)])
-    return [*single, *(Request("POST", f"/v1/report?{o}", _MULTIPART, both) for o in OPTIONS)]
+    both = multipart([png(frontal), png(lateral)])
+    return [*single, *(Request("POST", f"/v1/report?{o}", *both) for o in OPTIONS)]
 
 
 def bad() -> list[Request]:
     """Requests that deserve a 4xx: cut short, no image, too many pixels, an option out of range."""
-    image = _png(Image.open(PICTURES / "phantom-frontal.png"))
+    image = png(Image.open(PICTURES / "phantom-frontal.png"))
     huge = image[:16] + (100_000).to_bytes(4) * 2 + image[24:]
     target = "/v1/report"
     return [
@@ -43,7 +43,7 @@ async def at_bounds(port: int) -> list[tuple[Request, int]]:
     """One request for each bound of each option that the service publishes, and two beyond it; the status that each
     deserves."""
     options = json.loads((await ask(port, Request("GET", "/v1/model"))).body)["options"]
-    image = _png(Image.open(PICTURES / "phantom-frontal.png"))
+    image = png(Image.open(PICTURES / "phantom-frontal.png"))
     found = []
     for name, schema in options.items():
         step = {"integer": 1, "number": 0.001}.get(schema.get("type", ""), 0)
@@ -77,13 +77,15 @@ def _cropped(image: Image.Image, pixels: int) -> Image.Image:
     return image.crop((pixels, pixels, image.width, image.height))
 
 
-def _png(image: Image.Image) -> bytes:
+def png(image: Image.Image) -> bytes:
+    """The image's file."""
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
 
 
-def _multipart(files: list[bytes]) -> bytes:
+def multipart(files: list[bytes]) -> tuple[str, bytes]:
+    """Content type and body of one study of these PNGs."""
     disposition = b'Content-Disposition: form-data; name="image"; filename="x.png"\r\nContent-Type: image/png\r\n\r\n'
     parts = [f"--{_BOUNDARY}\r\n".encode() + disposition + file + b"\r\n" for file in files]
-    return b"".join([*parts, f"--{_BOUNDARY}--\r\n".encode()])
+    return _MULTIPART, b"".join([*parts, f"--{_BOUNDARY}--\r\n".encode()])

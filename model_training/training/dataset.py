@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +24,7 @@ from model_training.data.pairing.statements import facts_in
 from model_training.data.study import Study, StudyImage
 from model_training.model.report_model import VIEW_NAMES, ReportModel
 from model_training.training.augmentation import AMOUNTS, Changes, augment, changes_of
-from model_training.training.image_cache import cache_images
+from model_training.training.image_cache import ImageCache, cache_images
 
 IGNORED = -100
 T = TypeVar("T")
@@ -103,7 +104,8 @@ class Examples:
         cache: Path,
         composer: Composer | None = None,
     ) -> None:
-        """`texts` are the studies' `training_text`, `cache` is the folder for decoded images. Every study has images.
+        """`texts` are the studies' `training_text`, `cache` is the folder for decoded images, which are made with the
+        first batch, or by `decode`. Every study has images.
 
         With `composer`, studies have reports drawn from it in place of the texts: a batch with a seed by that seed, one
         without always the same. A study without text has no words to learn, not the words of an empty report.
@@ -113,8 +115,7 @@ class Examples:
         self.augmentation = config.augmentation
         self._augmented = any(config.as_dict()["augmentation"].values())
         self._place_dropout = config.training.place_dropout
-        cached = cache_images(self.studies, model, cache)
-        self.images: npt.NDArray[np.float16] | Tensor = cached.images
+        self._model, self._cache = model, cache
         self.first = np.cumsum([0, *(len(study.images) for study in self.studies)])
         self.views = [
             [VIEW_NAMES.index(image.view) if image.view else IGNORED for image in study.images]
@@ -124,11 +125,6 @@ class Examples:
         self.labels = torch.tensor([[*labels_of(study, self.findings), abnormal_of(study)] for study in self.studies])
         self.targets = self.labels
         self.attributes = torch.tensor([attributes_of(study) for study in self.studies])
-        images = [image for study in self.studies for image in study.images]
-        self.boxes = [
-            boxes_of(image, self.findings, region)
-            for image, region in zip(images, cached.regions.tolist(), strict=True)
-        ]
         self._tokenizer, self._limit, self._composer = tokenizer, 1 + config.model.max_new_tokens, composer
         drawn = [composer.draw(study, config.training.seed) for study in self.studies] if composer else []
         self.tokens = [self._encode(text) for text in ([one.sections for one in drawn] or self.texts)]
@@ -136,6 +132,26 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.studies)
+
+    def decode(self) -> None:
+        """Has the images at hand. Raises `UnreadableImageError` that names those which cannot be decoded."""
+        _ = self._cached
+
+    @cached_property
+    def _cached(self) -> ImageCache:
+        return cache_images(self.studies, self._model, self._cache)
+
+    @cached_property
+    def images(self) -> npt.NDArray[np.float16] | Tensor:
+        """Those of all studies, [N,S,S], in order."""
+        return self._cached.images
+
+    @cached_property
+    def boxes(self) -> list[list[list[float]]]:
+        """Those of each image, as `boxes_of` gives them."""
+        images = [image for study in self.studies for image in study.images]
+        regions = self._cached.regions.tolist()
+        return [boxes_of(image, self.findings, region) for image, region in zip(images, regions, strict=True)]
 
     def keep_on(self, device: torch.device) -> None:
         """Moves the images to a GPU, if half of its free memory holds them, and spares sending them every epoch."""

@@ -1,36 +1,51 @@
 """The processes of one training run, as `torchrun` starts them: who they are, what they add up, and batch norm.
 
 Each takes its part of the same batch, and every sum is taken over the whole of it, so that the number of processes
-changes the speed and nothing else.
+changes the speed and nothing else. The first one alone reads and writes the folder of the run: machines need not share
+it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from app.inference.network.devices import choose_device, fast_bfloat16
 
+# A step, or validation, takes all of them about as long: one that is away for this long is lost. One that dies is
+# missed at once, unless its machine dies with it.
+STEP_PATIENCE = timedelta(minutes=10)
 # While the first process decodes a whole collection, the others wait this long.
-PATIENCE = timedelta(hours=3)
+DECODING_PATIENCE = timedelta(hours=3)
+_RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 CPU = torch.device("cpu")
+T = TypeVar("T")
+
+
+class LostProcessError(Exception):
+    """Another process of the run does not answer any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """This process (`rank` of `count`) and its device; by default the only one."""
+    """This process (`rank` of `count`, `local_rank` on its machine) and its device; by default the only one. `waiting`
+    is the group they wait for each other in, with more patience than in a step."""
 
     rank: int = 0
     count: int = 1
     device: torch.device = CPU
+    local_rank: int = 0
+    waiting: dist.ProcessGroup | None = None
 
     @property
     def first(self) -> bool:
@@ -47,14 +62,42 @@ class Processes:
         return precision == "bf16" or (precision == "auto" and fast_bfloat16(self.device))
 
     def wait(self) -> None:
-        """Goes on when all processes are here."""
-        self.sum(torch.zeros(1))  # over the CPU: NCCL's own barrier gives up long before a collection is decoded
+        """Goes on when all processes are here. Raises `LostProcessError`."""
+        if self.count > 1:
+            _all_reduce(torch.zeros(1), self.waiting)
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over all processes, in place."""
+        """The sum over all processes, in place. Raises `LostProcessError`."""
         if self.count > 1:
-            dist.all_reduce(tensor)
+            _all_reduce(tensor)
         return tensor
+
+    def agree(self, value: str) -> bool:
+        """Whether all processes have the same. Raises `LostProcessError`."""
+        return not self.sum(torch.tensor(float(self.first_does(lambda: value) != value)))
+
+    def first_does(self, work: Callable[[], T]) -> T:
+        """What the first process alone does; all get what it returns, or raise what it raises. Also raises
+        `LostProcessError`."""
+        if self.count == 1:
+            return work()
+        done: list[Any] = [None, None]
+        if self.first:
+            try:
+                done = [work(), None]
+            except Exception as error:
+                done = [None, error]
+        with _missing_others():
+            dist.broadcast_object_list(done, device=CPU)
+        value, raised = done
+        if raised is not None:
+            raise raised
+        return value  # type: ignore[no-any-return]  # it was pickled on the way
+
+    def share(self, model: nn.Module) -> None:
+        """Gives all processes the model of the first, in place. Raises `LostProcessError`."""
+        if self.count > 1:
+            model.load_state_dict(self.first_does(model.state_dict))
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Adds up the gradients of all processes, in one go."""
@@ -68,11 +111,13 @@ class Processes:
 
     @contextmanager
     def first_goes_first(self) -> Iterator[None]:
-        """What is inside is done by the first process, then by the others: one downloads and decodes, all read."""
-        if not self.first:
+        """What is inside is done by the first process, then by one on each other machine, then by the others: on each
+        disk one downloads and decodes, all read. Raises `LostProcessError`."""
+        turn = 0 if self.first else 1 if self.local_rank == 0 else 2
+        for _ in range(turn):
             self.wait()
         yield
-        if self.first:
+        for _ in range(2 - turn):
             self.wait()
 
     def synchronise_batch_norm(self, model: nn.Module) -> None:
@@ -93,15 +138,40 @@ def joined_processes() -> Iterator[Processes]:
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield Processes(device=choose_device("auto"))
         return
+    local_rank = int(os.environ["LOCAL_RANK"])
     device, backend = CPU, "gloo"
     if torch.cuda.is_available():
-        device, backend = torch.device("cuda", int(os.environ["LOCAL_RANK"])), "cpu:gloo,cuda:nccl"
+        device, backend = torch.device("cuda", local_rank), "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(device)
-    dist.init_process_group(backend, timeout=PATIENCE)
+    store, rank, count = next(iter(rendezvous("env://", timeout=STEP_PATIENCE)))
+    # torchrun keeps its store when it starts processes again, with the addresses of the lost ones in it.
+    store = PrefixStore(f"attempt {os.environ.get(_RESTARTS, '0')}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=STEP_PATIENCE)
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size(), device)
+        waiting = dist.new_group(backend="gloo", timeout=DECODING_PATIENCE)
+        yield Processes(dist.get_rank(), dist.get_world_size(), device, local_rank, waiting)
     finally:
         dist.destroy_process_group()
+
+
+def started_anew() -> bool:
+    """Whether torchrun has started these processes again after one of them was lost (`--max-restarts`)."""
+    return os.environ.get(_RESTARTS, "0") != "0"
+
+
+@contextmanager
+def _missing_others() -> Iterator[None]:
+    """What gloo and NCCL raise where another process is gone, or silent for too long, becomes `LostProcessError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise LostProcessError(f"another process of this run was lost ({said:.200})") from error
+
+
+def _all_reduce(tensor: Tensor, group: dist.ProcessGroup | None = None) -> None:
+    with _missing_others():
+        dist.all_reduce(tensor, group=group)
 
 
 class _Sum(torch.autograd.Function):
@@ -110,13 +180,13 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
         total = tensor.clone()
-        dist.all_reduce(total)
+        _all_reduce(total)
         return total
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.clone()
-        dist.all_reduce(total)
+        _all_reduce(total)
         return total
 
 

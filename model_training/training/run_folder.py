@@ -33,6 +33,7 @@ from model_training.data.files import read_json, reading
 from model_training.model.build import build_model
 from model_training.model.report_model import ReportModel
 from model_training.model.weights import read_tensors
+from model_training.training.differences import differences
 
 FILE = "training.pt"
 OOD_HEAD = "ood_head.pt"
@@ -168,8 +169,8 @@ def resumable(folder: Path) -> bool:
     return False
 
 
-def load_state(folder: Path, config: Config, fingerprint: str) -> dict[str, Any]:
-    """The state to resume from. Raises `RunError` when it is of another configuration or of other data, and
+def load_state(folder: Path, config: Config) -> dict[str, Any]:
+    """The state to resume from. Raises `RunError` when it is of a configuration that trains otherwise, and
     `UnreadableFileError` when it is damaged."""
     path = folder / STATE
     state = read_tensors(path, "; --fresh trains anew")
@@ -178,14 +179,18 @@ def load_state(folder: Path, config: Config, fingerprint: str) -> dict[str, Any]
         missing = _STATE_PARTS - state.keys()
         if missing:
             raise ValueError
-    if changed := _differences(before, config.as_dict()):
+    if changed := differences(before, config.as_dict()):
         raise RunError(
             f"{folder} holds a run of another configuration: {'; '.join(changed)}. Resume it with its own"
             f" ({CONFIG} in it), take another folder, or --fresh to train anew"
         )
+    return state
+
+
+def check_studies(folder: Path, state: Mapping[str, Any], fingerprint: str) -> None:
+    """Raises `RunError` when the state is one of other studies."""
     if state["fingerprint"] != fingerprint:
         raise RunError(f"{folder} holds a run of other studies; take another folder, or --fresh to train anew")
-    return state
 
 
 def clear_run(folder: Path) -> None:
@@ -197,7 +202,12 @@ def clear_run(folder: Path) -> None:
 
 
 def record_start(folder: Path, config: Config, start: Mapping[str, Any]) -> None:
-    """Writes the configuration, and adds this start (command, commit, time, …) to the record."""
+    """Writes the configuration, and adds this start (command, commit, time, …) to the record. The best epoch of a run
+    that goes on gets the card's words of now."""
+    if (folder / FILE).exists():
+        best = read_tensors(folder / FILE)
+        if best["config"]["card"] != config.as_dict()["card"]:
+            save_tensors(folder / FILE, {**best, "config": {**best["config"], "card": config.as_dict()["card"]}})
     record = _read_record(folder)
     record["starts"] = [*record.get("starts", []), dict(start)]
     write_atomically(folder / CONFIG, config.to_toml().encode())
@@ -245,13 +255,3 @@ def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(dict(content), buffer)
     write_atomically(path, buffer.getvalue())
-
-
-def _differences(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What differs between two configurations, as "training.epochs was 10, is 20"."""
-    return [
-        f"{section}.{key} was {old[section][key]!r}, is {value!r}"
-        for section, values in new.items()
-        for key, value in values.items()
-        if old[section][key] != value
-    ]

@@ -1,71 +1,26 @@
-"""Whole runs as processes: killed, asked to stop, resumed, and shared by two."""
+"""Whole runs as processes: killed, asked to stop, resumed, and refused."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from model_training.__main__ import main
 from model_training.config import Config
-from model_training.train import INTERRUPTED
-from model_training.training.run_folder import FILE, HISTORY, RECORD, STATE
+from model_training.train import INTERRUPTED, add_arguments, prepare
+from model_training.training.differences import differences
+from model_training.training.distributed import Processes
+from model_training.training.run_folder import FILE, HISTORY, RECORD, STATE, load_run, save_run
 from tests.model_training.conftest import Bench
+from tests.model_training.training.launching import Launcher, assert_same_run, finished, wait_until
 
 STEPS_PER_EPOCH = 5
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-
-
-class Launcher:
-    """Starts the training command on the phantoms."""
-
-    def __init__(self, phantoms: Path, config: Path, root: Path) -> None:
-        self.phantoms, self.config, self.root = phantoms, config, root
-
-    def arguments(self, run: str, *more: str) -> list[str]:
-        """The command's arguments for a run in a folder of its own."""
-        data, config, out = map(str, (self.phantoms, self.config, self.root / run))
-        return ["train", "--data", data, "--config", config, "--out", out, *more]
-
-    def start(self, run: str, *more: str, through: Sequence[str] = ()) -> subprocess.Popen[str]:
-        """Starts it in a process of its own. One thread: sums in another order are other sums."""
-        command = [sys.executable, *through, "-m", "model_training", *self.arguments(run, *more)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(  # noqa: S603 (our own command)
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-
-    def finish(self, run: str) -> str:
-        """Runs it to its end; returns what it printed."""
-        return finished(self.start(run))
-
-    def state(self, run: str) -> dict[str, Any]:
-        """The state saved last."""
-        state: dict[str, Any] = torch.load(self.root / run / STATE, weights_only=True)
-        return state
-
-
-def finished(process: subprocess.Popen[str], status: int = 0) -> str:
-    """Waits for a process, and returns what it printed."""
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == status, output
-    return output
-
-
-@pytest.fixture(scope="module")
-def launcher(phantoms: Path, small_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Launcher:
-    root = tmp_path_factory.mktemp("runs")
-    (root / "small.toml").write_text(small_config.to_toml())
-    return Launcher(phantoms, root / "small.toml", root)
 
 
 @pytest.fixture(scope="module")
@@ -87,27 +42,6 @@ def alone(launcher: Launcher, undisturbed: subprocess.Popen[str]) -> Callable[[]
         return launcher.root / "alone"
 
     return wait
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
-def history(folder: Path) -> list[dict[str, Any]]:
-    """The entries of a run but for the time they took."""
-    entries = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
-    return [{key: value for key, value in entry.items() if key != "seconds"} for entry in entries]
-
-
-def assert_same_run(folder: Path, other: Path) -> None:
-    """Bitwise the same weights, and the same course in every digit."""
-    ours, theirs = (torch.load(path / FILE, weights_only=True)["model"] for path in (folder, other))
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert history(folder) == history(other)
 
 
 def test_a_killed_run_resumes_to_the_same_weights(launcher: Launcher, alone: Callable[[], Path]) -> None:
@@ -146,22 +80,6 @@ def test_sigterm_saves_and_says_how_to_go_on(launcher: Launcher, alone: Callable
     assert "-m model_training train" in starts[0]["command"]
 
 
-def test_two_processes_compute_what_one_computes(launcher: Launcher) -> None:
-    """Each takes half of the same batches, batch norm sees the whole of them, and validation is shared.
-
-    Without dropout, whose masks are each process's own, only rounding is left. Steps make it grow, gradients first: the
-    validation losses stay within 1 %.
-    """
-    still = ("--set", "model.dropout=0.0", "--set", "training.epochs=4")
-    runs = launcher.start("single", *still), launcher.start("shared", *still, through=TORCHRUN)
-    for process in runs:
-        finished(process)
-    single, shared = (history(launcher.root / run) for run in ("single", "shared"))
-    for ours, theirs in zip(single, shared, strict=True):
-        assert ours["val"] == pytest.approx(theirs["val"], rel=1e-2)
-    assert single[0]["train"] == pytest.approx(shared[0]["train"], rel=1e-2)
-
-
 def test_another_configuration_does_not_resume(
     launcher: Launcher, bench: Bench, small_config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,6 +87,44 @@ def test_another_configuration_does_not_resume(
     bench.trainer(small_config, launcher.root / "begun").save()
     assert main(launcher.arguments("begun", "--set", "training.epochs=9")) == 2
     assert "training.epochs was 8, is 9" in capsys.readouterr().err
+    assert not (launcher.root / "begun" / "cache").exists()
+
+
+def test_an_error_about_long_values_is_short() -> None:
+    """Of a list it shows what differs, and no more of it than a line holds."""
+    names = [f"finding number {i}" for i in range(40)]
+    old, new = ({"data": {"findings": tuple(given)}} for given in (names, [*names[:20], "another", *names[21:]]))
+    (said,) = differences(old, new)
+    assert len(said) < 200
+    assert "finding number 20" in said.partition(", is ")[0]
+    assert "another" in said.partition(", is ")[2]
+    assert differences({"a": {"b": 1.0}}, {"a": {"b": 2.0}}) == ["a.b was 1.0, is 2.0"]
+
+
+def test_the_cards_words_may_change(launcher: Launcher, bench: Bench, small_config: Config) -> None:
+    """Training never reads them: the run goes on, and the newer words win, for the best epoch so far, too."""
+    folder, words = launcher.root / "reworded", "Said better."
+    trainer = bench.trainer(small_config, folder)
+    trainer.save()
+    save_run(folder, trainer.model, trainer.tokenizer, small_config)
+    parser = ArgumentParser()
+    add_arguments(parser)
+    _, *arguments = launcher.arguments("reworded", "--set", f'card.intended_use="{words}"')
+    resumed = prepare(parser.parse_args([*arguments, "--cache", str(bench.cache)]), Processes())
+    assert resumed.config.card.intended_use == words
+    assert load_run(folder)[2].card.intended_use == words
+
+
+def test_other_studies_are_refused_before_any_is_decoded(
+    launcher: Launcher, bench: Bench, small_config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Decoding may take hours."""
+    trainer = bench.trainer(small_config, launcher.root / "others")
+    trainer.fingerprint = "of other studies"
+    trainer.save()
+    assert main(launcher.arguments("others")) == 2
+    assert "a run of other studies" in capsys.readouterr().err
+    assert not (launcher.root / "others" / "cache").exists()
 
 
 def test_a_finished_run_is_not_trained_over(

@@ -1,0 +1,115 @@
+"""What one replica costs, as measured: processor time of each part of a report, and how much it lets in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Studies alike: images of each, beams and steps of its report, and the processor seconds that reading, decoding
+    and answering take together. `share` is how common they are beside the other kinds: 0 in no mixture."""
+
+    name: str
+    images: int
+    beams: int
+    steps: float
+    prepare_seconds: float
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One replica: `step_seconds` is what a beam step takes at `step_rows` beams, ascending, and `encode_seconds` an
+    image, both in seconds of a processor or, with `accelerator`, of the GPU. All parts of a replica share its `cores`;
+    a GPU is shared by encoding and steps alone. `overhead_seconds` of an answer cost nobody's time (connections, waking
+    up). The limits are those of the service's settings."""
+
+    kinds: tuple[Kind, ...]
+    encode_seconds: float
+    step_rows: tuple[float, ...]
+    step_seconds: tuple[float, ...]
+    cores: float = 1.0
+    decode_workers: int = 2
+    accelerator: bool = False
+    overhead_seconds: float = 0.0
+    start_seconds: float = 10.0
+    max_rows: int = 64
+    max_queue: int = 64
+    max_requests: int = 128
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a curve without studies, or whose steps are not one for each number of beams."""
+        if sum(kind.share for kind in self.kinds) <= 0 or len(self.step_rows) != len(self.step_seconds):
+            raise ValueError("no studies, or not one step for each number of beams")
+        if sorted(set(self.step_rows)) != list(self.step_rows) or min(self.step_seconds) <= 0:
+            raise ValueError("numbers of beams that do not ascend, or a step that takes no time")
+
+    def step(self, rows: float) -> float:
+        """Seconds of a step of so many beams: between two measured ones in proportion, beyond the last by its slope."""
+        known, seconds = self.step_rows, self.step_seconds
+        if len(known) == 1 or rows <= known[0]:
+            return seconds[0]
+        last = next((i for i in range(1, len(known)) if known[i] >= rows), len(known) - 1)
+        slope = (seconds[last] - seconds[last - 1]) / (known[last] - known[last - 1])
+        return seconds[last] + slope * (rows - known[last])
+
+    @property
+    def most_reports(self) -> float:
+        """Reports a second that no load can make more of: every row taken, and whatever is scarcest always at work."""
+        total = sum(kind.share for kind in self.kinds)
+        prepare, encode, step = (
+            sum(kind.share * seconds for kind, seconds in zip(self.kinds, costs, strict=True)) / total
+            for costs in zip(*map(self._costs, self.kinds), strict=True)
+        )
+        if self.accelerator:
+            return min(_per(encode + step), _per(prepare / min(self.cores, self.decode_workers)))
+        return min(_per((prepare + encode + step) / self.cores), _per(encode), _per(step))
+
+    def _costs(self, kind: Kind) -> tuple[float, float, float]:
+        step = kind.steps * kind.beams * self.step(self.max_rows) / self.max_rows
+        return kind.prepare_seconds, kind.images * self.encode_seconds, step
+
+    def of(self, name: str) -> Curve:
+        """The same replica with studies of one kind alone. Raises ValueError for one that it does not know."""
+        found = [replace(kind, share=1.0) for kind in self.kinds if kind.name == name]
+        if not found:
+            raise ValueError(f"no studies {name!r}; known: {', '.join(kind.name for kind in self.kinds)}")
+        return replace(self, kinds=tuple(found))
+
+    def to_json(self) -> str:
+        """The file that `read_curve` reads."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+
+def read_curve(path: Path) -> Curve:
+    """A curve from its file. Raises ValueError that names the file, OSError where there is none."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        kinds = tuple(Kind(**kind) for kind in content.pop("kinds"))
+        return Curve(kinds, **{name: _tuple(value) for name, value in content.items()})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} is not what `python -m benchmarks capacity` writes of a replica") from error
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _per(seconds: float) -> float:
+    return 1.0 / seconds if seconds > 0 else float("inf")
+
+
+def mean_of(kinds: Sequence[Kind]) -> Kind:
+    """The study in the middle of these kinds."""
+    total = sum(kind.share for kind in kinds)
+
+    def mean(name: str) -> float:
+        return float(sum(kind.share * getattr(kind, name) for kind in kinds) / total)
+
+    images, beams = round(mean("images")), round(mean("beams"))
+    return Kind("mean", images, beams, mean("steps"), mean("prepare_seconds"))
