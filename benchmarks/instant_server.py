@@ -66,5 +66,5 @@ def _instant(settings: Settings, observer: Observer | None = None) -> InstantGen
 
 
 if __name__ == "__main__":
-    main.load_generator = _instant  # type: ignore[assignment]  # it serves as one
+    vars(main)["load_generator"] = _instant
     sys.exit(cli.main())

@@ -55,7 +55,8 @@ def silhouettes(phantom: Phantom, view: View, size: int, margin: float = 1.0) ->
     body = build(phantom, spacing=1.5)
 
     def covered(*solids: Solid) -> NDArray[np.bool_]:
-        return np.any([far > near for near, far in rays.cross(solids)], axis=0)
+        hit: NDArray[np.bool_] = np.any([far > near for near, far in rays.cross(solids)], axis=0)
+        return hit
 
     heart = covered(*body.heart)
     hidden = heart | covered(*body.mediastinum)
