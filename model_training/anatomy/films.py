@@ -22,10 +22,10 @@ from app.inference.chest import STRUCTURES
 from model_training.data.collection import ProblemLog
 from model_training.data.files import UnreadableFileError, reading
 from model_training.data.images import SHOWN, UnreadableImageError, for_every_image, read_image
-from model_training.data.readers.tables import ImageFolder, parse_split, parse_view, read_rows
+from model_training.data.readers.tables import MASKS, ImageFolder, parse_split, parse_view, read_rows
 from model_training.data.study import Split
 
-TABLES = ("masks.csv", "labels.csv")
+_TABLES = (MASKS, "labels.csv")
 DRAWN = STRUCTURES[:4]  # what masks draw
 _SHAPE_TOLERANCE = 0.05  # between the proportions of film and mask
 Mask = npt.NDArray[np.uint8]
@@ -59,7 +59,7 @@ def list_films(root: Path) -> list[Listed]:
     not there, patients in several splits.
     """
     log, folder, films = ProblemLog(), ImageFolder(root), []
-    table = next((root / name for name in TABLES if (root / name).is_file()), root / TABLES[0])
+    table = next((root / name for name in _TABLES if (root / name).is_file()), root / MASKS)
     for row in read_rows(table, ("file", "mask"), log):
         name = row["file"].strip()
         split, view = parse_split(row.get("split"), name, log), parse_view(row.get("view"), name, log)

@@ -14,6 +14,7 @@ from model_training.data.files import UnreadableFileError, text_encoding
 from model_training.data.study import Split, StudyImage, View
 
 # Where images lie beside their table, in the archives that circulate.
+MASKS = "masks.csv"  # which names films with masks of lungs and heart
 IMAGE_FOLDERS = (
     ".",
     "images",

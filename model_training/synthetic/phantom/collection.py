@@ -17,9 +17,9 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from model_training.anatomy.films import TABLES
 from model_training.data.readers.boxes import BOXES, COLUMNS
 from model_training.data.readers.indiana import PROJECTIONS, REPORTS, SPLIT
+from model_training.data.readers.tables import MASKS
 from model_training.data.study import View
 from model_training.progress import Progress
 from model_training.synthetic.phantom.body import Phantom, sample_phantom
@@ -32,7 +32,7 @@ ImageFormat = Literal["png", "jpeg"]
 _SUFFIX: dict[ImageFormat, str] = {"png": "png", "jpeg": "jpg"}
 _NUMBER: dict[View, str] = {"frontal": "1001", "lateral": "2001"}
 _SHEET_STUDIES = 24
-IMAGES, MASKS = "images", "masks"  # folders
+_IMAGES, _MASKS = "images", "masks"  # folders
 _MASK_SIZE = 96  # pixels a side: finer than the maps that are fitted to them
 
 
@@ -97,15 +97,15 @@ def _write_study(folder: Path, seed: int, size: int, bits: int, image_format: Im
     rows = _Rows(report, [], [], [])
     for view, image in study.images.items():
         name = f"{uid}_IM-{index + 1:04d}-{_NUMBER[view]}.{_SUFFIX[image_format]}"
-        (folder / IMAGES / name).write_bytes(encode(image, bits, image_format))
+        (folder / _IMAGES / name).write_bytes(encode(image, bits, image_format))
         rows.projections.append([uid, name, view.capitalize()])
         for box in boxes(study.phantom, view):
             numbers = (f"{number:.4f}" for number in (box.x, box.y, box.width, box.height))
             rows.boxes.append([name, box.finding, *numbers])
         if view == "frontal":
-            mask = f"{MASKS}/{uid}.png"
+            mask = f"{_MASKS}/{uid}.png"
             Image.fromarray(chest_mask(study.phantom, view, _MASK_SIZE)).save(folder / mask)
-            rows.masks.append([uid, f"{IMAGES}/{name}", mask])
+            rows.masks.append([uid, f"{_IMAGES}/{name}", mask])
     return rows
 
 
@@ -132,7 +132,7 @@ def write_collection(
         raise ValueError(f"shares of val and test must be at least 0 and at most 1 together, not {val} and {test}")
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty")
-    for folder in (IMAGES, MASKS):
+    for folder in (_IMAGES, _MASKS):
         (out / folder).mkdir(parents=True)
     write = partial(_write_study, out, seed, size, bits, image_format)
     workers = min(processes or os.cpu_count() or 1, max(studies, 1))
@@ -153,7 +153,7 @@ def write_collection(
     splits = dict(_split(studies, seed, val, test))
     _write_table(out / SPLIT, ("uid", "split"), splits.items())
     masks = ([file, mask, uid, splits[uid]] for study in rows for uid, file, mask in study.masks)
-    _write_table(out / TABLES[0], ("file", "mask", "patient", "split"), masks)
+    _write_table(out / MASKS, ("file", "mask", "patient", "split"), masks)
 
 
 def _write_table(path: Path, names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

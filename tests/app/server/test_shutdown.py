@@ -34,7 +34,8 @@ def test_in_flight(tiny_checkpoint: Path, picture: bytes) -> None:
         with server.client() as client:
             uploading = threads.submit(post, upload())
             waiting = [threads.submit(post, picture) for _ in range(IN_FLIGHT)]
-            while "xray_report_active_rows 8.0" not in client.get("/metrics").text:
+            received = f'xray_report_stage_duration_seconds_count{{stage="receive"}} {IN_FLIGHT}.0'
+            while not {received, "xray_report_active_rows 8.0"} <= {*client.get("/metrics").text.splitlines()}:
                 pass
             server.process.send_signal(signal.SIGTERM)
             assert [future.result() for future in (*waiting, uploading)] == [200] * (IN_FLIGHT + 1)
