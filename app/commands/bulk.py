@@ -24,51 +24,59 @@ _MAX_IN_FLIGHT = 1024
 _MAX_REPLICAS = 10_000
 
 
+_Source = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="A folder, or a CSV file with columns image and, if you like, study.")
+]
+_Out = Annotated[Path, typer.Option(metavar="FILE", help="Results, a line a study: .jsonl, or .csv for a table.")]
+_Server = Annotated[
+    str | None, typer.Option(metavar="URL", help="The service to ask.", show_default="none: the model runs here")
+]
+_Ray = Annotated[
+    bool,
+    typer.Option("--ray", help="The models run in the Ray cluster that RAY_ADDRESS names, or this machine is part of."),
+]
+_Replicas = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, max=_MAX_REPLICAS, help="With --ray, so many.", show_default="as there is room for"
+    ),
+]
+_KeyFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="File with the service's API key.", show_default="no key")
+]
+_GroupBy = Annotated[
+    Literal["file", "folder"],
+    typer.Option(help="PNG and JPEG: every file is a study, or every folder is. DICOM goes by its study UID."),
+]
+_InFlight = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        max=_MAX_IN_FLIGHT,
+        help="Studies under way at once, at most what the service takes.",
+        show_default="what keeps its device busy",
+    ),
+]
+_Patience = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS", min=0, max=_MAX_PATIENCE_SECONDS, help="How long a service that is away is waited for."
+    ),
+]
+
+
 @with_report_options
 def bulk(
-    source: Annotated[
-        Path,
-        typer.Argument(metavar="FOLDER", help="A folder, or a CSV file with columns image and, if you like, study."),
-    ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Results, a line a study: .jsonl, or .csv for a table.")],
-    server: Annotated[
-        str | None, typer.Option(metavar="URL", help="The service to ask.", show_default="none: the model runs here")
-    ] = None,
-    ray: Annotated[
-        bool,
-        typer.Option(
-            "--ray", help="The models run in the Ray cluster that RAY_ADDRESS names, or this machine is part of."
-        ),
-    ] = False,
-    replicas: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, max=_MAX_REPLICAS, help="With --ray, so many.", show_default="as there is room for"
-        ),
-    ] = None,
-    api_key_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File with the service's API key.", show_default="no key")
-    ] = None,
-    group_by: Annotated[
-        Literal["file", "folder"],
-        typer.Option(help="PNG and JPEG: every file is a study, or every folder is. DICOM goes by its study UID."),
-    ] = "file",
-    in_flight: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            max=_MAX_IN_FLIGHT,
-            help="Studies under way at once, at most what the service takes.",
-            show_default="what keeps its device busy",
-        ),
-    ] = None,
-    patience: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS", min=0, max=_MAX_PATIENCE_SECONDS, help="How long a service that is away is waited for."
-        ),
-    ] = _PATIENCE_SECONDS,
+    source: _Source,
+    out: _Out,
+    server: _Server = None,
+    ray: _Ray = False,
+    replicas: _Replicas = None,
+    api_key_file: _KeyFile = None,
+    group_by: _GroupBy = "file",
+    in_flight: _InFlight = None,
+    patience: _Patience = _PATIENCE_SECONDS,
     checkpoint: CheckpointOption = None,
     **options: str | None,
 ) -> None:
@@ -85,9 +93,9 @@ def bulk(
         raise CommandError(f"--out {out}: results are written as {' or '.join(SUFFIXES)}")
     if not source.exists():  # said before a model is loaded
         raise CommandError(f"{source}: No such file or directory")
-    job = Job(source, out, group_by, in_flight, patience, chosen(options))
     if server and ray:
         raise CommandError("--server and --ray exclude each other")
+    job = Job(source, out, group_by, in_flight, patience, chosen(options))
     if server:
         reporter = _service(server, api_key_file, job)
     else:
