@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,12 @@ def load_ood_head(folder: Path, model: ReportModel) -> dict[str, Any] | None:
 
     Raises `UnreadableFileError` for a damaged file and one that does not fit the model.
     """
-    path = folder / OOD_HEAD
-    if not path.exists():
-        return None
-    fitted: dict[str, Any] = read_tensors(path)
-    with reading(path, "not what `intake` writes for this run"):
+
+    def fits(fitted: dict[str, Any]) -> None:
         OodDetection.of(fitted)
         copy.deepcopy(model).attach_ood_head(fitted["head"], fitted["view_head"], laterals=fitted["laterals"])
-    return fitted
+
+    return _read(folder / OOD_HEAD, "intake", fits)
 
 
 def save_anatomy_head(folder: Path, fitted: Mapping[str, Any]) -> None:
@@ -47,13 +45,9 @@ def load_anatomy_head(folder: Path, model: ReportModel) -> dict[str, Any] | None
 
     Raises `UnreadableFileError` for a damaged file and one that does not fit the model.
     """
-    path = folder / ANATOMY_HEAD
-    if not path.exists():
-        return None
-    fitted: dict[str, Any] = read_tensors(path)
-    with reading(path, "not what `anatomy` writes for this run"):
-        copy.deepcopy(model).attach_anatomy_head(fitted["head"])
-    return fitted
+    return _read(
+        folder / ANATOMY_HEAD, "anatomy", lambda fitted: copy.deepcopy(model).attach_anatomy_head(fitted["head"])
+    )
 
 
 def save_wording(folder: Path, fitted: Mapping[str, Any]) -> None:
@@ -66,11 +60,20 @@ def load_wording(folder: Path, model: ReportModel) -> None:
 
     Raises `UnreadableFileError` for a damaged file and one that does not fit the model.
     """
-    path = folder / WORDING
-    if not path.exists():
-        return
-    fitted: dict[str, Any] = read_tensors(path)
-    with reading(path, "not what `wording` writes for this run"):
+
+    def fits(fitted: dict[str, Any]) -> None:
         missing, foreign = model.load_state_dict(fitted["state"], strict=False)
         if foreign or any(name.split(".")[0] in WORDING_PARTS for name in missing):
             raise ValueError
+
+    _read(folder / WORDING, "wording", fits)
+
+
+def _read(path: Path, command: str, fits: Callable[[dict[str, Any]], None]) -> dict[str, Any] | None:
+    """What the command has written, once `fits` has raised nothing; None where there is no file."""
+    if not path.exists():
+        return None
+    fitted: dict[str, Any] = read_tensors(path)
+    with reading(path, f"not what `{command}` writes for this run"):
+        fits(fitted)
+    return fitted
