@@ -15,7 +15,7 @@ from app import cli, main
 from app.images.decode import decode_image
 from app.inference.engine.observer import Observer
 from app.inference.generator import Generator
-from app.inference.options import OPERATING_POINTS, DecodingOptions, OperatingPoint
+from app.inference.options import DecodingOptions
 from app.inference.served_model import Image, ServedModel
 from app.local_reports import load_generator
 from app.report import Report
@@ -42,16 +42,7 @@ class InstantGenerator:
     def warm_up(self) -> None:
         """Nothing to warm."""
 
-    def submit(
-        self,
-        images: Sequence[Image],
-        options: DecodingOptions,
-        deadline: float | None = None,
-        tag: object = None,
-        *,
-        operating_point: OperatingPoint = OPERATING_POINTS[0],
-        heatmaps: bool = False,
-    ) -> Future[Report]:
+    def submit(self, images: Sequence[Image], options: DecodingOptions, *_: object, **more: object) -> Future[Report]:
         """The report."""
         answer: Future[Report] = Future()
         answer.set_result(self._report)
