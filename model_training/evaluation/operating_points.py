@@ -4,7 +4,8 @@ A finding is present from its threshold on, in a study that is abnormal from its
 point every threshold is the same multiple of the square root of how common the finding is: with one probability for
 all, rare findings would never be stated, and with one rate of false alarms, at a probability of a few percent. For
 findings that are urgent the multiple is smaller: to miss one costs more than to name one too many in a study that is
-abnormal anyway. Arrays are [studies, findings and the whole].
+abnormal anyway. What is not urgent is stated only from where on it is right often enough: findings that the head
+cannot tell are passed over. Arrays are [studies, findings and the whole].
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ none, to those with `ENOUGH` positive studies."""
 NEARLY = 0.05
 """The share of the greatest F1 that may be given for sensitivity to what is urgent."""
 URGENT = ("effusion", "pneumothorax", "cardiomegaly", "edema")
+WORTH, FEW = 0.15, 3
+"""The least share of right ones among statements of a finding that is not urgent, and how many at least."""
 ENOUGH, NORMAL = 15, 20
 _MULTIPLES = np.geomspace(0.01, 3.0, 45)
 _LENIENCES = (1.0, 0.7, 0.5, 0.35, 0.25)  # of the multiple, for urgent findings
@@ -78,7 +81,8 @@ def fit_points(
     Of all within a point's false alarms whose sum of macro- and micro-F1 is the greatest, or `NEARLY` so where findings
     are urgent, the most sensitive are chosen; of all that are sensitive enough, those of the greatest specificity. F1
     and specificity are over the findings with `ENOUGH` positive studies. Of those alike, the ones that call the fewest
-    studies abnormal. What is present at one point is present at every more sensitive one.
+    studies abnormal. What is not urgent is stated only where that is `WORTH` it, but for the point that is sensitive.
+    What is present at one point is present at every more sensitive one.
     """
     normal, positive, absent = targets[:, -1] == 0, targets[:, :-1] == 1, targets[:, :-1] == 0
     chosen = np.full((len(OPERATING_POINTS), targets.shape[1]), 0.5)
@@ -86,35 +90,19 @@ def fit_points(
     origin = np.zeros(len(targets), np.int64) if sources is None else sources
     healthy = [which for one in np.unique(origin) if (which := normal & (origin == one)).sum() >= NORMAL]
     if healthy and len(enough):
-        choices = []
-        rarity = np.sqrt((1 + positive.sum(axis=0)) / (2 + positive.sum(axis=0) + absent.sum(axis=0)))
         urgent = np.isin(names, URGENT) & positive.any(axis=0)
-        sought = np.flatnonzero(urgent) if urgent.any() else enough
-        leniences = _LENIENCES if urgent.any() else (1.0,)
         nearly = NEARLY if urgent.any() else 0.0
-        for gate, multiple, lenience in product(np.quantile(probabilities[normal, -1], _GATES), _MULTIPLES, leniences):
-            multiples = multiple * np.where(urgent, lenience, 1.0)
-            thresholds = np.append((multiples * rarity).clip(max=1.0), gate)
-            said = decided(probabilities, thresholds)
-            counts = decision_counts(said, targets[:, :-1])
-            choices.append(
-                _Choice(
-                    alarms=max(float(said[which].any(axis=1).mean()) for which in healthy),
-                    sensitivity=float(np.mean(counts[sought, 0] / positive[:, sought].sum(axis=0))),
-                    specificity=float(1 - np.mean(counts[enough, 1] / absent[:, enough].sum(axis=0))),
-                    f1=float(macro_f1(counts[enough]) + micro_f1(counts[enough])),
-                    called=float((probabilities[:, -1] >= gate).mean()),
-                    thresholds=thresholds,
-                )
-            )
+        choices = _choices(probabilities, targets, healthy, enough, urgent)
         balanced = _best("balanced", choices, nearly).thresholds
         within: Mapping[OperatingPoint, list[_Choice]] = {
             "balanced": choices,
             "sensitive": [c for c in choices if (c.thresholds <= balanced).all()],
             "specific": [c for c in choices if (c.thresholds >= balanced).all()],
         }
+        worth = _worth(probabilities, targets, urgent, balanced[-1])
         for p, point in enumerate(OPERATING_POINTS):
-            chosen[p] = _best(point, within[point], nearly).thresholds
+            thresholds = _best(point, within[point], nearly).thresholds
+            chosen[p] = thresholds if point == "sensitive" else np.maximum(thresholds, worth)
     return Fitted(chosen, *_rates(probabilities, targets, chosen))
 
 
@@ -130,6 +118,39 @@ class _Choice:
     thresholds: FloatArray
 
 
+def _choices(
+    probabilities: FloatArray,
+    targets: FloatArray,
+    healthy: Sequence[Flags],
+    enough: npt.NDArray[np.intp],
+    urgent: Flags,
+) -> list[_Choice]:
+    """Every gate, multiple and lenience. `healthy` are the normal studies by source, [studies]; `enough` the findings
+    with enough positive ones; `urgent` is [findings]."""
+    positives, absents = (targets[:, :-1] == 1).sum(axis=0), (targets[:, :-1] == 0).sum(axis=0)
+    gates = np.quantile(probabilities[targets[:, -1] == 0, -1], _GATES)
+    rarity = np.sqrt((1 + positives) / (2 + positives + absents))
+    sought = np.flatnonzero(urgent) if urgent.any() else enough
+    leniences = _LENIENCES if urgent.any() else (1.0,)
+    choices = []
+    for gate, multiple, lenience in product(gates, _MULTIPLES, leniences):
+        multiples = multiple * np.where(urgent, lenience, 1.0)
+        thresholds = np.append((multiples * rarity).clip(max=1.0), gate)
+        said = decided(probabilities, thresholds)
+        counts = decision_counts(said, targets[:, :-1])
+        choices.append(
+            _Choice(
+                alarms=max(float(said[which].any(axis=1).mean()) for which in healthy),
+                sensitivity=float(np.mean(counts[sought, 0] / positives[sought])),
+                specificity=float(1 - np.mean(counts[enough, 1] / absents[enough])),
+                f1=float(macro_f1(counts[enough]) + micro_f1(counts[enough])),
+                called=float((probabilities[:, -1] >= gate).mean()),
+                thresholds=thresholds,
+            )
+        )
+    return choices
+
+
 def _best(point: OperatingPoint, choices: list[_Choice], nearly: float) -> _Choice:
     def sensitive(choice: _Choice) -> tuple[float, ...]:
         return choice.sensitivity, choice.specificity, -choice.called
@@ -140,6 +161,19 @@ def _best(point: OperatingPoint, choices: list[_Choice], nearly: float) -> _Choi
     few = [c for c in choices if c.alarms <= FALSE_ALARMS[point]] or [min(choices, key=lambda c: c.alarms)]
     least = (1 - nearly) * max(c.f1 for c in few)
     return max((c for c in few if c.f1 >= least), key=sensitive)
+
+
+def _worth(probabilities: FloatArray, targets: FloatArray, urgent: Flags, gate: float) -> FloatArray:
+    """From which probability on a finding is right often enough in studies called abnormal, 1 where from none and 0
+    where it is urgent; 0 for the whole: [findings and the whole]."""
+    least = np.zeros(targets.shape[1])
+    for i in np.flatnonzero(~urgent):
+        known = (probabilities[:, -1] >= gate) & ~np.isnan(targets[:, i])
+        order = np.argsort(-probabilities[known, i], kind="stable")
+        right = np.cumsum(targets[known, i][order])
+        worth = np.flatnonzero((right >= FEW) & (right >= WORTH * np.arange(1, len(right) + 1)))
+        least[i] = probabilities[known, i][order][worth[-1]] if len(worth) else 1.0
+    return least
 
 
 def _rates(probabilities: FloatArray, targets: FloatArray, chosen: FloatArray) -> tuple[FloatArray, FloatArray]:

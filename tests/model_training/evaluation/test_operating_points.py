@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.inference.options import OPERATING_POINTS
-from model_training.evaluation.operating_points import FALSE_ALARMS, fit_points, score_points
+from model_training.evaluation.operating_points import FALSE_ALARMS, WORTH, fit_points, score_points
 
 NAMES = ("effusion", "mass")
 
@@ -78,3 +78,25 @@ def test_no_source_pays_for_the_quiet_of_another() -> None:
         assert scored.false_alarms
         shares.append(scored.false_alarms.value)
     assert shares[0] > FALSE_ALARMS["balanced"] >= shares[1]
+
+
+def test_what_the_head_cannot_tell_is_passed_over() -> None:
+    """A finding that is not urgent is stated where that is right often enough, or not at all; but when asked to be
+    sensitive."""
+    rng = np.random.default_rng(3)
+    targets = (rng.random((3000, 3)) < 0.08).astype(np.float64)
+    whole = targets.any(axis=1).astype(np.float64)
+    seen = np.array([2.0, 2.0, 0.0])  # of the last one nothing
+    probabilities = 1 / (1 + np.exp(-(rng.normal(size=targets.shape) + seen * targets - 3.0)))
+    gate = 1 / (1 + np.exp(-(rng.normal(size=3000) + whole - 1)))
+    given, truth = np.column_stack([probabilities, gate]), np.column_stack([targets, whole])
+    fitted = fit_points(("effusion", "mass", "hernia"), given, truth)
+    for point in OPERATING_POINTS:
+        said = fitted.decided(point, given)
+        right = (said & (targets == 1)).sum(axis=0) / said.sum(axis=0).clip(min=1)
+        if point == "sensitive":
+            assert said[:, 2].any()
+            assert right[2] < WORTH
+        else:
+            assert not said[:, 2].any() or right[2] >= WORTH
+            assert right[1] >= WORTH
