@@ -34,7 +34,7 @@ class ConfigError(ValueError):
 class ModelConfig:
     """The network. `weights_deviation` is the standard deviation of the images that `encoder_weights` learnt from, as
     they were normalised there; `output_stride` is how far apart the encoder's positions lie, in pixels; `conditioning`
-    is what its decoder attends to, `detail` what its encoder sees of an image of `image_size` pixels a side: none finer
+    is what its decoder attends to, `detail` what is seen of an image of `image_size` pixels a side: none finer
     than so many a side, 0 for all (`ReportModel`)."""
 
     encoder: str = "resnet-small"

@@ -38,7 +38,7 @@ class ReportModel(nn.Module):
     ) -> None:
         """`channels` is the encoder's output width, `width` the decoder's; `findings` without that of the whole, which
         is the last of F + 1; `attributes` are how many of patient and exposure are to be told in training. `detail` is
-        the side in pixels that images are reduced to before the encoder sees them (0: as they are).
+        the side in pixels that images are reduced to before anything is seen of them (0: as they are).
 
         `conditioning` is what the decoder attends to: the positions of the images, the facts it is to say, or both.
         """
@@ -46,6 +46,7 @@ class ReportModel(nn.Module):
         self.encoder = encoder
         self.decoder = decoder
         self.image_size = image_size
+        self.detail = detail
         self.reduction = image_size // detail if detail else 1
         self.stride = float(encoder.stride) * self.reduction  # of the encoder's positions, in pixels
         self.first_centre = float(encoder.first_centre) * self.reduction
@@ -98,12 +99,17 @@ class ReportModel(nn.Module):
         """Greyscale f32[H,W] in 0..1 to f32[1,S,S]: aspect ratio kept, padded to a square, standardised.
 
         The standardisation is per image (zero mean, unit deviation inside the picture), which takes exposure and
-        windowing out; the padding is the darkest value.
+        windowing out; the padding is the darkest value. Images with more detail than is to be seen lose it first, all
+        in one way: sharpness tells collections apart, and with them what is common there.
         """
-        top, left, rows, columns = self.letterbox(image.shape[0], image.shape[1])
-        image = F.interpolate(image[None, None], [rows, columns], mode="bilinear", align_corners=False, antialias=True)[
-            0
-        ]
+        height, width = image.shape[0], image.shape[1]
+        top, left, rows, columns = self.letterbox(height, width)
+        image = image[None, None]
+        longest = max(height, width)
+        if self.detail > 0 and longest > self.detail:
+            small = [max(1, (side * self.detail + longest // 2) // longest) for side in (height, width)]
+            image = F.interpolate(image, small, mode="area")
+        image = F.interpolate(image, [rows, columns], mode="bilinear", align_corners=False, antialias=True)[0]
         image = (image - image.mean()) / (image.std(correction=0) + 1e-3)
         margins = [left, self.image_size - columns - left, top, self.image_size - rows - top]
         return F.pad(image, margins, value=float(image.min()))

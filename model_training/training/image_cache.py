@@ -30,12 +30,12 @@ class ImageCache(NamedTuple):
 def cache_images(studies: Sequence[Study], model: ReportModel, folder: Path) -> ImageCache:
     """Every image of the studies, in order, preprocessed: memory-mapped from files in `folder`.
 
-    They are made once for a list of images and an image size, and reused afterwards. Raises `UnreadableImageError`
+    They are made once for a list of images, their size and detail, and reused afterwards. Raises `UnreadableImageError`
     that names the images which cannot be decoded.
     """
     paths = [image.path for study in studies for image in study.images]
     size = model.image_size
-    key = hashlib.sha256(f"{size} {_DECODING}".encode())
+    key = hashlib.sha256(f"{size} {model.detail} {_DECODING}".encode())
     for path in paths:
         stat = path.stat()
         key.update(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())

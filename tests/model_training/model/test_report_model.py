@@ -55,6 +55,20 @@ def test_detail_beyond_what_is_learnt_makes_no_difference(tiny_config: Config) -
     assert model.stride == 64
 
 
+@torch.inference_mode()
+def test_films_of_any_size_are_seen_with_the_same_detail(tiny_config: Config) -> None:
+    """What is finer than the network is to see is gone before anything looks at it, in films of every size; without a
+    limit it is not."""
+    content = tiny_config.as_dict()
+    coarse = torch.rand(32, 24, generator=torch.Generator().manual_seed(0))
+    fine = coarse.repeat_interleave(8, 0).repeat_interleave(8, 1)
+    fine += 0.3 * (torch.arange(256)[:, None] // 2 % 2 * 2 - 1)  # stripes that cancel in each of its pixels
+    for detail, same in ((32, True), (0, False)):
+        content["model"]["detail"] = detail
+        seen = script(build_model(config_from(content), 20).eval())
+        assert torch.allclose(seen.preprocess(coarse), seen.preprocess(fine), atol=1e-4) is same
+
+
 def test_export_refuses_a_model_whose_scripted_form_disagrees(
     tiny_model: ReportModel, tiny_tokenizer: Tokenizer
 ) -> None:
