@@ -45,8 +45,8 @@ def fit(output: HeadOutput, sources: Sequence[str | None], denied: Sequence[str]
     Temperatures and biases count each source the same; thresholds are those of `operating_points.fit_points`. A finding
     of `denied` may be denied below the greatest probability at which no more than `DENIAL_ERROR` of the denied ones
     were there, and never from its balanced threshold on. A report is uncertain when its expected gain is among
-    the least 1 - `COVERAGE`; the balance is the one of `BALANCES` by which leaving out that share leaves the highest
-    micro-F1.
+    the least 1 - `COVERAGE`; the balance is the one of `BALANCES` by which leaving out that share gains the most
+    micro-F1 in the source that gains the least.
     """
     names, members = np.unique([source or "" for source in sources], return_inverse=True)
     weights = 1.0 / np.bincount(members, minlength=len(names))[members]
@@ -66,21 +66,33 @@ def fit(output: HeadOutput, sources: Sequence[str | None], denied: Sequence[str]
     ]
     *findings, whole = decisions
     known = len(np.unique(output.targets[:, -1][~np.isnan(output.targets[:, -1])])) == 2
-    abstain = _abstain(probabilities[:, :-1], fitted.decided("balanced", probabilities), output.targets[:, :-1])
+    abstain = _abstain(
+        probabilities[:, :-1], fitted.decided("balanced", probabilities), output.targets[:, :-1], members
+    )
     return Calibration(tuple(findings), whole if known else None, abstain, len(sources))
 
 
-def _abstain(probabilities: FloatArray, decided: npt.NDArray[np.bool_], targets: FloatArray) -> AbstainRule:
-    left = [_left_f1(expected_gains(probabilities, decided, b), decided, targets) for b in BALANCES]
-    balance = BALANCES[int(np.argmax(left))]
+def _abstain(
+    probabilities: FloatArray,
+    decided: npt.NDArray[np.bool_],
+    targets: FloatArray,
+    sources: npt.NDArray[np.int64],
+) -> AbstainRule:
+    """Of the balances the one with which the `COVERAGE` of greatest gain is the most ahead of all, in micro-F1, in the
+    source where it is least so."""
+
+    def lead(balance: float) -> float:
+        gains = expected_gains(probabilities, decided, balance)
+        kept = np.zeros(len(gains), np.bool_)
+        kept[np.argsort(-gains, kind="stable")[: math.ceil(COVERAGE * len(gains))]] = True
+        return min(score(kept & (sources == one)) - score(sources == one) for one in np.unique(sources))
+
+    def score(which: npt.NDArray[np.bool_]) -> float:
+        return float(np.nan_to_num(f1(decision_counts(decided[which], targets[which]).sum(axis=0))))
+
+    balance = max(BALANCES, key=lead)
     gains = np.sort(expected_gains(probabilities, decided, balance))
     return AbstainRule(balance, round(float(gains[math.floor((1 - COVERAGE) * (len(gains) - 1))]), 6))
-
-
-def _left_f1(gains: FloatArray, decided: npt.NDArray[np.bool_], targets: FloatArray) -> float:
-    """The micro-F1 of what is decided in the `COVERAGE` of greatest gain."""
-    kept = np.argsort(-gains, kind="stable")[: math.ceil(COVERAGE * len(gains))]
-    return float(np.nan_to_num(f1(decision_counts(decided[kept], targets[kept]).sum(axis=0))))
 
 
 def _denied_below(i: int, probabilities: FloatArray, targets: FloatArray, fitted: Fitted) -> float:

@@ -154,3 +154,33 @@ def test_without_validation_studies_nothing_is_fitted(
     assert main(["calibrate", "--run", str(tmp_path), "--data", str(tmp_path / "data")]) == 2
     assert "has no validation studies" in capsys.readouterr().err
     assert not (tmp_path / run_folder.CALIBRATION).exists()
+
+
+def test_what_is_called_uncertain_helps_in_the_source_it_helps_least() -> None:
+    """Where one source is easily told and the other is not, what is left of each is as right as all of it, or more."""
+    rng = np.random.default_rng(5)
+    easy = np.repeat([True, False], 3000)
+    found = rng.random((6000, 2)) < np.where(easy, 0.7, 0.12)[:, None]
+    seen = np.where(easy, 4.0, 0.8)[:, None] * found
+    evidence = rng.normal(size=found.shape) + seen - np.where(easy, 1.5, 2.2)[:, None]
+    whole = found.any(axis=1)
+    logits = np.column_stack([evidence, evidence.max(axis=1) + 0.3])
+    output = HeadOutput(("a", "b", "abnormal"), logits, np.column_stack([found, whole]).astype(float))
+    fitted = fit(output, ["children" if one else "adults" for one in easy], ["a"])
+    decisions = (*fitted.findings, fitted.abnormal)
+    assert fitted.abnormal
+    probabilities = np.array(
+        [[one.probability(x) for one, x in zip(decisions, row, strict=True) if one] for row in logits.tolist()]
+    )
+    probabilities[:, 2] = probabilities.max(axis=1)
+    thresholds = np.array([one.thresholds["balanced"].probability for one in decisions if one])
+    stated = (probabilities[:, :2] >= thresholds[:2]) & (probabilities[:, 2:] >= thresholds[2])
+    assert fitted.abstain
+    sure = expected_gains(probabilities[:, :2], stated, fitted.abstain.balance) >= fitted.abstain.below
+
+    def score(which: np.ndarray) -> float:
+        right = (stated & found)[which].sum()
+        return float(2 * right / (stated[which].sum() + found[which].sum()))
+
+    for one in (easy, ~easy):
+        assert score(sure & one) >= score(one)
