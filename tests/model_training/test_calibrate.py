@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from app.inference.checkpoint import load_checkpoint
@@ -182,7 +183,7 @@ def test_what_is_called_uncertain_helps_in_every_source() -> None:
     sure = expected_gains(probabilities[:, :6], stated, fitted.abstain.balance) >= fitted.abstain.below
     known = ~np.isnan(targets)
 
-    def score(which: FloatArray) -> float:
+    def score(which: npt.NDArray[np.bool_]) -> float:
         right, counted = (stated & found & known)[which].sum(), (stated & known)[which].sum() + found[which].sum()
         return float(2 * right / counted)
 
