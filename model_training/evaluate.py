@@ -159,7 +159,7 @@ def assemble(task: Task, reports: Reports, scores: Scores) -> Evaluation:
     """The figures, with their intervals."""
     manifest = task.generator.manifest
     calibration, rule = Calibration.of(manifest.findings), manifest.abstain
-    confidences = selective_prediction.confidence(scores.head, calibration, rule)
+    confidences = selective_prediction.confidence(reports.model, rule)
     first = scores.texts[0] if scores.texts else None
     systems = {MODEL: reports.model, BLANK: reports.blank}
     return Evaluation(

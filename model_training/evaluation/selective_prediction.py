@@ -29,10 +29,12 @@ def expected_gains(probabilities: FloatArray, stated: npt.NDArray[np.bool_], bal
     return np.array([expected_gain(row, said, balance) for row, said in rows], dtype=np.float64)
 
 
-def confidence(output: HeadOutput, calibration: Calibration, rule: AbstainRule | None) -> FloatArray:
-    """The expected gain [studies] of what the calibrated head states, with the balance of a manifest's rule."""
-    probabilities = output.calibrated(calibration)
-    return expected_gains(probabilities, probabilities >= calibration.thresholds, rule.balance if rule else BALANCE)
+def confidence(reports: Sequence[GeneratedReport], rule: AbstainRule | None) -> FloatArray:
+    """The expected gain [studies] of what reports were to state, with the balance of a manifest's rule."""
+    findings = [one.report.findings for one in reports]
+    probabilities = np.array([[finding.probability for finding in every] for every in findings])
+    stated = np.array([[finding.present for finding in every] for every in findings])
+    return expected_gains(probabilities, stated, rule.balance if rule else BALANCE)
 
 
 def curves(

@@ -97,7 +97,7 @@ def score_sources(
         findings = score_findings(part, calibration, areas)
         texts = {system: [every[i].whole_text() for i in members] for system, every in systems.items()}
         studies = [reports[i].study for i in members]
-        confidences = selective_prediction.confidence(part, calibration, rule)
+        confidences = selective_prediction.confidence([reports[i] for i in members], rule)
         sources[name] = SourceScores(
             studies=len(members),
             head=score_source_head(part, calibration, findings, areas),

@@ -94,12 +94,14 @@ def test_the_loss_of_a_report_is_what_its_label_f1_lacks() -> None:
 def test_abstaining_follows_the_signal_that_knows(tmp_path: Path) -> None:
     """Scores that order the losses rightly end below those that do not; reports without reference take no part."""
     studies = [Study(str(i), ()) for i in range(4)]
-    made = [generated(s, report("x", score=-float(i))) for i, s in enumerate(studies)]
     output = HeadOutput(("a",), column(0.1, 0.2, 5, 9), column(1, 0, 1, 1))
     calibration = Calibration(np.ones(1), np.zeros(1), np.full(1, 0.5))
-    curves = selective_prediction.curves(
-        made, np.array([0, 0, 1, NAN]), selective_prediction.confidence(output, calibration, None), output, calibration
-    )
+    made = [
+        generated(study, report("x", score=-float(i), probabilities=row))
+        for i, (study, row) in enumerate(zip(studies, output.calibrated(calibration).tolist(), strict=True))
+    ]
+    confidences = selective_prediction.confidence(made, None)
+    curves = selective_prediction.curves(made, np.array([0, 0, 1, NAN]), confidences, output, calibration)
     figures = risk_coverage.rows(curves)
     assert figures[selective_prediction.BY_SCORE]["risk at 50%"] == 0
     assert figures[selective_prediction.BY_SCORE]["risk at 100%"] == pytest.approx(1 / 3)
