@@ -36,7 +36,6 @@ from model_training.training.run_folder import Calibration
 from model_training.training.teachers import finding_logits
 
 DENIAL_ERROR = 0.05
-BALANCES = tuple(np.arange(0.1, 1.0, 0.05).round(2).tolist())
 
 
 def fit(output: HeadOutput, sources: Sequence[str | None], denied: Sequence[str]) -> Calibration:
@@ -45,8 +44,7 @@ def fit(output: HeadOutput, sources: Sequence[str | None], denied: Sequence[str]
     Temperatures and biases count each source the same; thresholds are those of `operating_points.fit_points`. A finding
     of `denied` may be denied below the greatest probability at which no more than `DENIAL_ERROR` of the denied ones
     were there, and never from its balanced threshold on. A report is uncertain when its expected gain is among
-    the least 1 - `COVERAGE`; the balance is the one of `BALANCES` by which leaving out that share gains the most
-    micro-F1 in the source that gains the least.
+    the least 1 - `COVERAGE`.
     """
     names, members = np.unique([source or "" for source in sources], return_inverse=True)
     weights = 1.0 / np.bincount(members, minlength=len(names))[members]
@@ -78,19 +76,13 @@ def _abstain(
     targets: FloatArray,
     sources: npt.NDArray[np.int64],
 ) -> AbstainRule:
-    """Of the balances the one with which the `COVERAGE` of greatest gain is the most ahead of all, in micro-F1, in the
-    source where it is least so."""
-
-    def lead(balance: float) -> float:
-        gains = expected_gains(probabilities, decided, balance)
-        kept = np.zeros(len(gains), np.bool_)
-        kept[np.argsort(-gains, kind="stable")[: math.ceil(COVERAGE * len(gains))]] = True
-        return min(score(kept & (sources == one)) - score(sources == one) for one in np.unique(sources))
+    """The balance is the micro-F1 of the source where it is the lowest: against one of all sources together, every
+    report on the harder one would lose, and those that state something the most."""
 
     def score(which: npt.NDArray[np.bool_]) -> float:
         return float(np.nan_to_num(f1(decision_counts(decided[which], targets[which]).sum(axis=0))))
 
-    balance = max(BALANCES, key=lead)
+    balance = round(min(score(sources == one) for one in np.unique(sources)), 4)
     gains = np.sort(expected_gains(probabilities, decided, balance))
     return AbstainRule(balance, round(float(gains[math.floor((1 - COVERAGE) * (len(gains) - 1))]), 6))
 

@@ -26,7 +26,7 @@ class AbstainRule:
 
 def expected_gain(probabilities: Sequence[float], present: Sequence[bool], balance: float) -> float:
     """The gain expected of a report that states the findings called `present` and no other, each there by its
-    calibrated probability; `balance` is F*, or what does better on validation."""
+    calibrated probability; `balance` is F*."""
     pairs = list(zip(probabilities, present, strict=True))
     right = sum(p for p, stated in pairs if stated)
     invented = sum(1 - p for p, stated in pairs if stated)
@@ -43,4 +43,4 @@ def doubts(findings: Sequence[Finding], rule: AbstainRule | None) -> list[str]:
         return []
     closest = sorted(findings, key=lambda finding: abs(finding.probability - 0.5))[:NAMED]
     named = ", ".join(f"{plain(finding.name)} {finding.probability:.0%}" for finding in closest)
-    return [f"The report is uncertain: too much of it may be wrong. Nearest to a coin toss: {named}."]
+    return [f"The report is uncertain: too much of it may be wrong or missing. Nearest to a coin toss: {named}."]

@@ -21,7 +21,7 @@ def test_an_uncertain_report_says_of_what() -> None:
     findings = [Finding(name, p, p > 0.4, 0.4) for name, p in zip("abcd", (0.9, 0.45, 0.02, 0.3), strict=True)]
     findings.append(Finding("pleural_thickening", 0.54, True, 0.5))
     assert doubts(findings, AbstainRule(balance=0.5, below=5.0)) == [
-        "The report is uncertain: too much of it may be wrong."
+        "The report is uncertain: too much of it may be wrong or missing."
         " Nearest to a coin toss: pleural thickening 54%, b 45%, d 30%."
     ]
     assert doubts(findings, AbstainRule(balance=0.5, below=-5.0)) == doubts(findings, None) == []
