@@ -1,8 +1,10 @@
-"""`python -m benchmarks.gpu --out FOLDER`: what a GPU makes of it, meant for two minutes.
+"""`python -m benchmarks.gpu --out FOLDER`: what a GPU makes of it, meant for ten minutes.
 
-One report end to end and reports a second of a checkpoint of the shipped shape, then encoding and decoding beside their
-peers, ours with CUDA graphs and kernel by kernel. Every contestant has a process of its own: one that fails stands in
-the table with what it failed of, and the others go on. Results are written after each part.
+One report end to end and reports a second of a checkpoint of the shipped shape, the same over HTTP, then encoding and
+decoding beside their peers, ours with CUDA graphs and kernel by kernel. Every contestant has a process of its own: one
+that fails stands in the table with what it failed of, and the others go on. Results are written after each part.
+
+Without a GPU the same runs on the processor in a short form, and nothing is written: it shows that it runs.
 
 The checkpoint is made here, with random weights: torch may not be able to load what a later version has saved.
 """
@@ -16,9 +18,11 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -31,13 +35,18 @@ from app.inference.generator import Generator
 from app.inference.options import DecodingOptions
 from app.text.tokenizer import Tokenizer
 from benchmarks import decode, encoder
+from benchmarks.client import Request
+from benchmarks.front import film
+from benchmarks.load import Load, many_clients
 from benchmarks.results import Row, print_table, rates, write
+from benchmarks.server import serving
 from model_training.config import load_config
 from model_training.export import export_model
 from model_training.model.build import build_model
 
 IMAGE = Path(__file__).with_name("phantom-frontal.png")
 SHAPE, SPECIAL = "shipped shape", 6  # tokens that are no words
+BUSY = f"/v1/report?min_new_tokens={decode.TOKENS}&max_new_tokens={decode.TOKENS}&repetition_penalty=1.3"
 OPTIONS = DecodingOptions(min_new_tokens=decode.TOKENS, max_new_tokens=decode.TOKENS, repetition_penalty=1.3)
 BATCHES = (1, 8, 16, 64, 256)
 GENERATORS = {
@@ -46,7 +55,32 @@ GENERATORS = {
     for graphs in (True, False)
 }
 PLAINEST = "exact, kernel by kernel"
-P50_GOAL_MS, RATE_GOAL = 15.0, 5000.0  # of an H200
+P50_GOAL_MS, RATE_GOAL, HTTP_GOAL = 15.0, 5000.0, 1000.0  # of an H200 with 16 cores
+MAX_ROWS, MAX_QUEUE = 1024, 8192
+CLIENTS, PROCESSES = (1, 16, 128, 256), 4
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much is measured."""
+
+    device: str
+    rounds: int
+    studies: int  # at once
+    clients: Sequence[int]
+    seconds: float  # of each number of clients
+    batches: Sequence[int]
+    until: float  # a `time.monotonic` time after which no batch size is begun
+    short: bool = False
+
+    def goal(self, of_a_gpu: float) -> float | None:
+        """None where the goal is not to be held against what runs here."""
+        return None if self.short else of_a_gpu
+
+    @property
+    def generators(self) -> dict[str, tuple[str, bool]]:
+        """Those that can run: nothing is recorded but on a GPU."""
+        return {name: one for name, one in GENERATORS.items() if self.device == "cuda" or not one[1]}
 
 
 def make_checkpoint(path: Path) -> None:
@@ -58,12 +92,12 @@ def make_checkpoint(path: Path) -> None:
     export_model(build_model(config, len(tokenizer)), tokenizer, config, path)
 
 
-def generator(connection: Connection, checkpoint: Path, precision: str, graphs: bool, device: str = "cuda") -> None:
+def generator(connection: Connection, checkpoint: Path, precision: str, graphs: bool, device: str) -> None:
     """A generator in a process of its own. Told "one" it answers milliseconds of single studies, told a number the
     reports a second of so many prepared at once."""
     try:
         served = Generator.load(
-            checkpoint, device=device, precision=precision, max_rows=1024, max_queue=8192, cuda_graphs=graphs
+            checkpoint, device=device, precision=precision, max_rows=MAX_ROWS, max_queue=MAX_QUEUE, cuda_graphs=graphs
         )
         served.warm_up()
         image = np.array(Image.open(IMAGE).convert("L"))
@@ -95,23 +129,21 @@ def _many(served: Generator, views: torch.Tensor, count: int) -> list[float]:
     return [count / (time.perf_counter() - started)]
 
 
-def end_to_end(rounds: int, device: str = "cuda", count: int = 1000) -> list[Row]:
+def end_to_end(extent: Extent, checkpoint: Path) -> list[Row]:
     """A checkpoint of the shipped shape through its generator, the variants in turns."""
     spawn = multiprocessing.get_context("spawn")
     connections: dict[str, Connection] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Path(folder) / "random.pt"
-        make_checkpoint(checkpoint)
-        for name, (precision, graphs) in GENERATORS.items():
-            connections[name], theirs = spawn.Pipe()
-            spawn.Process(target=generator, args=(theirs, checkpoint, precision, graphs, device), daemon=True).start()
-            theirs.close()  # so that the end of the process is seen
-        written = {name: _answer(connection) for name, connection in connections.items()}
+    for name, (precision, graphs) in extent.generators.items():
+        connections[name], theirs = spawn.Pipe()
+        arguments = theirs, checkpoint, precision, graphs, extent.device
+        spawn.Process(target=generator, args=arguments, daemon=True).start()
+        theirs.close()  # so that the end of the process is seen
+    written = {name: _answer(connection) for name, connection in connections.items()}
     failed = {name: said for name, said in written.items() if isinstance(said, str)}
     single: dict[str, list[float]] = {name: [] for name in connections}
     many: dict[str, list[float]] = {name: [] for name in connections}
-    for turn in range(rounds + 1):
-        for told, found in (("one", single), (count, many)):
+    for turn in range(extent.rounds + 1):
+        for told, found in (("one", single), (extent.studies, many)):
             for name in [name for name in connections if name not in failed]:
                 connections[name].send(told)
                 said = _answer(connections[name])
@@ -126,10 +158,11 @@ def end_to_end(rounds: int, device: str = "cuda", count: int = 1000) -> list[Row
         spread = times[0], times[-1]
         title = f"one report, pixels in, p50: {name}"
         note = f"writes what {PLAINEST} writes: {written[name] == written[PLAINEST]}"
-        rows.append(Row(title, statistics.median(times), "ms", "", spread, P50_GOAL_MS, at_most=True, note=note))
+        goal = extent.goal(P50_GOAL_MS)
+        rows.append(Row(title, statistics.median(times), "ms", "", spread, goal, at_most=True, note=note))
     for name in [name for name in connections if name not in failed]:
-        row = rates(f"{count} studies at once, tensors in: {name}", "reports/s", many[name])
-        rows.append(Row(row.name, row.value, row.unit, spread=row.spread, goal=RATE_GOAL))
+        row = rates(f"{extent.studies} studies at once, tensors in: {name}", "reports/s", many[name])
+        rows.append(replace(row, goal=extent.goal(RATE_GOAL)))
     return rows
 
 
@@ -140,28 +173,54 @@ def _answer(connection: Connection) -> Any:
         return "failed: its process died"
 
 
-def decoding(rounds: int, until: float) -> list[Row]:
-    """Both shapes at all batch sizes, as far as the time goes."""
+def served(extent: Extent, checkpoint: Path) -> list[Row]:
+    """The service with that checkpoint over HTTP, exact and fast in turns: clients that wait for their report of a film
+    of 512 pixels, on the same machine."""
+    request = Request("POST", BUSY, "image/png", film("PNG"))
+    found: dict[tuple[str, int], list[Load]] = defaultdict(list)
+    for _ in range(extent.rounds):
+        for precision in ("exact", "fast"):
+            settings: dict[str, object] = {"checkpoint": checkpoint, "device": extent.device, "precision": precision}
+            settings |= {} if extent.short else {"max_rows": MAX_ROWS, "max_queue": MAX_QUEUE}
+            with tempfile.TemporaryDirectory() as folder, serving(Path(folder), **settings) as server:
+                for clients in extent.clients:
+                    load = many_clients(server.port, request, clients, extent.seconds, PROCESSES)
+                    found[precision, clients].append(load)
     rows = []
-    with ExitStack() as stack:
-        connections = {label: stack.enter_context(decode.processes(label)) for label in decode.SHAPES}
-        for batch in BATCHES:
-            for label in decode.SHAPES:
-                if time.monotonic() > until:
-                    print(f"no time left for {label}, batch {batch}")
-                    continue
-                rows += decode.turns(f"{label}, batch {batch}", connections[label], batch, rounds)
+    for (precision, clients), loads in found.items():
+        title = f"over HTTP, {clients} clients, {precision}"
+        row = rates(f"{title}: reports", "reports/s", [load.rate for load in loads])
+        bad = sum(answer.status != 200 for load in loads for answer in load.answers)
+        goal = extent.goal(HTTP_GOAL) if clients == max(extent.clients) else None
+        rows.append(replace(row, goal=goal, note=f"{bad} answers were no reports" if bad else ""))
+        rows.append(rates(f"{title}: p50", "ms", [1e3 * load.percentile(0.5) for load in loads]))
     return rows
 
 
-def _encode(connection: Connection, rounds: int) -> None:
-    connection.send(encoder.run(rounds, short=False))
+def decoding(extent: Extent) -> list[Row]:
+    """Both shapes at all batch sizes, as far as the time goes."""
+    rows = []
+    shapes = [SHAPE] if extent.short else list(decode.SHAPES)
+    with ExitStack() as stack:
+        connections = {label: stack.enter_context(decode.processes(label)) for label in shapes}
+        for batch in extent.batches:
+            for label in shapes:
+                if time.monotonic() > extent.until:
+                    print(f"no time left for {label}, batch {batch}")
+                    continue
+                rows += decode.turns(f"{label}, batch {batch}", connections[label], batch, extent.rounds)
+    return rows
 
 
-def encoding(rounds: int) -> list[Row]:
+def _encode(connection: Connection, rounds: int, short: bool) -> None:
+    connection.send(encoder.run(rounds, short=short))
+
+
+def encoding(extent: Extent) -> list[Row]:
     """In a process of its own, as all the others."""
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    multiprocessing.get_context("spawn").Process(target=_encode, args=(theirs, rounds), daemon=True).start()
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    spawn.Process(target=_encode, args=(theirs, extent.rounds, extent.short), daemon=True).start()
     theirs.close()
     found = _answer(ours)
     return found if isinstance(found, list) else [Row("encoders", None, "images/s", note=f"not measured, {found}")]
@@ -172,22 +231,29 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for gpu-*.json")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=110.0, help="no batch size of decoding begins later")
+    parser.add_argument("--seconds", type=float, default=420.0, help="no batch size of decoding begins later")
     args = parser.parse_args()
-    if not torch.cuda.is_available():
-        print("No GPU was found: nothing was measured.")
-        return 0
     warnings.filterwarnings("ignore")  # those of the contestants
     started = time.monotonic()
-    parts: dict[str, Callable[[], list[Row]]] = {
-        "gpu-generator": lambda: end_to_end(args.rounds),
-        "gpu-encoder": lambda: encoding(args.rounds),
-        "gpu-decode": lambda: decoding(args.rounds, started + args.seconds),
-    }
-    for name, part in parts.items():
-        rows = part()
-        print_table(name, rows)
-        print(f"written to {write(name, rows, args.out)}, {time.monotonic() - started:.0f} s so far\n", flush=True)
+    if torch.cuda.is_available():
+        extent = Extent("cuda", args.rounds, 1000, CLIENTS, 5.0, BATCHES, started + args.seconds)
+    else:
+        print("No GPU was found: the short form on the processor, of which nothing is written.")
+        extent = Extent("cpu", 1, 8, (1, 4), 4.0, (1, 8), started + args.seconds, short=True)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "random.pt"
+        make_checkpoint(checkpoint)
+        parts: dict[str, Callable[[], list[Row]]] = {
+            "gpu-generator": lambda: end_to_end(extent, checkpoint),
+            "gpu-service": lambda: served(extent, checkpoint),
+            "gpu-encoder": lambda: encoding(extent),
+            "gpu-decode": lambda: decoding(extent),
+        }
+        for name, part in parts.items():
+            rows = part()
+            print_table(name, rows)
+            where = "not written" if extent.short else f"written to {write(name, rows, args.out)}"
+            print(f"{where}, {time.monotonic() - started:.0f} s so far\n", flush=True)
     return 0
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import multiprocessing
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +51,20 @@ async def closed_loop(port: int, requests: Iterator[Request], clients: int, seco
 
     await asyncio.gather(*(client() for _ in range(clients)))
     return Load(answers, time.perf_counter() - started)
+
+
+def many_clients(port: int, request: Request, clients: int, seconds: float, processes: int) -> Load:
+    """As `closed_loop`, of one request, in several processes: for servers that outrun one. `clients` are shared out as
+    equally as they go."""
+    shares = [clients // processes + (i < clients % processes) for i in range(min(clients, processes))]
+    with ProcessPoolExecutor(len(shares), multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(abs, shares))  # so that all have started
+        loads = list(pool.map(_client_process, *zip(*((port, request, own, seconds) for own in shares), strict=True)))
+    return Load([answer for load in loads for answer in load.answers], max(load.seconds for load in loads))
+
+
+def _client_process(port: int, request: Request, clients: int, seconds: float) -> Load:
+    return asyncio.run(closed_loop(port, itertools.repeat(request), clients, seconds))
 
 
 async def open_loop(port: int, requests: Iterator[Request], rate: float, seconds: float) -> Load:
