@@ -14,9 +14,10 @@ from pathlib import Path
 
 from benchmarks.capacity import tables
 from benchmarks.capacity.arrivals import department_day, read_times
+from benchmarks.capacity.costs import DICOM
 from benchmarks.capacity.curve import Curve, read_curve
 from benchmarks.capacity.fleet import Autoscaling, Failures
-from benchmarks.capacity.measure import CURVE, DICOM
+from benchmarks.capacity.measure import CURVE
 from benchmarks.capacity.planning import Arrivals, Plan
 from benchmarks.capacity.tables import Burst
 from benchmarks.results import FOLDER
@@ -101,7 +102,8 @@ def _tables(curve: Curve, seeds: int) -> dict[str, str]:
     scaled = replace(dicom, start_seconds=POD_SECONDS)
     return {
         "curve": tables.of_curve(check),
-        "check": tables.check(check),
+        "clients": tables.check(check, "that wait"),
+        "check": tables.check(check, "of capacity"),
         "replicas, films": tables.replicas(tables.busiest_hours(curve, LOADS, None, seeds), TARGETS),
         "replicas, DICOM": tables.replicas(tables.busiest_hours(dicom, LOADS, None, seeds), TARGETS),
         "replicas, bursts": tables.replicas(tables.busiest_hours(dicom, LOADS[:5], Burst(BURST), seeds), TARGETS),

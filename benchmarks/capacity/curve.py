@@ -11,14 +11,16 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Studies alike: images of each, beams and steps of its report, and the processor seconds that reading, decoding
-    and answering take together. `share` is how common they are beside the other kinds: 0 in no mixture."""
+    """Studies alike: images of each, beams and steps of its report, and processor seconds: of an image until it is what
+    the network takes, and of all that is neither image nor network (receiving, answering), half of it before the report
+    and half after. `share` is how common they are beside the other kinds: 0 in no mixture."""
 
     name: str
     images: int
     beams: int
     steps: float
-    prepare_seconds: float
+    decode_seconds: float
+    serve_seconds: float = 0.0
     share: float = 1.0
 
 
@@ -26,8 +28,7 @@ class Kind:
 class Curve:
     """One replica: `step_seconds` is what a beam step takes at `step_rows` beams, ascending, and `encode_seconds` an
     image, both in seconds of a processor or, with `accelerator`, of the GPU. All parts of a replica share its `cores`;
-    a GPU is shared by encoding and steps alone. `overhead_seconds` of an answer cost nobody's time (connections, waking
-    up). The limits are those of the service's settings."""
+    a GPU is shared by encoding and steps alone. The limits are those of the service's settings."""
 
     kinds: tuple[Kind, ...]
     encode_seconds: float
@@ -36,7 +37,6 @@ class Curve:
     cores: float = 1.0
     decode_workers: int = 2
     accelerator: bool = False
-    overhead_seconds: float = 0.0
     start_seconds: float = 10.0
     max_rows: int = 64
     max_queue: int = 64
@@ -58,21 +58,14 @@ class Curve:
         slope = (seconds[last] - seconds[last - 1]) / (known[last] - known[last - 1])
         return seconds[last] + slope * (rows - known[last])
 
-    @property
-    def most_reports(self) -> float:
-        """Reports a second that no load can make more of: every row taken, and whatever is scarcest always at work."""
-        total = sum(kind.share for kind in self.kinds)
-        prepare, encode, step = (
-            sum(kind.share * seconds for kind, seconds in zip(self.kinds, costs, strict=True)) / total
-            for costs in zip(*map(self._costs, self.kinds), strict=True)
+    def slowed(self, factor: float) -> Curve:
+        """The same replica on a machine on which all takes so much longer."""
+        kinds = tuple(
+            replace(kind, decode_seconds=factor * kind.decode_seconds, serve_seconds=factor * kind.serve_seconds)
+            for kind in self.kinds
         )
-        if self.accelerator:
-            return min(_per(encode + step), _per(prepare / min(self.cores, self.decode_workers)))
-        return min(_per((prepare + encode + step) / self.cores), _per(encode), _per(step))
-
-    def _costs(self, kind: Kind) -> tuple[float, float, float]:
-        step = kind.steps * kind.beams * self.step(self.max_rows) / self.max_rows
-        return kind.prepare_seconds, kind.images * self.encode_seconds, step
+        steps = tuple(factor * seconds for seconds in self.step_seconds)
+        return replace(self, kinds=kinds, encode_seconds=factor * self.encode_seconds, step_seconds=steps)
 
     def of(self, name: str) -> Curve:
         """The same replica with studies of one kind alone. Raises ValueError for one that it does not know."""
@@ -100,10 +93,6 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _per(seconds: float) -> float:
-    return 1.0 / seconds if seconds > 0 else float("inf")
-
-
 def mean_of(kinds: Sequence[Kind]) -> Kind:
     """The study in the middle of these kinds."""
     total = sum(kind.share for kind in kinds)
@@ -112,4 +101,4 @@ def mean_of(kinds: Sequence[Kind]) -> Kind:
         return float(sum(kind.share * getattr(kind, name) for kind in kinds) / total)
 
     images, beams = round(mean("images")), round(mean("beams"))
-    return Kind("mean", images, beams, mean("steps"), mean("prepare_seconds"))
+    return Kind("mean", images, beams, mean("steps"), mean("decode_seconds"), mean("serve_seconds"))

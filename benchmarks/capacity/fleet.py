@@ -126,14 +126,13 @@ class Fleet:
             return
         self._number += 1
         chosen.asked = self._number
-        self._answer(chosen.advance(self._now))
-        if not chosen.submit(study):
-            self._out.refused += 1
+        self._leave(chosen.advance(self._now))
+        chosen.submit(study)
         self._go_on(chosen)
 
     def _go_on(self, replica: Replica) -> None:
         """What a replica has to do now is begun, and its next event awaited."""
-        self._answer(replica.advance(self._now))
+        self._leave(replica.advance(self._now))
         replica.version += 1
         if (time := replica.next_event()) < math.inf:
             self._at(time, self._happened, replica, replica.version)
@@ -144,9 +143,10 @@ class Fleet:
         if version == replica.version:
             self._go_on(replica)
 
-    def _answer(self, finished: Sequence[Study]) -> None:
-        for study in finished:
+    def _leave(self, studies: Sequence[Study]) -> None:
+        for study in studies:
             self._out.seconds[study.number] = study.finished - study.arrived
+            self._out.refused += study.finished == math.inf
 
     def _count(self) -> None:
         """Those that start are paid for as well."""
@@ -180,11 +180,11 @@ class Fleet:
     def _fail(self, replica: Replica) -> None:
         if replica not in self._all:
             return  # scaled down meanwhile
-        self._answer(replica.advance(self._now))
+        self._leave(replica.advance(self._now))
         self._end(replica)
         if replica.taking and self.failures:
             self._at(self._now + self.rng.exponential(self.failures.mean_repair), self._start)
-        for study in replica.studies:
+        for study in replica.studies.values():
             self._out.repeated += 1
             self._pass_on(Study(study.arrived, study.kind, study.number))
 

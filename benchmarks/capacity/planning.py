@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.capacity.arrivals import HOUR, Times
+from benchmarks.capacity.clients import most_reports
 from benchmarks.capacity.curve import Curve
 from benchmarks.capacity.fleet import Fleet
 
@@ -18,7 +19,7 @@ BUSIEST = 0.95  # of what replicas can do at most is planned with: what a short 
 MOST_REFUSED = 0.001
 # The two-sided 95 % quantile of Student's t for so many degrees of freedom.
 _STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
-_SIMULATED, _LEAST_SECONDS = 10_000, 60.0  # studies of one seed, and how long they come at least
+_SIMULATED, _LEAST_SECONDS = 10_000, 30.0  # studies of one seed, and how long they come at least
 _MOST_SECONDS = 4 * HOUR
 
 Arrivals = Callable[[np.random.Generator], Times]
@@ -86,7 +87,7 @@ class Plan:
         """As many as are no more than `BUSIEST` busy with the arrivals of a seed."""
         times = self.arrivals(np.random.default_rng(0))
         rate = len(times) / max(times[-1], 1.0) if len(times) else 0.0
-        return max(1, math.ceil(rate / (BUSIEST * self.curve.most_reports)))
+        return max(1, math.ceil(rate / (BUSIEST * most_reports(self.curve))))
 
     def _simulated(self, replicas: int) -> tuple[Estimate, float]:
         if replicas not in self._known:
