@@ -2,13 +2,14 @@
 
 Its first line is the cluster's address. Then each line on standard input is a command, answered by a line of JSON:
 `deploy {…}` (a configuration for Serve), `details` (what Serve says of it), `end I` (node I goes as when its plug is
-pulled). The end of input ends all.
+pulled), `silence I` (its raylet stands still), `add` (one more node, whose id is the answer). The end of input ends all.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from typing import Any
 
@@ -52,6 +53,13 @@ def main() -> None:
         elif command == "end":
             cluster.remove_node(nodes[int(argument)], allow_graceful=False)
             say(None)
+        elif command == "silence":
+            (raylet,) = nodes[int(argument)].all_processes["raylet"]
+            os.kill(raylet.process.pid, signal.SIGSTOP)
+            say(None)
+        elif command == "add":
+            nodes.append(cluster.add_node(**_NODE))
+            say(nodes[-1].node_id)
     ray.shutdown()
     cluster.shutdown()
 
