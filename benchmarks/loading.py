@@ -17,6 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
+
 from benchmarks.results import Row, rates
 from benchmarks.server import ROOT, Server, serving
 
@@ -29,7 +31,7 @@ IMAGE = "xray-report:cpu"
 @dataclass(frozen=True, slots=True)
 class Start:
     """One start: seconds until the checkpoint was loaded and until the service was ready, and then the megabytes of the
-    server, resident, and of all its processes, pages that several share counted in parts (PSS)."""
+    server and its decode workers, resident, and with pages that several processes share counted in parts (PSS)."""
 
     loaded: float
     ready: float
@@ -39,6 +41,7 @@ class Start:
 
 def run(rounds: int, short: bool) -> list[Row]:
     """A server and three times `--help` in each round; the image's size where an engine has the image."""
+    os.environ["PYTHONDONTWRITEBYTECODE"] = ""  # as where it is installed, what the first start compiled is there
     with processors(PROCESSORS):
         start()
         starts = [start() for _ in range(rounds)]
@@ -46,8 +49,8 @@ def run(rounds: int, short: bool) -> list[Row]:
     return [
         rates("start until the checkpoint is loaded", "s", [one.loaded for one in starts]),
         _at_most(READY_GOAL, "start until ready", "s", [one.ready for one in starts]),
-        _at_most(RESIDENT_GOAL, "server process at rest, resident", "MB", [one.resident for one in starts]),
-        rates("server and decode workers at rest, proportional", "MB", [one.proportional for one in starts]),
+        _at_most(RESIDENT_GOAL, f"at rest, resident, torch {torch.__version__}", "MB", [one.resident for one in starts]),
+        rates("at rest, proportional", "MB", [one.proportional for one in starts]),
         _at_most(HELP_GOAL, "--help", "s", helps),
         image_size(),
     ]
@@ -59,8 +62,8 @@ def start() -> Start:
     with TemporaryDirectory() as folder, serving(Path(folder)) as server:
         loaded, ready = (_moment(server, message) - begun for message in ("loaded", "ready"))
         time.sleep(REST_SECONDS)
-        of_all = sum(map(megabytes, (server.process.pid, *server.workers)))
-        return Start(loaded, ready, megabytes(server.process.pid, "Rss"), of_all)
+        processes = (server.process.pid, *server.workers)
+        return Start(loaded, ready, *(sum(megabytes(pid, of) for pid in processes) for of in ("Rss", "Pss")))
 
 
 def help_seconds() -> float:
@@ -93,7 +96,7 @@ def processors(count: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def megabytes(pid: int, of: str = "Pss") -> float:
+def megabytes(pid: int, of: str) -> float:
     """Of a process, `Rss` or `Pss`; 0 of one that has ended."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
