@@ -49,7 +49,9 @@ def run(rounds: int, short: bool) -> list[Row]:
     return [
         rates("start until the checkpoint is loaded", "s", [one.loaded for one in starts]),
         _at_most(READY_GOAL, "start until ready", "s", [one.ready for one in starts]),
-        _at_most(RESIDENT_GOAL, f"at rest, resident, torch {torch.__version__}", "MB", [one.resident for one in starts]),
+        _at_most(
+            RESIDENT_GOAL, f"at rest, resident, torch {torch.__version__}", "MB", [one.resident for one in starts]
+        ),
         rates("at rest, proportional", "MB", [one.proportional for one in starts]),
         _at_most(HELP_GOAL, "--help", "s", helps),
         image_size(),
