@@ -2,7 +2,7 @@
 
 Its first line is the cluster's address. Then each line on standard input is a command, answered by a line of JSON:
 `deploy {…}` (a configuration for Serve), `details` (what Serve says of it), `end I` (node I goes as when its plug is
-pulled), `silence I` (its raylet stands still), `add` (one more node, whose id is the answer). The end of input ends all.
+pulled), `silence I` (its raylet stands still), `add` (one more node, its id is the answer). The end of input ends all.
 """
 
 from __future__ import annotations
