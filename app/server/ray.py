@@ -153,14 +153,15 @@ def middlewares() -> list[Middleware]:
 def _settings() -> Settings:
     """As everywhere, from the environment; threads are by default the processors that the replica was given."""
     given = {}
-    if f"{PREFIX}THREADS" not in os.environ and (processors := _processors()):
+    if f"{PREFIX}THREADS" not in os.environ and (processors := int(_processors())):
         given = {"threads": processors}
     return load_settings(**given)
 
 
-def _processors() -> int:
-    """Those that the replica was given, whole ones."""
-    return int(ray.get_runtime_context().get_assigned_resources().get("CPU", 0))
+def _processors() -> float:
+    """Those that the replica was given; 0 when Ray does not count them."""
+    processors: float = ray.get_runtime_context().get_assigned_resources().get("CPU", 0.0)
+    return processors
 
 
 def _bind_to_the_node() -> None:
