@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def of_page(page: str) -> dict[str, float]:
     return {QUEUE_DEPTH: float(studies), ACTIVE_ROWS: float(beams), PROCESSOR: float(percent) / 100}
 
 
-SAID = {
+SAID: dict[str, Callable[[], Mapping[str, float]]] = {
     "KEDA": of_keda,
     "HorizontalPodAutoscaler": of_hpa,
     "Ray Serve": of_ray,

@@ -109,7 +109,7 @@ async def test_processor_time() -> None:
 async def test_port_between_replicas() -> None:
     """It listens on the address of the replica's node alone; left to itself Serve takes every address."""
     async with running():
-        bound = []
+        bound: list[str] = []
         server = SimpleNamespace(add_insecure_port=bound.append)
         replica_of_serve.add_port_to_grpc_server(server, "[::]:0")
     assert bound == ["127.0.0.1:0"]
