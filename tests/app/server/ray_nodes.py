@@ -19,6 +19,8 @@ from ray.cluster_utils import Cluster
 from ray.serve.context import _get_global_client  # what Serve's own command line uses
 from ray.serve.schema import ServeDeploySchema
 
+from benchmarks.server import free_port
+
 _NODE = {
     "num_cpus": 1,
     "object_store_memory": 80 * 2**20,
@@ -36,8 +38,10 @@ os.dup2(2, 1)
 def main() -> None:
     """Starts them, and does as it is told."""
     cluster = Cluster()
-    dashboard = os.environ.get("DASHBOARD") == "1"
-    nodes = [cluster.add_node(**_NODE, include_dashboard=dashboard, dashboard_port=0)]
+    head: dict[str, Any] = {"include_dashboard": False}
+    if os.environ.get("DASHBOARD") == "1":  # as by `ray start --head`
+        head = {"include_dashboard": True, "dashboard_port": 0, "ray_client_server_port": free_port()}
+    nodes = [cluster.add_node(**_NODE, **head)]
     nodes += [cluster.add_node(**_NODE) for _ in range(int(sys.argv[1]) - 1)]
     ray.init(cluster.address, namespace="serve", log_to_driver=False, logging_level="error")
     say({"address": cluster.address, "dashboard": nodes[0].webui_url, "nodes": [node.node_id for node in nodes]})

@@ -19,6 +19,7 @@ CALLS = (
     "/ray.rpc.ObjectManagerService/Push",
     "/ray.rpc.CoreWorkerService/PushTask",
     "/ray.rpc.ReporterService/GetTraceback",
+    "/ray.rpc.RayletDriver/ClusterInfo",
     "/ray.serve.ASGIService/HandleRequestWithRejection",
 )
 PATIENCE_SECONDS = 20.0
