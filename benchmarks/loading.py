@@ -30,11 +30,13 @@ IMAGE = "xray-report:cpu"
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One start: seconds until the checkpoint was loaded and until the service was ready, and then the megabytes of the
-    server and its decode workers, resident, and with pages that several processes share counted in parts (PSS)."""
+    """One start: seconds until the checkpoint was loaded and until the service was ready, the processor time the server
+    had by then, and then the megabytes of it and its decode workers, resident, and with pages that several processes
+    share counted in parts (PSS)."""
 
     loaded: float
     ready: float
+    processor: float
     resident: float
     proportional: float
 
@@ -49,6 +51,7 @@ def run(rounds: int, short: bool) -> list[Row]:
     return [
         rates("start until the checkpoint is loaded", "s", [one.loaded for one in starts]),
         _at_most(READY_GOAL, "start until ready", "s", [one.ready for one in starts]),
+        rates("start until ready, processor time of the server", "s", [one.processor for one in starts]),
         _at_most(
             RESIDENT_GOAL, f"at rest, resident, torch {torch.__version__}", "MB", [one.resident for one in starts]
         ),
@@ -63,9 +66,10 @@ def start() -> Start:
     begun = time.time()
     with TemporaryDirectory() as folder, serving(Path(folder)) as server:
         loaded, ready = (_moment(server, message) - begun for message in ("loaded", "ready"))
+        processor = server.processor_seconds()
         time.sleep(REST_SECONDS)
         processes = (server.process.pid, *server.workers)
-        return Start(loaded, ready, *(sum(megabytes(pid, of) for pid in processes) for of in ("Rss", "Pss")))
+        return Start(loaded, ready, processor, *(sum(megabytes(pid, of) for pid in processes) for of in ("Rss", "Pss")))
 
 
 def help_seconds() -> float:
