@@ -38,7 +38,7 @@ page: setup
 RAY := .venv-ray
 ray:
 	$(MAKE) setup VENV=$(RAY) EXTRAS=$(EXTRAS),ray
-	$(RAY)/bin/python -m pytest -q --long tests/app/server/test_ray.py tests/app/bulk/test_ray.py tests/deploy/test_ray.py
+	$(RAY)/bin/python -m pytest -q --long tests/app/server/test_ray.py tests/app/server/test_ray_replica.py tests/app/bulk/test_ray.py tests/deploy/test_ray.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -118,18 +119,23 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def _load(service: Service) -> None:
     settings = service.settings
-    service.generator = generator = load_generator(settings, service.metrics)
-    served = generator.model
-    service.decoder = DecodePool(
-        settings.decode_workers,
-        timeout=settings.decode_deadline_seconds,
-        max_pixels=settings.max_pixels,
-        network_size=served.image_size,
-    )
+    with ThreadPoolExecutor(1) as beside:  # the decode workers start while the checkpoint is loaded
+        decoder = beside.submit(_start_decoder, service)
+        service.generator = generator = load_generator(settings, service.metrics)
+        served = generator.model
+        decoder.result().network_size = served.image_size
     card = {name: getattr(served, name) for name in ("name", "version", "sha256", "device", "precision")}
     service.metrics.model.info(card)
     service.metrics.expect(served.finding_names, served.operating_points)
     logger.info("loaded", extra={"model": card})
+
+
+def _start_decoder(service: Service) -> DecodePool:
+    settings = service.settings
+    service.decoder = DecodePool(
+        settings.decode_workers, timeout=settings.decode_deadline_seconds, max_pixels=settings.max_pixels
+    )
+    return service.decoder
 
 
 async def _warm_up(service: Service) -> None:
@@ -146,6 +152,8 @@ async def _warm_up(service: Service) -> None:
         if service.phase is Phase.STARTING:
             service.phase = Phase.READY
             logger.info("ready")
+    finally:
+        gc.enable()  # the command line starts without
 
 
 def _close(service: Service) -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 import warnings
 
-from benchmarks import bulk, decode, encoder, front, gateway, service
+from benchmarks import bulk, decode, encoder, front, gateway, loading, service
 from benchmarks.capacity import measure as capacity
 from benchmarks.results import print_table, write
 
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "decode": decode.run,
     "encoder": encoder.run,
     "front": front.run,
+    "loading": loading.run,
     "service": service.run,
     "bulk": bulk.run,
     "gateway": gateway.run,

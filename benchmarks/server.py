@@ -101,10 +101,11 @@ class Server:
     @property
     def workers(self) -> list[int]:
         """The process ids of its decode workers."""
-        with suppress(OSError):
-            threads = Path(f"/proc/{self.process.pid}/task").iterdir()
-            return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
-        return []
+        found: list[int] = []
+        for thread in Path(f"/proc/{self.process.pid}/task").glob("*"):
+            with suppress(OSError):  # a thread that ended meanwhile
+                found += map(int, (thread / "children").read_text().split())
+        return found
 
     def memory(self) -> float:
         """Resident mebibytes of the server and its workers."""

@@ -28,10 +28,10 @@ _DEADLINE_SHARE = 0.8
 class Admission:
     """Used on the event loop's thread only; by another `clock` in simulations."""
 
-    def __init__(self, max_queue: int, deadline_seconds: float, clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, max_queue: int, deadline_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_queue = max_queue
         self._deadline_seconds = deadline_seconds
-        self._clock = clock or time.monotonic
+        self._clock = clock
         self._bookings: OrderedDict[str, float] = OrderedDict()  # request id to moment, the next one first
         self._last = 0.0
 

@@ -49,12 +49,13 @@ class DecodePool:
         max_pixels: int = MAX_PIXELS,
         network_size: int | None = None,
     ) -> None:
-        """`timeout` in seconds an image; memory follows from `max_pixels`; for `network_size` see `decode_image`.
+        """`timeout` in seconds an image; memory follows from `max_pixels`; for `network_size`, which may also be set
+        before the first image, see `decode_image`.
 
         Raises `WorkerStartError`.
         """
-        self._timeout = timeout
-        self._options: dict[str, Any] = {"max_pixels": max_pixels, "network_size": network_size}
+        self.network_size = network_size
+        self._timeout, self._max_pixels = timeout, max_pixels
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         self._seats: SimpleQueue[_Seat] = SimpleQueue()
         seats = [_Seat(max_pixels) for _ in range(workers)]
@@ -93,12 +94,13 @@ class DecodePool:
 
     def _decode(self, seat: _Seat, data: bytes | bytearray, answer: Future[DecodedImage]) -> DecodedImage:
         """A worker that was killed from outside is no fault of the image: it gets a second one, but no third."""
+        options: dict[str, Any] = {"max_pixels": self._max_pixels, "network_size": self.network_size}
         for _ in range(2):
             worker = seat.take()
             deadline = Deadline(self._timeout)
             answer.add_done_callback(deadline.hurry)  # done before the worker is: it was cancelled
             try:
-                return worker.decode(data, self._options, deadline)
+                return worker.decode(data, options, deadline)
             except TimeLimitError as error:
                 seat.clear()
                 raise ImageTooLargeError("the image could not be decoded within the limits of time") from error

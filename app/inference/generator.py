@@ -23,7 +23,7 @@ from app.inference.manifest import Manifest, Threshold
 from app.inference.network.cuda_graphs import CudaRecorder
 from app.inference.network.decoder import ArchiveDecoder
 from app.inference.network.devices import choose_device, choose_precision, configure_backend
-from app.inference.network.encoder import Encoding, OpenVinoEncode, make_encode, study_encoder
+from app.inference.network.encoder import Encoding, OpenVinoEncode, import_openvino, make_encode, study_encoder
 from app.inference.network.packed_decoder import PackedDecoder, make_decoder
 from app.inference.ood import NotAChestXrayError, OodMode, OodPolicy
 from app.inference.options import MAX_QUEUE, MAX_ROWS, OPERATING_POINTS, DecodingOptions, OperatingPoint
@@ -96,7 +96,10 @@ class Generator:
     @classmethod
     def load(cls, path: Path, *, sha256: str | None = None, **settings: Any) -> Generator:
         """Verifies and loads a checkpoint file. Raises `CheckpointError` with what did not match."""
-        return cls(load_checkpoint(path, sha256), **settings)
+        with ThreadPoolExecutor(1) as beside:
+            beside.submit(import_openvino)  # while the self-test runs; what is wrong with it shows where it is used
+            checkpoint = load_checkpoint(path, sha256)
+        return cls(checkpoint, **settings)
 
     @property
     def ready(self) -> bool:

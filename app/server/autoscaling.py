@@ -8,19 +8,26 @@ from __future__ import annotations
 import math
 from typing import Any
 
-# The names of `app/telemetry.py`, without the prefix.
-QUEUE_DEPTH, ACTIVE_ROWS = "queue_depth", "active_rows"
+# The first two are names of `app/telemetry.py`, without the prefix.
+QUEUE_DEPTH, ACTIVE_ROWS, PROCESSOR = "queue_depth", "active_rows", "processor"
+
+# What one replica is to have, wherever replicas come and go by themselves: waiting studies; beams on the device, of
+# `XRAY_REPORT_MAX_ROWS`; the share of its processors' time that is used, for studies that wait to be decoded are in
+# neither of the others.
+TARGETS = {QUEUE_DEPTH: 4.0, ACTIVE_ROWS: 40.0, PROCESSOR: 0.7}
 
 
 class EngineLoad:
-    """Replicas for so many waiting studies and so many beams on the device, each of them; the greater number counts.
+    """Replicas for so many waiting studies, so many beams and so much processor time, each; the greatest number counts.
 
     As Kubernetes' autoscalers take a target for an average. Bounds, delays and factors are Serve's own settings.
     """
 
-    def __init__(self, queue_depth: float = 4, active_rows: float = 48) -> None:
-        """What one replica is to have: waiting studies, and beams on the device (of `XRAY_REPORT_MAX_ROWS`)."""
-        self._targets = {QUEUE_DEPTH: queue_depth, ACTIVE_ROWS: active_rows}
+    def __init__(self, **targets: float) -> None:
+        """Targets other than `TARGETS`, by their names. Raises `ValueError` for one that is not among them."""
+        if unknown := targets.keys() - TARGETS.keys():
+            raise ValueError(f"no targets: {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
+        self._targets = TARGETS | targets
 
     def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:
         """The number for Serve's `AutoscalingContext`, whose metrics are averages over its look-back period."""

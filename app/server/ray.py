@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
+import psutil
 import ray
 from fastapi import FastAPI
 from ray import serve
+from ray._common.network_utils import build_address
+from ray.serve._private import replica as serve_replica
 from ray.serve.metrics import Gauge
 from starlette.middleware import Middleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.api.service import Phase, Service
-from app.server.autoscaling import ACTIVE_ROWS, QUEUE_DEPTH
+from app.server.autoscaling import ACTIVE_ROWS, PROCESSOR, QUEUE_DEPTH
 from app.server.replay import ReplayMiddleware
 from app.server.watchdog import watched
 from app.settings import PREFIX, Settings, load_settings
@@ -43,6 +47,7 @@ class Replica:
             QUEUE_DEPTH: Gauge(f"xray_report_{QUEUE_DEPTH}", description="Studies waiting for the device."),
             ACTIVE_ROWS: Gauge(f"xray_report_{ACTIVE_ROWS}", description="Beams on the device."),
         }
+        self._processors = _Processors()
 
     async def __serve_build_asgi_app__(self) -> FastAPI:  # the name that Serve calls
         """The application, loaded.
@@ -50,6 +55,7 @@ class Replica:
         Its lifespan is entered here, in a task of its own, for errors to arrive as they are: Serve would only say that
         start-up failed. Raises as that of `app.main.create_app`, and `SettingsError`.
         """
+        _bind_to_the_node()
         settings = _settings()
         configure_logging(settings.log_level)
         app = self._make_app(settings)
@@ -80,7 +86,7 @@ class Replica:
         values = {name: registry.get_sample_value(f"xray_report_{name}") or 0.0 for name in self._gauges}
         for name, gauge in self._gauges.items():
             gauge.set(values[name])
-        return values
+        return {**values, PROCESSOR: self._processors.share()}
 
     async def _live(self, app: FastAPI, loaded: asyncio.Future[None]) -> None:
         async with watched(self._service), app.router.lifespan_context(app):
@@ -94,6 +100,25 @@ class Replica:
         self._leaving.set()
         with suppress(asyncio.CancelledError):
             await self._life
+
+
+class _Processors:
+    """How much of the processors that a replica was given it and its decode workers use."""
+
+    def __init__(self) -> None:
+        self._given = _processors() or os.cpu_count() or 1
+        self._process = psutil.Process()
+        self._last: tuple[float, float] | None = None
+
+    def share(self) -> float:
+        """0 to 1, or more where nothing holds it to what it was given; since the last call, and 0 at the first."""
+        now, used = time.monotonic(), 0.0
+        for process in (self._process, *self._process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                used += sum(process.cpu_times()[:2])  # in user mode and in the kernel
+        (before, used_before), self._last = self._last or (now, used), (now, used)
+        # Less than before when a worker has gone.
+        return max(0.0, used - used_before) / (self._given * (now - before)) if now > before else 0.0
 
 
 def deployment(make_app: Callable[[Settings], FastAPI]) -> serve.Application:
@@ -128,7 +153,22 @@ def middlewares() -> list[Middleware]:
 def _settings() -> Settings:
     """As everywhere, from the environment; threads are by default the processors that the replica was given."""
     given = {}
-    if f"{PREFIX}THREADS" not in os.environ:
-        processors = int(ray.get_runtime_context().get_assigned_resources().get("CPU", 0))
-        given = {"threads": processors} if processors else {}
+    if f"{PREFIX}THREADS" not in os.environ and (processors := int(_processors())):
+        given = {"threads": processors}
     return load_settings(**given)
+
+
+def _processors() -> float:
+    """Those that the replica was given; 0 when Ray does not count them."""
+    processors: float = ray.get_runtime_context().get_assigned_resources().get("CPU", 0.0)
+    return processors
+
+
+def _bind_to_the_node() -> None:
+    """Has the port of a replica that other deployments call (there are none) listen on its node's address alone.
+
+    Serve has no setting for it: `[::]:0` stands in `_on_initialized` of its `replica.py`, which runs after this.
+    """
+    bind = serve_replica.add_port_to_grpc_server
+    address = build_address(ray.util.get_node_ip_address(), 0)
+    serve_replica.add_port_to_grpc_server = lambda server, everywhere: bind(server, address)

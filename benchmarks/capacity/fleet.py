@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from app.server.autoscaling import ACTIVE_ROWS, PROCESSOR, QUEUE_DEPTH, TARGETS
 from benchmarks.capacity.arrivals import Times
 from benchmarks.capacity.curve import Curve
 from benchmarks.capacity.replica import Replica, Study
@@ -29,9 +30,9 @@ class Autoscaling:
 
     least: int = 1
     most: int = 1_000
-    queue: float = 4.0
-    rows: float = 24.0
-    processor: float = 0.7
+    queue: float = TARGETS[QUEUE_DEPTH]
+    rows: float = TARGETS[ACTIVE_ROWS]
+    processor: float = TARGETS[PROCESSOR]
     interval: float = 15.0
     window: float = 300.0
     tolerance: float = 0.1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import shlex
+import socket
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -33,10 +34,16 @@ def environment() -> dict[str, str]:
 
 
 def test_listens_on_loopback() -> None:
-    """Unless changed, Serve's HTTP is for this machine alone, tokens are asked for, and nothing is reported to Ray."""
+    """Unless changed, Serve's HTTP is for this machine alone, tokens are asked for, what asks for none is off, and
+    nothing is reported to Ray."""
     assert config()["http_options"]["host"] == "127.0.0.1"
     assert environment()["RAY_AUTH_MODE"] == "token"
     assert environment()["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert environment()["RAY_enable_metrics_collection"] == "0"
+    with socket.socket() as listener:  # what Ray does with them
+        for name in ("DASHBOARD_METRIC_PORT", "AUTOSCALER_METRIC_PORT"):
+            with pytest.raises(OverflowError):
+                listener.bind(("127.0.0.1", int(environment()[name])))
 
 
 def test_settings_and_policy() -> None:

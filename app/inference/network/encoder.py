@@ -169,6 +169,12 @@ def make_encode(module: torch.jit.ScriptModule, precision: str, device: torch.de
     return lambda images: EncoderOutput(*frozen(images.contiguous(memory_format=torch.channels_last)))
 
 
+def import_openvino() -> None:
+    """What `OpenVinoEncode` imports, where it is installed: it takes a third of a second, in which torch may work."""
+    if importlib.util.find_spec("openvino"):
+        importlib.import_module("openvino.frontend.pytorch.ts_decoder")
+
+
 class RecordedEncode:
     """A frozen `encode` by CUDA graphs, one for each number of images."""
 

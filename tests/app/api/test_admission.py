@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
 
 import pytest
 
@@ -11,17 +10,14 @@ from app.api.admission import Admission
 from app.api.problems import Problem
 
 
-@pytest.fixture
-def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+class Clock:
     """Time that passes only as told."""
-    now = 0.0
-    monkeypatch.setattr("app.api.admission.time.monotonic", lambda: now)
 
-    def set_clock(seconds: float) -> None:
-        nonlocal now
-        now = seconds
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
 
-    return set_clock
+    def __call__(self) -> float:
+        return self.now
 
 
 def seconds(problem: Problem) -> int:
@@ -31,16 +27,17 @@ def seconds(problem: Problem) -> int:
 
 @pytest.mark.parametrize("pace", [0.02, 0.1, 0.7])
 @pytest.mark.parametrize("come_back", [1.0, 0.5, 0.0])
-def test_three_times_the_capacity(set_clock: Callable[[float], None], pace: float, come_back: float) -> None:
+def test_three_times_the_capacity(pace: float, come_back: float) -> None:
     """Of those who come back when told nine in ten get in, and the engine never idles, whoever comes back."""
-    admission = Admission(max_queue=64, deadline_seconds=60.0)
+    clock = Clock()
+    admission = Admission(max_queue=64, deadline_seconds=60.0, clock=clock)
     arrivals = [(i * pace / 3, i, False) for i in range(int(3 * 60 / pace))]
     newcomers_until = arrivals[-1][0]
     tries = refused = waiting = 0
     free_at = idle = 0.0
     while arrivals:
         now, i, returning = heapq.heappop(arrivals)
-        set_clock(now)
+        clock.now = now
         while waiting and free_at <= now:  # the engine takes the next study
             free_at, waiting = free_at + pace, waiting - 1
         if free_at < now:
@@ -60,20 +57,20 @@ def test_three_times_the_capacity(set_clock: Callable[[float], None], pace: floa
     assert tries > 0 or come_back == 0
 
 
-def test_booking_is_kept(set_clock: Callable[[float], None]) -> None:
+def test_booking_is_kept() -> None:
     """Who asks again too early is told the same moment; who comes in time goes before a newcomer; a booking ends."""
-    admission = Admission(max_queue=8, deadline_seconds=60.0)
-    set_clock(100.0)
+    clock = Clock(100.0)
+    admission = Admission(max_queue=8, deadline_seconds=60.0, clock=clock)
     assert not admission.admits("a", waiting=8, seconds_per_study=1.0)
     assert seconds(admission.refuse("a", 8, 1.0)) == 8
     assert seconds(admission.refuse("b", 8, 1.0)) == 10
-    set_clock(102.0)
+    clock.now = 102.0
     assert seconds(admission.refuse("a", 8, 1.0)) == 6
-    set_clock(108.5)
+    clock.now = 108.5
     assert admission.admits("a", 7, 1.0)
     assert not admission.admits("newcomer", 7, 1.0)
     admission.entered("a")
-    set_clock(120.0)
+    clock.now = 120.0
     assert admission.admits("newcomer", 7, 1.0)
 
 
@@ -85,11 +82,10 @@ def test_deadline_bounds_the_queue() -> None:
     assert admission.admits("a", waiting=0, seconds_per_study=100.0)
 
 
-def test_memory_is_bounded(set_clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bookings are limited in number and in how far ahead they are."""
     monkeypatch.setattr("app.api.admission._MAX_BOOKINGS", 50)
-    admission = Admission(max_queue=8, deadline_seconds=60.0)
-    set_clock(1.0)
+    admission = Admission(max_queue=8, deadline_seconds=60.0, clock=Clock(1.0))
     for i in range(1000):
         assert 1 <= seconds(admission.refuse(str(i), 8, 20.0)) <= 600
     assert len(admission._bookings) <= 50

@@ -2,13 +2,14 @@
 
 Its first line is the cluster's address. Then each line on standard input is a command, answered by a line of JSON:
 `deploy {…}` (a configuration for Serve), `details` (what Serve says of it), `end I` (node I goes as when its plug is
-pulled). The end of input ends all.
+pulled), `silence I` (its raylet stands still), `add` (one more node, its id is the answer). The end of input ends all.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from typing import Any
 
@@ -17,6 +18,8 @@ from ray import serve
 from ray.cluster_utils import Cluster
 from ray.serve.context import _get_global_client  # what Serve's own command line uses
 from ray.serve.schema import ServeDeploySchema
+
+from benchmarks.server import free_port
 
 _NODE = {
     "num_cpus": 1,
@@ -35,8 +38,10 @@ os.dup2(2, 1)
 def main() -> None:
     """Starts them, and does as it is told."""
     cluster = Cluster()
-    dashboard = os.environ.get("DASHBOARD") == "1"
-    nodes = [cluster.add_node(**_NODE, include_dashboard=dashboard, dashboard_port=0)]
+    head: dict[str, Any] = {"include_dashboard": False}
+    if os.environ.get("DASHBOARD") == "1":  # as by `ray start --head`
+        head = {"include_dashboard": True, "dashboard_port": 0, "ray_client_server_port": free_port()}
+    nodes = [cluster.add_node(**_NODE, **head)]
     nodes += [cluster.add_node(**_NODE) for _ in range(int(sys.argv[1]) - 1)]
     ray.init(cluster.address, namespace="serve", log_to_driver=False, logging_level="error")
     say({"address": cluster.address, "dashboard": nodes[0].webui_url, "nodes": [node.node_id for node in nodes]})
@@ -52,6 +57,13 @@ def main() -> None:
         elif command == "end":
             cluster.remove_node(nodes[int(argument)], allow_graceful=False)
             say(None)
+        elif command == "silence":
+            (raylet,) = nodes[int(argument)].all_processes["raylet"]
+            os.kill(raylet.process.pid, signal.SIGSTOP)
+            say(None)
+        elif command == "add":
+            nodes.append(cluster.add_node(**_NODE))
+            say(nodes[-1].node_id)
     ray.shutdown()
     cluster.shutdown()
 

@@ -19,6 +19,7 @@ CALLS = (
     "/ray.rpc.ObjectManagerService/Push",
     "/ray.rpc.CoreWorkerService/PushTask",
     "/ray.rpc.ReporterService/GetTraceback",
+    "/ray.rpc.RayletDriver/ClusterInfo",
     "/ray.serve.ASGIService/HandleRequestWithRejection",
 )
 PATIENCE_SECONDS = 20.0
@@ -38,16 +39,14 @@ def listening(root: int) -> list[tuple[str, str]]:
     return found
 
 
-def without_token(address: str) -> str:
-    """`metrics`, `refused`, or `open`: what a port says to requests and calls without a token."""
+def refuses(address: str) -> bool:
+    """Whether a port answers neither requests nor calls without a token."""
     port = address.rpartition(":")[2]
     try:
         got = httpx.get(f"http://127.0.0.1:{port}/api/jobs/", timeout=PATIENCE_SECONDS, trust_env=False)
     except httpx.HTTPError:  # no HTTP/1.1
-        return "refused" if _calls_refused(port) else "open"
-    if got.status_code == 401:
-        return "refused"
-    return "metrics" if got.text.startswith("# HELP") or not got.text else "open"
+        return _calls_refused(port)
+    return got.status_code == 401
 
 
 def _calls_refused(port: str) -> bool:

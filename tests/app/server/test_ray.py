@@ -25,7 +25,7 @@ from tests.app.inference.test_checkpoint import with_manifest
 from tests.app.pictures import phantom, png
 from tests.app.running_server import serving
 from tests.app.server.ray_cluster import TOKEN, Clients, Cluster, cluster, configuration
-from tests.app.server.ray_ports import listening, without_token
+from tests.app.server.ray_ports import listening, refuses
 
 RECOVERY_SECONDS = 30.0
 FILM = png(phantom())
@@ -102,18 +102,18 @@ def test_answers_are_the_plain_servers(nodes: Cluster, port: int, tiny_checkpoin
 
 
 def test_ports(nodes: Cluster, port: int) -> None:
-    """All is on loopback but Serve's own calls between replicas; none of it but metrics and health answers without the
-    token, which the API needs not."""
+    """Every port is on loopback, and none but Serve's for the API, which needs none, answers without the token."""
     found = listening(nodes.process.pid)
     assert len(found) > 10
-    assert {name for address, name in found if not address.startswith(("127.", "[::ffff:127."))} <= {"ServeReplica"}
-    kinds = {address: without_token(address) for address, _ in found}
-    assert kinds.pop(f"127.0.0.1:{port}") == "open"
-    assert set(kinds.values()) == {"metrics", "refused"}, kinds
-    dashboard = f"http://{nodes.said['dashboard']}/api/serve/applications/"
-    assert kinds[nodes.said["dashboard"]] == "refused"
+    assert {name for address, name in found if not address.startswith(("127.", "[::ffff:127."))} == set()
+    assert {address for address, _ in found if not refuses(address)} == {f"127.0.0.1:{port}"}
+    dashboard = nodes.said["dashboard"]
+    assert dashboard in {address for address, _ in found}
     for token, status in (("wrong" * 8, 403), (TOKEN, 200)):
-        got = httpx.get(dashboard, headers={"Authorization": f"Bearer {token}"}, timeout=60, trust_env=False)
+        got = httpx.get(
+            f"http://{dashboard}/api/serve/applications/",
+            headers={"Authorization": f"Bearer {token}"}, timeout=60, trust_env=False,
+        )  # fmt: skip
         assert got.status_code == status
 
 
@@ -214,5 +214,20 @@ def test_a_node_gone(nodes: Cluster, port: int) -> None:
         nodes.do(f"end {nodes.said['nodes'].index(away)}")
         nodes.until(2, lambda replica: replica["node_id"] != away)
         clients.wait(5)
+    assert clients.lost == []
+    assert clients.longest_pause < RECOVERY_SECONDS
+
+
+def test_a_silent_node(nodes: Cluster, port: int) -> None:
+    """A node says nothing any more, though its replica does: nothing is lost, and another node takes the replica."""
+    nodes.said["nodes"].append(nodes.do("add"))
+    (away, *_) = [one["node_id"] for one in nodes.replicas() if one["node_id"] != nodes.said["nodes"][0]]
+    silent = nodes.said["nodes"].index(away)
+    with Clients(port, FILM) as clients:
+        clients.wait(5)
+        nodes.do(f"silence {silent}")
+        nodes.until(2, lambda replica: replica["node_id"] != away)
+        clients.wait(5)
+    nodes.do(f"end {silent}")
     assert clients.lost == []
     assert clients.longest_pause < RECOVERY_SECONDS
