@@ -198,7 +198,7 @@ def _lay_over_black(grey: Pixels, alpha: Pixels) -> None:
 def _luma(image: Image.Image, notes: list[str]) -> npt.NDArray[np.uint8]:
     if image.mode in ("RGB", "RGBA") and _is_coloured(image):
         notes.append("the image is in colour; it was converted to grey")
-    return np.array(image.convert("L"))
+    return np.array(image if image.mode == "L" else image.convert("L"))
 
 
 def _is_coloured(image: Image.Image) -> bool:
