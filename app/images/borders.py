@@ -143,7 +143,7 @@ def _deviation(sample: Pixels) -> float:
 
 def _sample(pixels: Pixels) -> Pixels:
     """Some of the rows and columns, evenly spaced."""
-    return np.ascontiguousarray(_thinned(_thinned(pixels).T).T)
+    return _thinned(_thinned(pixels).T).T.copy()
 
 
 def _thinned(pixels: Pixels) -> Pixels:
