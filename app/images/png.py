@@ -2,7 +2,7 @@
 
 Pillow calls a file broken that holds more text or a larger colour profile than it likes, passes over the checksums of
 pixels, and takes a transparent colour for what it is in 1, 8 and no other number of bits. So it is given header,
-palette and pixels alone, these unpacked where that is quick; checksums and colours are looked at here.
+palette and pixels alone, the latter unpacked of most films; checksums and colours are looked at here.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from PIL import Image, ImageChops, ImageFile
 
 from app.images.errors import CorruptImageError, UnsupportedImageError
 from app.images.inflate import stored
-from app.images.opened import MAX_METADATA_BYTES, Mask, Opened
+from app.images.opened import MAX_METADATA_BYTES, Mask, Opened, check_size
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
-_CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGB_ALPHA: 4}
+_GREY, _RGB, _PALETTE, _GREY_ALPHA = 0, 2, 3, 4
 _CHUNK = struct.Struct("!I4s")
 _HEADER = struct.Struct("!IIBB3s")  # width, height, bits, colour; how it is packed, filtered and interlaced
 _ANCILLARY = 0x20  # this bit of a name's first letter: those who do not know the chunk may pass over it
 
 
-# Unpacked here are pixels of so many bytes at most, for they are held three times meanwhile.
-_QUICK_BYTES = 2**24
+# Unpacked here is what most films are, by bits and colour: Pillow's mode, its name for that in a file, bytes a pixel;
+# if they are not interlaced, and so many bytes at most, for these are held three times meanwhile.
+_QUICK = {(8, _GREY): ("L", "L", 1), (16, _GREY): ("I;16", "I;16B", 2), (8, _RGB): ("RGB", "RGB", 3)}
+_QUICK_BYTES, _PLAIN = 2**24, bytes(3)
 
 
 class _Chunk(NamedTuple):
@@ -48,16 +49,14 @@ class _Chunk(NamedTuple):
 
 @dataclass
 class _Parts:
-    """What was found in a file. `kept` are the pieces of it that Pillow gets, as first and last byte, those from
-    `pixels_at` on being `pixels` and the end; unless the file is out of `order`."""
+    """What was found in a file. `kept` are the pieces of it that Pillow gets, as first and last byte; `pixels` are
+    packed."""
 
     kept: list[tuple[int, int]] = field(default_factory=list)
     key: bytes | None = None
     metadata: dict[str, bytes | str] = field(default_factory=dict)
     frames: int = 1
     pixels: list[memoryview] = field(default_factory=list)
-    pixels_at: int = 0
-    order: bool = True
 
     def keep(self, chunk: _Chunk) -> None:
         if self.kept and self.kept[-1][1] == chunk.start:
@@ -66,42 +65,44 @@ class _Parts:
             self.kept.append((chunk.start, chunk.end))
 
 
-def open_png(data: bytes) -> Opened:
-    """Looks through a PNG file. Raises `CorruptImageError`, `UnsupportedImageError`, or what Pillow raises."""
+def open_png(data: bytes, max_pixels: int) -> Opened:
+    """Looks through a PNG file. Raises `CorruptImageError`, `UnsupportedImageError`, `ImageTooLargeError`, or what
+    Pillow raises."""
     chunks = _chunks(data)
     header = next(chunks)
     if header.name == b"CgBI":
         raise UnsupportedImageError("the file is a PNG in Apple's own form (CgBI), which is not read")
     if header.name != b"IHDR" or len(header.data) != 13:
         raise CorruptImageError("the file is damaged: it does not begin with a PNG header")
-    _, _, bits, colour, _ = _HEADER.unpack(header.data)
+    width, height, bits, colour, ways = _HEADER.unpack(header.data)
     parts = _Parts(kept=[(0, header.end)])
     for chunk in chunks:
         _take(chunk, colour, parts)
-    slim = _unpacked(data, header, parts) or b"".join(data[start:end] for start, end in parts.kept)
-    image = _pillow(slim)
+    check_size(width, height, max_pixels)
     paired = (bits, colour) == (16, _GREY_ALPHA)
-    if paired:
-        _load_as(image, "RGBA")
+    image: Image.Image | None = None
+    slim = b""
+    if (bits, colour) in _QUICK and ways == _PLAIN:
+        image = _unpacked(width, height, *_QUICK[bits, colour], parts.pixels)
+    if image is None:
+        view = memoryview(data)
+        slim = b"".join(view[start:end] for start, end in parts.kept)
+        image = file = _pillow(slim)
+        if paired:
+            _load_as(file, "RGBA")
     transparent = partial(_has_colour, slim, image, bits, parts.key) if parts.key else None
     return Opened(image, parts.frames, parts.metadata, paired=paired, transparent=transparent)
 
 
-def _unpacked(data: bytes, header: _Chunk, parts: _Parts) -> bytes | None:
-    """What Pillow gets, its pixels stored as they are; None where that is not for this file."""
-    width, height, bits, colour, ways = _HEADER.unpack(header.data)
-    size = height * (1 + (width * bits * _CHANNELS.get(colour, 0) + 7) // 8)
-    if not parts.order or ways != bytes(3) or size > _QUICK_BYTES:
+def _unpacked(
+    width: int, height: int, mode: str, raw_mode: str, pixel_bytes: int, packed: list[memoryview]
+) -> Image.Image | None:
+    """The picture of packed pixels, loaded; None where it is left to Pillow."""
+    size = height * (1 + width * pixel_bytes)
+    if size > _QUICK_BYTES:
         return None
-    pixels = stored(b"".join(parts.pixels), size)
-    if pixels is None:
-        return None
-    before = [data[start : min(end, parts.pixels_at)] for start, end in parts.kept if start < parts.pixels_at]
-    return b"".join([*before, _written(b"IDAT", pixels), _written(b"IEND", b"")])
-
-
-def _written(name: bytes, data: bytes) -> bytes:
-    return _CHUNK.pack(len(data), name) + data + isal_zlib.crc32(data, isal_zlib.crc32(name)).to_bytes(4, "big")
+    pixels = stored(b"".join(packed), size)
+    return Image.frombytes(mode, (width, height), pixels, "zip", raw_mode) if pixels and width else None
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:
@@ -125,7 +126,6 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
 def _take(chunk: _Chunk, colour: int, parts: _Parts) -> None:
     match chunk.name:
         case b"IDAT":
-            parts.pixels_at = parts.pixels_at or chunk.start
             parts.pixels.append(chunk.data)
             parts.keep(chunk)
         case b"IEND":
@@ -133,11 +133,9 @@ def _take(chunk: _Chunk, colour: int, parts: _Parts) -> None:
                 raise CorruptImageError("the file is damaged: it holds no pixels")
             parts.keep(chunk)
         case b"PLTE":
-            parts.order &= not parts.pixels
             parts.keep(chunk)
         case b"tRNS":
             if colour == _PALETTE:
-                parts.order &= not parts.pixels
                 parts.keep(chunk)
             elif colour in (_GREY, _RGB):
                 parts.key = bytes(chunk.data[: 2 if colour == _GREY else 6])

@@ -206,18 +206,6 @@ def test_stream_that_is_not_whole(packed: bytes) -> None:
     assert outcome(file) == as_pillow_unpacks(file)
 
 
-@pytest.mark.parametrize("name", [b"PLTE", b"tRNS"])
-@pytest.mark.parametrize("behind", [0, 1, 2])
-def test_palette_out_of_order(name: bytes, behind: int) -> None:
-    """A palette before, between or behind the pixels means what Pillow takes it for."""
-    header = chunk(b"IHDR", struct.pack("!IIBBBBB", 64, 80, 8, 3, 0, 0, 0))
-    palette = [chunk(b"PLTE", bytes(range(256)) * 3)] if name == b"tRNS" else []
-    pixels = [chunk(b"IDAT", PIXELS[8:50]), chunk(b"IDAT", PIXELS[50:-4])]
-    pixels.insert(behind, chunk(name, bytes(range(255, 0, -1))))
-    file = WHOLE[:8] + b"".join([header, *palette, *pixels]) + END
-    assert outcome(file) == as_pillow_unpacks(file)
-
-
 @pytest.mark.parametrize(
     ("bits", "row", "key", "expected"),
     [
