@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
-from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Request
 
 from app.api.headers import single
 from app.api.problems import Problem
 from app.api.rate_limit import client_of
-from app.api.service import ServiceDep
+from app.api.service import Service, ServiceDep
 
 # Fast hashing is enough: keys are long random strings, not passwords (`openssl rand -hex 32`).
 
@@ -34,7 +33,8 @@ async def require_api_key(request: Request, service: ServiceDep) -> str:
     return given
 
 
-async def limit_rate(client: Annotated[str, Depends(require_api_key)], service: ServiceDep) -> None:
-    """Counts a request of this client. Raises the problem `rate-limited` when it has made too many."""
+async def let_in(request: Request, service: Service) -> None:
+    """Counts a request of its client. Raises the problem `unauthorized`, or `rate-limited` when there are too many."""
+    client = await require_api_key(request, service)
     if service.rate_limiter and (seconds := service.rate_limiter.take(client)):
         raise Problem("rate-limited", headers={"Retry-After": str(math.ceil(seconds))})

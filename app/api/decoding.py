@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 
 from app.api.problems import Problem
 from app.api.service import RequestSlot
@@ -37,18 +38,22 @@ PROBLEMS = (
 async def decode_files(slot: RequestSlot, decoder: DecodePool) -> list[DecodedImage]:
     """All images at once, which take the room of their files. Raises the problem of the first that cannot be used."""
 
-    async def decode(file: bytearray) -> DecodedImage:
-        image = await asyncio.wrap_future(decoder.decode(file))
+    async def decode(i: int, file: bytearray) -> DecodedImage:
+        try:
+            image = await asyncio.wrap_future(decoder.decode(file))
+        except DecodeError as error:
+            headers = ACCEPT_POST if error.type == "unsupported-media-type" else None
+            raise Problem(error.type, f"Image {i}: {error}.", headers) from error
         slot.hold_image(image)
         return image
 
-    images: list[DecodedImage] = []
-    for i, result in enumerate(await asyncio.gather(*map(decode, slot.files), return_exceptions=True), 1):
-        if isinstance(result, DecodeError):
-            headers = ACCEPT_POST if result.type == "unsupported-media-type" else None
-            raise Problem(result.type, f"Image {i}: {result}.", headers) from result
-        if isinstance(result, BaseException):
-            raise result
-        images.append(result)
+    if len(slot.files) == 1:  # most studies; a task would cost more than it does for several
+        images = [await decode(1, slot.files[0])]
+    else:
+        images = []
+        for result in await asyncio.gather(*map(decode, count(1), slot.files), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+            images.append(result)
     slot.drop_files()
     return images

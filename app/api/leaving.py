@@ -15,21 +15,25 @@ T = TypeVar("T")
 
 async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """The work's result; when the client goes first, the work is cancelled: its rows are free at the next step."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(request))
+    task, left = asyncio.current_task(), False
+    assert task  # noqa: S101  # narrows the type
+
+    async def watch() -> None:
+        nonlocal left
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        left = True
+        task.cancel()
+
+    leaving = asyncio.create_task(watch())
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise Problem("client-closed-request")
-        if working.cancelled():
-            raise Problem("draining")
-        return working.result()
+        return await work
+    except asyncio.CancelledError:
+        if left:
+            task.uncancel()
+            raise Problem("client-closed-request") from None
+        if not task.cancelling():  # what it waited for was
+            raise Problem("draining") from None
+        raise
     finally:
-        working.cancel()
         leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.auth import limit_rate, require_api_key
+from app.api.auth import let_in
 from app.api.problems import Problem, problem_response
 from app.api.service import Service
 
@@ -31,7 +31,7 @@ class OverloadMiddleware:
         scope["route"] = self.route  # for the log and the metrics
         request = Request(scope)
         try:
-            await limit_rate(await require_api_key(request, self.service), self.service)
+            await let_in(request, self.service)
             problem = self.service.overloaded()
         except Problem as error:
             problem = error

@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
-from app.api.auth import limit_rate
+from app.api.auth import let_in
 from app.api.decoding import PROBLEMS as FILE_PROBLEMS
 from app.api.decoding import decode_files
+from app.api.file_route import FileRoute
 from app.api.headers import NO_STORE
 from app.api.leaving import unless_client_leaves
 from app.api.problems import Problem
 from app.api.schemas import problem_responses
-from app.api.service import RequestSlot, Service, ServiceDep
+from app.api.service import RequestSlot, Service, service_of
 from app.api.uploads import Upload, UploadLimits, receive_upload
 from app.images.preview import preview_png
 
-router = APIRouter(prefix="/v1", tags=["preview"], dependencies=[Depends(limit_rate)])
+router = APIRouter(prefix="/v1", tags=["preview"], route_class=FileRoute)
 
 _PNG = "image/png"
 _PROBLEMS = problem_responses(*FILE_PROBLEMS)
@@ -29,11 +30,13 @@ _PROBLEMS = problem_responses(*FILE_PROBLEMS)
     response_class=Response,
     responses={200: {"content": {_PNG: {"schema": {"type": "string", "format": "binary"}}}}, **_PROBLEMS},
 )
-async def create_preview(request: Request, service: ServiceDep) -> Response:
+async def create_preview(request: Request) -> Response:
     """One file as it is looked at: upright, in 8 bits of grey, at most 2048 pixels a side, as PNG.
 
     It is no report and needs no model: a file is decoded under the limits that those of a report are.
     """
+    service = service_of(request)
+    await let_in(request, service)
     if request.query_params:
         raise _no_options()
     settings = service.settings

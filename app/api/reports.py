@@ -6,17 +6,18 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.answers import DICOM, FHIR, PDF, PLAIN, TEXT, Form, first_choice, form_for, write
-from app.api.auth import limit_rate
+from app.api.auth import let_in
 from app.api.decoding import PROBLEMS as FILE_PROBLEMS
 from app.api.decoding import decode_files
+from app.api.file_route import FileRoute
 from app.api.headers import MODEL_SHA256, NO_STORE, joined
 from app.api.leaving import unless_client_leaves
 from app.api.options import ReportOptions, parse_options
 from app.api.schemas import ReportResponse, problem_responses
-from app.api.service import RequestSlot, Service, ServiceDep
+from app.api.service import RequestSlot, Service, service_of
 from app.api.study_reference import PROBLEMS as REFERENCE_PROBLEMS
 from app.api.study_reference import StudyReference, fetch_study
 from app.api.uploads import UploadLimits, receive_upload
@@ -27,7 +28,7 @@ from app.inference.served_model import ReportGenerator
 from app.report import Report
 from app.telemetry import Metrics, request_context
 
-router = APIRouter(prefix="/v1", tags=["report"], dependencies=[Depends(limit_rate)])
+router = APIRouter(prefix="/v1", tags=["report"], route_class=FileRoute)
 
 _PROBLEMS = problem_responses(
     *FILE_PROBLEMS, "not-acceptable", "not-a-chest-xray", "no-usable-view", *REFERENCE_PROBLEMS
@@ -44,8 +45,10 @@ _OTHER_FORMS = {TEXT: _STRING, PDF: _BYTES, FHIR: {"schema": {"type": "object"}}
     response_model=ReportResponse,
     responses={200: {"content": _OTHER_FORMS, "headers": _HEADERS}, **_PROBLEMS},
 )
-async def create_report(request: Request, service: ServiceDep) -> Response:
+async def create_report(request: Request) -> Response:
     """Drafts the report of one study of one to four images. Research use only. Not for clinical use."""
+    service = service_of(request)
+    await let_in(request, service)
     accept = joined(request.headers, "accept")
     first_choice(accept)
     generator, decoder = service.working_parts()

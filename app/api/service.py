@@ -42,8 +42,8 @@ class RequestSlot:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._held_bytes = 0
         self.files: list[bytearray] = []
-        self.held_bytes = 0
         self.task = asyncio.current_task()
 
     def hold_chunk(self, chunk: bytes) -> None:
@@ -56,13 +56,21 @@ class RequestSlot:
 
     def drop_files(self) -> None:
         """The images are there: their files are let go."""
-        self.held_bytes -= sum(map(len, self.files))
+        self._keep(-sum(map(len, self.files)))
         self.files.clear()
+
+    def leave(self) -> None:
+        """Nothing is held any more."""
+        self._keep(-self._held_bytes)
 
     def _hold(self, size: int) -> None:
         if self._service.held_bytes + size > self._service.settings.max_buffered_bytes:
             raise self._service.overloaded()
-        self.held_bytes += size
+        self._keep(size)
+
+    def _keep(self, size: int) -> None:
+        self._held_bytes += size
+        self._service.held_bytes += size
 
     @contextmanager
     def queueing(self) -> Iterator[None]:
@@ -87,6 +95,7 @@ class Service:
         self.decoder: DecodePool | None = None
         self.dicomweb: DicomWebClient | None = None
         self.slots: set[RequestSlot] = set()
+        self.held_bytes = 0  # by all of them
         self.failures = 0  # studies in a row that the engine failed at
         self.preparing = 0  # studies that were received and are not yet in the engine's queue
         self.admission = Admission(settings.max_queue, settings.request_deadline_seconds)
@@ -101,11 +110,6 @@ class Service:
         """Whether balancers should send requests here."""
         able = self.generator is not None and self.generator.ready and not self.stalled
         return self.phase is Phase.READY and able
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes held for all requests in the house."""
-        return sum(slot.held_bytes for slot in self.slots)
 
     @property
     def turn_seconds(self) -> float:
@@ -220,15 +224,20 @@ class Service:
             raise self.unavailable() from None
         finally:
             self.slots.discard(slot)
+            slot.leave()
 
 
 def _request_id() -> str:
     return request_context.get().get("request_id", "")
 
 
-async def get_service(request: Request) -> Service:  # async, or FastAPI calls it in a thread
+def service_of(request: Request) -> Service:
     """The application's service."""
     return cast(Service, request.app.state.service)
 
 
-ServiceDep = Annotated[Service, Depends(get_service)]
+async def _get_service(request: Request) -> Service:  # async, or FastAPI calls it in a thread
+    return service_of(request)
+
+
+ServiceDep = Annotated[Service, Depends(_get_service)]

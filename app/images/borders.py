@@ -7,6 +7,7 @@ which has grain, lungs or letters in it, does not.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -50,11 +51,12 @@ def find_film(pixels: Pixels) -> Film:
     """Looks for what is left of a picture [H,W] without its borders; all of it, where they are narrow."""
     height, width = pixels.shape
     left, top, right, bottom = whole = (0, 0, width, height)
-    several, film, contrast = False, pixels, _contrast(pixels)
-    if any(_of_one_tone(_sample(pixels), axis, contrast).any() for axis in (0, 1)):
+    sample = _sample(pixels)
+    several, film, contrast = False, pixels, _contrast(sample)
+    if any(_of_one_tone(sample, axis, contrast).any() for axis in (0, 1)):
         (left, top, right, bottom), several = _cut(pixels)
         film = pixels[top:bottom, left:right]
-        contrast = _contrast(film)
+        contrast = _contrast(_sample(film))
     several = several or _has_seam(film, contrast) or _has_seam(film.T, contrast)
     large = right - left >= _SMALLEST * width and bottom - top >= _SMALLEST * height
     cropped = max(right - left, bottom - top) <= (1 - _CROPPED) * max(height, width)
@@ -68,7 +70,7 @@ def _cut(pixels: Pixels) -> Film:
     for axis in (0, 1) * _ROUNDS:
         part = pixels[slice(*ends[0]), slice(*ends[1])]
         lines = part.shape[axis]
-        things = _things(_of_one_tone(part, axis, _contrast(part)), max(2, round(_GUTTER * lines)))
+        things = _things(_of_one_tone(part, axis, _contrast(_sample(part))), max(2, round(_GUTTER * lines)))
         if not things:  # of one tone as a whole
             break
         sizes = [last - first for first, last in things]
@@ -107,26 +109,41 @@ def _has_seam(pixels: Pixels, contrast: _Contrast) -> bool:
     if first < 3 or not contrast.deviation:
         return False
     rows = _thinned(pixels)
-    steps = np.abs(np.diff(rows[:, first - 3 : last + 3].astype(np.int16 if rows.dtype == np.uint8 else np.int32)))
+    band = rows[:, first - 3 : last + 3].copy("K")  # as it lies in memory, whichever way it is looked along
+    steps = np.maximum(band[:, 1:], band[:, :-1]) - np.minimum(band[:, 1:], band[:, :-1])
     step = steps[:, 2:-2]
-    large = step > min(_STEP * contrast.level, _STEP_PER_DEVIATION * contrast.deviation)
-    if large.mean(0).max() <= _SEAM:  # most pictures: that saves the rest
+    # Levels are whole numbers: against one, they are compared as they are.
+    large = step > int(min(_STEP * contrast.level, _STEP_PER_DEVIATION * contrast.deviation))
+    if _shares(large).max() <= _SEAM:  # most pictures: that saves the rest
         return False
     beside = np.maximum(np.maximum(steps[:, :-4], steps[:, 1:-3]), np.maximum(steps[:, 3:-1], steps[:, 4:]))
-    shares = (large & (step > _STEEPER * beside)).mean(0)
+    wide = np.uint16 if beside.dtype == np.uint8 else np.uint32
+    shares = _shares(large & (step > _STEEPER * beside.astype(wide)))
     if not 0 < (shares > _SEAM).sum() <= _SEAMS:
         return False
     seam = first + int(shares.argmax())
-    return bool(min(half.std() for half in (rows[:, :seam], rows[:, seam:])) > _CONTENT * contrast.deviation)
+    return all(_deviation(half) > _CONTENT * contrast.deviation for half in (rows[:, :seam], rows[:, seam:]))
 
 
-def _contrast(pixels: Pixels) -> _Contrast:
-    return _Contrast(float(np.iinfo(pixels.dtype).max) / 255, float(_sample(pixels).std()))
+def _shares(there: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Of each column that of the rows, fewer than 65,536, in which something is."""
+    return np.asarray(there.sum(0, np.uint16) / len(there))
+
+
+def _contrast(sample: Pixels) -> _Contrast:
+    return _Contrast(float(np.iinfo(sample.dtype).max) / 255, _deviation(sample))
+
+
+def _deviation(sample: Pixels) -> float:
+    """By sums of whole numbers, which are exact up to two million pixels of 16 bits: in any order they are the same."""
+    levels = sample.ravel("K").astype(np.float64)
+    total, squares = int(levels.sum()), int(levels @ levels)
+    return math.sqrt(max(0, levels.size * squares - total**2)) / levels.size
 
 
 def _sample(pixels: Pixels) -> Pixels:
     """Some of the rows and columns, evenly spaced."""
-    return _thinned(_thinned(pixels).T).T
+    return _thinned(_thinned(pixels).T).T.copy()
 
 
 def _thinned(pixels: Pixels) -> Pixels:

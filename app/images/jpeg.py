@@ -15,7 +15,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from app.images.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError
-from app.images.opened import Opened
+from app.images.opened import Opened, check_size
 
 SIGNATURE = b"\xff\xd8\xff"
 
@@ -49,7 +49,7 @@ class Segment(NamedTuple):
     end: int
 
 
-def open_jpeg(data: bytes) -> Opened:
+def open_jpeg(data: bytes, max_pixels: int) -> Opened:
     """Looks through a JPEG file. Raises `CorruptImageError`, `UnsupportedImageError`, `ImageTooLargeError`, or what
     Pillow raises."""
     view = memoryview(data)
@@ -74,6 +74,7 @@ def open_jpeg(data: bytes) -> Opened:
         elif marker == 0xE2 and content[:4] == _PICTURES:
             frames = _count_pictures(bytes(content[4:]))
     image = Image.open(io.BytesIO(b"".join(kept)), formats=["JPEG"])
+    check_size(*image.size, max_pixels)
     return Opened(image, frames, metadata, scalable=frame != _LOSSLESS)
 
 

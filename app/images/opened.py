@@ -10,8 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
 
+from app.images.errors import ImageTooLargeError
+
 MAX_METADATA_BYTES = 2**20
 """What is read of a text that may say which way is up; the rest of it is passed over, like all other text."""
+
+# PNG has no limit, and a picture of 40 million rows costs five times one of as many pixels.
+MAX_SIDE = 65_535
 
 Mask = npt.NDArray[np.bool_]
 
@@ -43,3 +48,11 @@ class Opened:
                     if (orientation := image.getexif().get(ExifTags.Base.Orientation, 0)) in range(1, 9):
                         return int(orientation)
         return 1
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raises `ImageTooLargeError`."""
+    if width * height > max_pixels:
+        raise ImageTooLargeError(f"the image has {width * height} pixels, more than {max_pixels}")
+    if max(width, height) > MAX_SIDE:
+        raise ImageTooLargeError(f"the image has a side of more than {MAX_SIDE} pixels")

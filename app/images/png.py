@@ -2,7 +2,7 @@
 
 Pillow calls a file broken that holds more text or a larger colour profile than it likes, passes over the checksums of
 pixels, and takes a transparent colour for what it is in 1, 8 and no other number of bits. So it is given header,
-palette and pixels alone; checksums and colours are looked at here.
+palette and pixels alone, the latter unpacked of most films; checksums and colours are looked at here.
 """
 
 from __future__ import annotations
@@ -17,16 +17,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from isal import isal_zlib
 from PIL import Image, ImageChops, ImageFile
 
 from app.images.errors import CorruptImageError, UnsupportedImageError
-from app.images.opened import MAX_METADATA_BYTES, Mask, Opened
+from app.images.inflate import stored
+from app.images.opened import MAX_METADATA_BYTES, Mask, Opened, check_size
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _GREY, _RGB, _PALETTE, _GREY_ALPHA = 0, 2, 3, 4
 _CHUNK = struct.Struct("!I4s")
+_HEADER = struct.Struct("!IIBB3s")  # width, height, bits, colour; how it is packed, filtered and interlaced
 _ANCILLARY = 0x20  # this bit of a name's first letter: those who do not know the chunk may pass over it
+
+
+# Unpacked here is what most films are, by bits and colour: Pillow's mode, its name for that in a file, bytes a pixel;
+# if they are not interlaced, and so many bytes at most, for these are held three times meanwhile.
+_QUICK = {(8, _GREY): ("L", "L", 1), (16, _GREY): ("I;16", "I;16B", 2), (8, _RGB): ("RGB", "RGB", 3)}
+_QUICK_BYTES, _PLAIN = 2**24, bytes(3)
 
 
 class _Chunk(NamedTuple):
@@ -40,13 +49,14 @@ class _Chunk(NamedTuple):
 
 @dataclass
 class _Parts:
-    """What was found in a file. `kept` are the pieces of it that Pillow gets, as first and last byte."""
+    """What was found in a file. `kept` are the pieces of it that Pillow gets, as first and last byte; `pixels` are
+    packed."""
 
     kept: list[tuple[int, int]] = field(default_factory=list)
     key: bytes | None = None
     metadata: dict[str, bytes | str] = field(default_factory=dict)
     frames: int = 1
-    pixels: bool = False
+    pixels: list[memoryview] = field(default_factory=list)
 
     def keep(self, chunk: _Chunk) -> None:
         if self.kept and self.kept[-1][1] == chunk.start:
@@ -55,26 +65,44 @@ class _Parts:
             self.kept.append((chunk.start, chunk.end))
 
 
-def open_png(data: bytes) -> Opened:
-    """Looks through a PNG file. Raises `CorruptImageError`, `UnsupportedImageError`, or what Pillow raises."""
+def open_png(data: bytes, max_pixels: int) -> Opened:
+    """Looks through a PNG file. Raises `CorruptImageError`, `UnsupportedImageError`, `ImageTooLargeError`, or what
+    Pillow raises."""
     chunks = _chunks(data)
     header = next(chunks)
     if header.name == b"CgBI":
         raise UnsupportedImageError("the file is a PNG in Apple's own form (CgBI), which is not read")
     if header.name != b"IHDR" or len(header.data) != 13:
         raise CorruptImageError("the file is damaged: it does not begin with a PNG header")
-    bits, colour = header.data[8], header.data[9]
+    width, height, bits, colour, ways = _HEADER.unpack(header.data)
     parts = _Parts(kept=[(0, header.end)])
     for chunk in chunks:
         _take(chunk, colour, parts)
-    view = memoryview(data)
-    slim = b"".join(view[start:end] for start, end in parts.kept)
-    image = _pillow(slim)
+    check_size(width, height, max_pixels)
     paired = (bits, colour) == (16, _GREY_ALPHA)
-    if paired:
-        _load_as(image, "RGBA")
+    image: Image.Image | None = None
+    slim = b""
+    if (bits, colour) in _QUICK and ways == _PLAIN:
+        image = _unpacked(width, height, *_QUICK[bits, colour], parts.pixels)
+    if image is None:
+        view = memoryview(data)
+        slim = b"".join(view[start:end] for start, end in parts.kept)
+        image = file = _pillow(slim)
+        if paired:
+            _load_as(file, "RGBA")
     transparent = partial(_has_colour, slim, image, bits, parts.key) if parts.key else None
     return Opened(image, parts.frames, parts.metadata, paired=paired, transparent=transparent)
+
+
+def _unpacked(
+    width: int, height: int, mode: str, raw_mode: str, pixel_bytes: int, packed: list[memoryview]
+) -> Image.Image | None:
+    """The picture of packed pixels, loaded; None where it is left to Pillow."""
+    size = height * (1 + width * pixel_bytes)
+    if size > _QUICK_BYTES:
+        return None
+    pixels = stored(b"".join(packed), size)
+    return Image.frombytes(mode, (width, height), pixels, "zip", raw_mode) if pixels and width else None
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:
@@ -89,7 +117,7 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
             raise CorruptImageError("the file is damaged: something that is no chunk lies between its chunks")
         if end > len(data):
             raise CorruptImageError("the file is damaged or incomplete: a chunk reaches beyond its end")
-        if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
+        if isal_zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
             raise CorruptImageError("the file is damaged: a checksum does not fit")
         yield _Chunk(name, view[start + 8 : end - 4], start, end)
         start = end
@@ -98,7 +126,7 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
 def _take(chunk: _Chunk, colour: int, parts: _Parts) -> None:
     match chunk.name:
         case b"IDAT":
-            parts.pixels = True
+            parts.pixels.append(chunk.data)
             parts.keep(chunk)
         case b"IEND":
             if not parts.pixels:
@@ -114,7 +142,7 @@ def _take(chunk: _Chunk, colour: int, parts: _Parts) -> None:
                 if len(parts.key) < (2 if colour == _GREY else 6):
                     raise CorruptImageError("the file is damaged: its transparent colour cannot be right")
         case b"fcTL":
-            parts.frames += parts.pixels  # what comes before the picture is of it
+            parts.frames += bool(parts.pixels)  # what comes before the picture is of it
         case b"eXIf":
             parts.metadata["exif"] = bytes(chunk.data[:MAX_METADATA_BYTES])
         case b"iTXt" | b"zTXt" | b"tEXt":

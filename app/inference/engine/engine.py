@@ -114,7 +114,7 @@ class Engine:
             self._observer.queued(len(self._queue))
             self._wake.notify()  # its deadline may be the next
         views.add_done_callback(partial(self._prepared, study))
-        study.future.add_done_callback(self._notify)
+        study.future.add_done_callback(partial(self._answered, study))
         return study.future
 
     def retry_after(self) -> float:
@@ -131,7 +131,16 @@ class Engine:
 
     def _prepared(self, study: StudyRequest, _: object) -> None:
         study.ready_at = time.monotonic()
-        self._notify()
+        with self._wake:
+            self._queue.ready(study)
+            self._wake.notify()
+
+    def _answered(self, study: StudyRequest, _: object) -> None:
+        """Or cancelled, which is when it may still be in the queue."""
+        with self._wake:
+            if self._queue.drop(study):
+                self._observer.queued(len(self._queue))
+            self._wake.notify()
 
     def _notify(self, _: object = None) -> None:
         with self._wake:
@@ -180,8 +189,9 @@ class Engine:
 
     def _patience(self) -> float | None:
         """Seconds until the next deadline of a study whose images are still being prepared."""
-        deadlines = [*self._queue.deadlines(), *([self._drain_until] if self._stopping else [])]
-        return max(0.0, min(deadlines) - time.monotonic()) + 1e-3 if deadlines else None
+        next_deadline = self._queue.next_deadline()
+        until = min(self._drain_until, math.inf if next_deadline is None else next_deadline)
+        return max(0.0, until - time.monotonic()) + 1e-3 if until < math.inf else None
 
     def _take(self) -> list[StudyRequest]:
         """Studies that fit the free rows, of about as many images as are encoded together."""

@@ -50,6 +50,7 @@ class StudyRequest:
     queued_at: float
     refuse: Refuse = refuse_none
     point: OperatingPoint = OPERATING_POINTS[0]
+    number: int = 0  # in the order of arrival, from 1
     ready_at: float = 0.0
     admitted_at: float = 0.0
     encoded_at: float = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -37,6 +38,8 @@ class Entered(Exception):  # noqa: N818  # no error
 
 
 class Doorway:
+    settings, rate_limiter = SimpleNamespace(api_key_hashes=()), None
+
     def working_parts(self) -> None:
         raise Entered
 
@@ -60,9 +63,10 @@ class Doorway:
 async def test_accept(lines: list[bytes], status: int | None) -> None:
     """Several Accept lines are one list, whatever their order, number and case."""
     headers = [(b"accept", line) for line in lines]
-    request = Request({"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers})
+    app = SimpleNamespace(state=SimpleNamespace(service=Doorway()))  # all that is asked of it
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers, "app": app}
     with pytest.raises(Entered if status is None else Exception) as raised:
-        await create_report(request, Doorway())  # type: ignore[arg-type]  # all that is asked of it
+        await create_report(Request(scope))
     assert getattr(raised.value, "status", None) == status
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.images import png as reader
 from app.images.decode import decode_image
 from app.images.errors import CorruptImageError, UnsupportedImageError
+from app.images.inflate import stored
 from app.images.pool import DecodePool
 from tests.app.pictures import chunk, claiming, phantom, phantom16, png, raw_png, with_chunk
 
@@ -137,6 +139,71 @@ def test_pixels_in_pieces() -> None:
     pieces = [chunk(b"IDAT", packed[i : i + 7]) for i in range(0, len(packed), 7)]
     between = [*pieces[:9], chunk(b"IDAT", b""), chunk(b"tEXt", b"a\0b"), *pieces[9:]]
     np.testing.assert_array_equal(decode_image(WHOLE[:8] + HEADER + b"".join(between) + END + b"tail").pixels, GREY)
+
+
+def as_pillow_unpacks(file: bytes) -> object:
+    """What is decoded, or what is wrong, when Pillow does it all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "_QUICK_BYTES", 0)
+        return outcome(file)
+
+
+def outcome(file: bytes) -> object:
+    """The picture's type, shape and bytes, and what is said of it; or the error's type and message."""
+    try:
+        image = decode_image(file)
+    except CorruptImageError as error:
+        return type(error), str(error)
+    return image.pixels.dtype, image.pixels.shape, image.pixels.tobytes(), image.warnings
+
+
+KINDS = [(bits, colour) for colour in (0, 2, 3, 4, 6) for bits in (1, 2, 4, 8, 16)]
+
+
+@pytest.mark.parametrize(
+    ("bits", "colour"),
+    [(bits, colour) for bits, colour in KINDS if (bits >= 8 or colour in (0, 3)) and (bits, colour) != (16, 3)],
+)
+@pytest.mark.parametrize("extra", [b"", chunk(b"tRNS", bytes(6))], ids=["", "transparent"])
+def test_unpacked_as_pillow_does(bits: int, colour: int, extra: bytes) -> None:
+    """Pixels of every kind and filter, of one block and of several, are those that Pillow unpacks by itself."""
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+    rng = np.random.default_rng(bits + colour)
+    for width, height in ((1, 1), (7, 5), (333, 401)):
+        row = (width * bits * channels + 7) // 8
+        pixels = b"".join(bytes([i % 5]) + rng.bytes(row) for i in range(height))
+        palette = chunk(b"PLTE", rng.bytes(3 * 2**bits)) if colour == 3 else b""
+        header = chunk(b"IHDR", struct.pack("!IIBBBBB", width, height, bits, colour, 0, 0, 0))
+        packed = zlib.compress(pixels)
+        file = WHOLE[:8] + header + palette + (extra if colour < 4 else b"") + chunk(b"IDAT", packed) + END
+        assert zlib.decompress(stored(packed, len(pixels)) or b"") == pixels
+        assert outcome(file) == as_pillow_unpacks(file)
+
+
+RAW = zlib.decompress(PIXELS[8:-4])
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        PIXELS[8:-5] + bytes([PIXELS[-5] ^ 1]),
+        PIXELS[8:-9],
+        PIXELS[8:-40],
+        PIXELS[8:-4] + b"more",
+        b"\x79" + PIXELS[9:-4],
+        PIXELS[8:60] + b"\xff" * 9 + PIXELS[69:-4],
+        zlib.compress(RAW + b"\0"),
+        zlib.compress(RAW[:-1]),
+        zlib.compress(RAW + bytes(9_000_000)),
+        b"",
+    ],
+    ids=["checksum", "no checksum", "cut", "more", "header", "garbled", "longer", "shorter", "bomb", "empty"],
+)
+def test_stream_that_is_not_whole(packed: bytes) -> None:
+    """Of pixels that are not one whole stream of as many bytes as there should be, Pillow decides."""
+    file = WHOLE[:8] + HEADER + chunk(b"IDAT", packed) + END
+    assert stored(packed, len(RAW)) is None
+    assert outcome(file) == as_pillow_unpacks(file)
 
 
 @pytest.mark.parametrize(
