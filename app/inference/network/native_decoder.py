@@ -25,7 +25,7 @@ class NativeDecoder:
         """`dtype` is float32, or bfloat16 where the library has it. Raises ValueError for what it cannot take."""
         if not self.supports(module, library, dtype):
             raise ValueError("a decoder that is not built for")
-        self.dtype, self._library, self._lanes = dtype, library, library.lanes
+        self.dtype, self.library, self._lanes = dtype, library, library.lanes
         weights = {name: tensor.detach().float() for name, tensor in module.decoder.named_parameters()}
         embedding = weights["embedding.weight"]
         self._vocabulary, width = embedding.shape
@@ -106,7 +106,7 @@ class NativeDecoder:
             kept.append(tokens)
             found.append(logits)
         bfloat16 = self.dtype == torch.bfloat16
-        self._library.step(
+        self.library.step(
             ctypes.addressof(self._weights), ctypes.addressof(given), len(batches), bfloat16, torch.get_num_threads()
         )
         return found

@@ -207,6 +207,13 @@ def _joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
+def decoder_name(decoder: Decoder) -> str:
+    """What steps, for a reader."""
+    if isinstance(decoder, NativeDecoder):
+        return f"one compiled call a step, {decoder.library.name.replace('_', ' ')}"
+    return "the archive's own step" if isinstance(decoder, ArchiveDecoder) else "torch, operation by operation"
+
+
 def make_decoder(module: torch.jit.ScriptModule, precision: str) -> Decoder:
     """The fastest decoder for the device, `precision` "exact" being float32, "fast" bfloat16; the archive's own where
     that is no Transformer."""
