@@ -29,12 +29,15 @@ WORDS = 37
 SHAPES = [(32, 2, 1), (96, 6, 2), (64, 8, 1), (192, 4, 3), (128, 1, 1), (48, 3, 1), (208, 8, 1)]
 
 
-def built(name: str, dtype: torch.dtype) -> Library:
+def built(name: str) -> Library:
     found = library(name)
     assert found is not None
-    if dtype == torch.bfloat16 and not found.bfloat16:
-        pytest.skip("it has no bfloat16")
     return found
+
+
+TYPES = [(name, torch.float32) for name in runnable()]
+TYPES += [(name, torch.bfloat16) for name in runnable() if built(name).bfloat16]
+TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 0.2}
 
 
 def network(width: int, heads: int, layers: int) -> torch.jit.ScriptModule:
@@ -55,16 +58,15 @@ def memory_of(module: torch.jit.ScriptModule, studies: int, positions: int, seed
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("name", runnable())
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.2)])
+@pytest.mark.parametrize(("name", "dtype"), TYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_batches_stepped_together_get_what_the_archive_gives_each(
-    name: str, dtype: torch.dtype, tolerance: float, shape: tuple[int, int, int]
+    name: str, dtype: torch.dtype, shape: tuple[int, int, int]
 ) -> None:
     """Widths, numbers of studies, memories and positions of all kinds: the same logits, to the precision asked for
     beside their spread."""
     module = network(*shape)
-    archive, native = ArchiveDecoder(module), NativeDecoder(module, dtype, built(name, dtype))
+    archive, native = ArchiveDecoder(module), NativeDecoder(module, dtype, built(name))
     batches = []
     for seed, (beams, studies, positions) in enumerate([(1, 3, 15), (3, 2, 49), (8, 1, 1), (4, 5, 130)]):
         cross_kv = memory_of(module, studies, positions, seed)
@@ -78,17 +80,16 @@ def test_batches_stepped_together_get_what_the_archive_gives_each(
             assert torch.equal(one.isneginf(), other.isneginf())
             spoken = one.isfinite()
             worst = max(worst, float((one - other)[spoken].abs().max() / one[spoken].std()))
-    assert worst < tolerance, worst
+    assert worst < TOLERANCES[dtype], worst
     assert dtype == torch.float32 or worst > 0
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("name", runnable())
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("name", "dtype"), TYPES)
 def test_a_study_gets_the_same_numbers_in_any_company(name: str, dtype: torch.dtype) -> None:
     """Alone, among others and with more threads than one: bit by bit, in bfloat16 too."""
     module = network(192, 4, 3)
-    native = NativeDecoder(module, dtype, built(name, dtype))
+    native = NativeDecoder(module, dtype, built(name))
     cross_kv = native.prepare(memory_of(module, 9, 49, 0))
     steps = random_inputs(4, 9, WORDS, 0)
     threads = torch.get_num_threads()
@@ -117,7 +118,7 @@ def test_a_study_gets_the_same_numbers_in_any_company(name: str, dtype: torch.dt
 def test_what_is_no_number_stays_with_its_study(name: str) -> None:
     """A study whose memory holds none gets none; the others get what they get without it."""
     module = network(96, 6, 2)
-    native = NativeDecoder(module, torch.float32, built(name, torch.float32))
+    native = NativeDecoder(module, torch.float32, built(name))
     cross_kv = native.prepare(memory_of(module, 3, 20, 0))
     cross_kv[0][1] = float("nan")
     (tokens, positions, ancestors), *_ = random_inputs(2, 3, WORDS, 0)
