@@ -71,9 +71,8 @@ class NativeDecoder:
     def prepare(self, cross_kv: list[Tensor]) -> list[Tensor]:
         keys_values, given = cross_kv
         missing = -given.shape[1] % self._lanes
-        split = keys_values.view(*keys_values.shape[:-1], self._heads, self._head_width).transpose(
-            3, 4
-        )  # [N,L,2,H,M,D/H]
+        by_head = keys_values.view(*keys_values.shape[:-1], self._heads, self._head_width)
+        split = by_head.transpose(3, 4)  # [N,L,2,H,M,D/H]
         split = F.pad(split, [0, self._spread - self._head_width, 0, missing])
         keys, values = split.unbind(2)
         packed = [self._pack(part, self.dtype).flatten(2) for part in (keys, values.transpose(-1, -2))]

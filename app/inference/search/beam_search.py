@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from app.inference.native.library import library
-from app.inference.options import DecodingOptions
+from app.inference.options import MAX_BEAMS, DecodingOptions
 from app.inference.search.beam_tables import NEVER, BeamTables
 from app.inference.search.logits_processors import penalised, without_repeats
 from app.inference.search.native_search import NativeChoice
@@ -36,7 +36,7 @@ class BeamSearch(BeamTables):
         self._vocabulary = 1 + max(BOS, EOS, PAD)  # until the first step tells
         self._first = torch.arange(2 * beams, device=device) < beams
         self._every_position = torch.arange(max_tokens + 1, device=device)
-        built = library() if device.type == "cpu" else None
+        built = library() if device.type == "cpu" and beams <= MAX_BEAMS else None
         self._native = NativeChoice(self, built) if built else None
 
     def inputs(self, slots: int | None = None) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,10 +6,6 @@
 
 #include "simd.hpp"
 
-#if defined(__AVX512BF16__)
-#include <immintrin.h>
-#endif
-
 constexpr int TILE = 3;  // vectors of columns of a packed panel; the last may have fewer
 
 // What is multiplied: of floats one at a time, of bfloat16 two.

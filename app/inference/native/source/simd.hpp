@@ -5,6 +5,10 @@
 #include <cstring>
 #include <limits>
 
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 constexpr int LANES = 16, TILE_ROWS = 8;
 #else
@@ -25,6 +29,7 @@ inline Floats load(const float* from) {
 
 inline void store(float* to, Floats v) { std::memcpy(to, &v, sizeof v); }
 
+#if defined(__AVX512BF16__)
 // bfloat16 is the upper half of a float.
 inline Floats load(const uint16_t* from) {
     Halves v;
@@ -32,13 +37,11 @@ inline Floats load(const uint16_t* from) {
     return (Floats)(__builtin_convertvector(v, Ints) << 16);
 }
 
-// Rounded to the nearest, to even between two; what is not a number stays none.
 inline void store(uint16_t* to, Floats v) {
-    Ints bits = (Ints)v;
-    Ints rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    Halves halves = __builtin_convertvector(v == v ? rounded : bits >> 16 | 0x40, Halves);
+    __m256bh halves = _mm512_cvtneps_pbh((__m512)v);
     std::memcpy(to, &halves, sizeof halves);
 }
+#endif
 
 // Every lane the sum, or the maximum, over all lanes whose numbers are the same modulo `period`.
 template <class Join>
