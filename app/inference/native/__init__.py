@@ -10,6 +10,7 @@ given addresses (`library.py`).
     source/largest.hpp     the best of many candidates, of equal ones those that torch's `topk` takes
     source/simd.hpp        vectors of floats: exp, gelu, sums
     source/threads.hpp     threads that wait for their part of a step
+    one_thread.py          what is left to torch, without its threads
 
 It is built with the package, by pip or `make setup`, where there is a g++ for x86 (`pyproject.toml` has the options),
 once for each set of instructions; what a processor cannot run is never loaded. Where nothing was built or fits,

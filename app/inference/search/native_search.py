@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+from functools import partial
 
 from torch import Tensor
 
 from app.inference.native.library import SEARCHED, Library, Tables
+from app.inference.native.one_thread import in_one_thread
 from app.inference.search.beam_tables import NEVER, BeamTables
 from app.text.tokenizer import EOS
 
@@ -24,6 +26,6 @@ class NativeChoice:
         """A step with `logits` f32[N,K,V]."""
         studies, _, vocabulary = logits.shape
         logits = logits.contiguous()
-        log_probs = logits.log_softmax(-1)
+        log_probs = in_one_thread(partial(logits.log_softmax, -1))
         tables = ctypes.addressof(self._tables)
         self._library.choose(tables, studies, logits.data_ptr(), log_probs.data_ptr(), vocabulary)
