@@ -5,7 +5,8 @@
 FROM python:3.11-slim-bookworm AS build
 ARG TORCH_INDEX=""
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN apt-get update && apt-get install --yes --no-install-recommends binutils
+# g++ for the decoder's compiled step (app/inference/native); it brings `strip`.
+RUN apt-get update && apt-get install --yes --no-install-recommends g++
 RUN python -m venv /opt/venv
 COPY constraints.txt /src/
 # torch first and alone: it is most of the image and changes least.
@@ -39,7 +40,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     XRAY_REPORT_PORT=8000
 # Bytecode of what is imported when it serves and reports, Python's own modules included, and of nothing else.
 RUN python -c "import importlib, pkgutil, app; \
-    [importlib.import_module(one.name) for one in pkgutil.walk_packages(app.__path__, 'app.') if 'ray' not in one.name]" \
+    [importlib.import_module(one.name) for one in pkgutil.walk_packages(app.__path__, 'app.') if 'ray' not in one.name and '._' not in one.name]" \
     && xray-report predict --fhir --pdf /tmp/page.pdf /weights/samples/effusion.jpg > /tmp/report.json \
     && rm /tmp/page.pdf /tmp/report.json
 ENV PYTHONDONTWRITEBYTECODE=1

@@ -11,7 +11,7 @@ EXTRAS := hospital,openvino,training,evaluation,tracing,dev
 setup: $(READY)
 
 # uv picks the torch build that fits the hardware where PyTorch's own index can be reached, else the plain one.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt $(wildcard app/inference/native/source/*)
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=auto -c constraints.txt -e '.[$(EXTRAS)]' 2>/dev/null \
 	  || $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS)]'

@@ -127,7 +127,7 @@ def _load(service: Service) -> None:
     card = {name: getattr(served, name) for name in ("name", "version", "sha256", "device", "precision")}
     service.metrics.model.info(card)
     service.metrics.expect(served.finding_names, served.operating_points)
-    logger.info("loaded", extra={"model": card})
+    logger.info("loaded", extra={"model": card, "decoder": generator.decoder_name})
 
 
 def _start_decoder(service: Service) -> DecodePool:

@@ -24,7 +24,7 @@ from app.inference.network.cuda_graphs import CudaRecorder
 from app.inference.network.decoder import ArchiveDecoder
 from app.inference.network.devices import choose_device, choose_precision, configure_backend
 from app.inference.network.encoder import Encoding, OpenVinoEncode, import_openvino, make_encode, study_encoder
-from app.inference.network.packed_decoder import PackedDecoder, make_decoder
+from app.inference.network.packed_decoder import PackedDecoder, decoder_name, make_decoder
 from app.inference.ood import NotAChestXrayError, OodMode, OodPolicy
 from app.inference.options import MAX_QUEUE, MAX_ROWS, OPERATING_POINTS, DecodingOptions, OperatingPoint
 from app.inference.preprocessing import Preprocessor
@@ -71,6 +71,7 @@ class Generator:
         self._answering = ThreadPoolExecutor(1, thread_name_prefix="answer")
         encode = make_encode(self._module, precision, self.device)
         decoder = make_decoder(self._module, precision)
+        self.decoder_name = decoder_name(decoder)
         if isinstance(decoder, ArchiveDecoder) and not isinstance(encode, OpenVinoEncode):
             precision = "exact"  # nothing runs faster than that here
         limits = Limits(self.manifest.max_views, self.manifest.max_new_tokens, max_rows, max_queue)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from app.inference.options import DecodingOptions
+from app.inference.native.library import library
+from app.inference.options import MAX_BEAMS, DecodingOptions
 from app.inference.search.beam_tables import NEVER, BeamTables
 from app.inference.search.logits_processors import penalised, without_repeats
+from app.inference.search.native_search import NativeChoice
 from app.text.tokenizer import BOS, EOS, PAD
 
 
@@ -34,6 +36,8 @@ class BeamSearch(BeamTables):
         self._vocabulary = 1 + max(BOS, EOS, PAD)  # until the first step tells
         self._first = torch.arange(2 * beams, device=device) < beams
         self._every_position = torch.arange(max_tokens + 1, device=device)
+        built = library() if device.type == "cpu" and beams <= MAX_BEAMS else None
+        self._native = NativeChoice(self, built) if built else None
 
     def inputs(self, slots: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """The next decoder input: tokens i64[N,K], positions i64[N], ancestors i64[N,K,T], T > max(positions).
@@ -57,6 +61,9 @@ class BeamSearch(BeamTables):
         Raises `OptionsFailedError`, with nothing written, where it is the options of some that it fails at.
         """
         self._vocabulary = logits.shape[-1]
+        if self._native:
+            self._native(logits)
+            return
         try:
             self._choose(logits)
         except Exception as error:

@@ -13,6 +13,7 @@ import torch
 from app.cli import main
 from app.commands import machine, packages
 from app.inference.generator import Generator
+from app.inference.native.library import runnable
 from tests.app.running_server import serving
 
 
@@ -41,6 +42,10 @@ def test_what_would_run(tiny_checkpoint: Path, tiny_sha256: str, capsys: pytest.
     assert "auto is exact" in found["precision"]["why"]
     assert f"threads of torch: {torch.get_num_threads()}" in found["device"]["found"]
     assert tiny_sha256 in found["model"]["found"]
+    assert (found["decoder"]["found"], found["decoder"]["state"]) == (
+        generator.decoder_name,
+        "ok" if runnable() else "note",
+    )
     assert found["memory"]["state"] in ("ok", "warning")
     assert {f"extra {name}" for name in packages.EXTRAS} <= found.keys()
 
