@@ -79,7 +79,7 @@ class Receiver:
             raise PacsError(f"cannot listen on {address[0]} port {address[1]}: {error.strerror}") from error
         assert isinstance(server, ThreadedAssociationServer)  # noqa: S101  # as it does not block
         server.verify_request = self._has_room  # type: ignore[method-assign, assignment]  # any number of connections otherwise
-        self._entity, self._server = entity, server
+        self._server = server
         logger.info("receiving", extra={"host": address[0], "port": self.port})
 
     @property
@@ -89,7 +89,12 @@ class Receiver:
 
     def close(self) -> None:
         """Aborts what is under way: what was not answered with success is sent again by its sender."""
-        self._entity.shutdown()
+        for association in self._server.active_associations:
+            if association.is_established:
+                association.abort()
+            elif connection := association.dul.socket:  # before it is, pynetdicom's thread raises if it is to abort
+                connection.close()
+        self._server.shutdown()
 
     def _bound(self, event: Event) -> None:
         """pynetdicom itself takes any PDU and any object whatever their size."""
