@@ -238,7 +238,7 @@ def _decoder(generator: Generator) -> Check:
 
     if generator.device.type != "cpu" or runnable():
         return Check("decoder", "ok", generator.decoder_name)
-    why = "no compiled step was built for this processor: on x86 with AVX2 that is up to eleven times as fast"
+    why = "no compiled step was built for this processor: on x86 with AVX2 that is several times as fast"
     return Check("decoder", "note", generator.decoder_name, why, "install the package again where there is a g++")
 
 

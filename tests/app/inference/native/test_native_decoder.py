@@ -20,7 +20,7 @@ from app.inference.network.packed_decoder import PackedDecoder, make_decoder
 from app.inference.options import DecodingOptions
 from model_training.config import config_from
 from model_training.model.build import build_model
-from tests.app.inference.network.test_packed_decoder import LENGTH, random_inputs
+from tests.app.inference.network.test_packed_decoder import LENGTH, random_inputs, worst_difference
 
 pytestmark = pytest.mark.skipif(not runnable(), reason="no compiled step is built for this processor")
 
@@ -69,17 +69,8 @@ def test_batches_stepped_together_get_what_the_archive_gives_each(
     archive, native = ArchiveDecoder(module), NativeDecoder(module, dtype, built(name))
     batches = []
     for seed, (beams, studies, positions) in enumerate([(1, 3, 15), (3, 2, 49), (8, 1, 1), (4, 5, 130)]):
-        cross_kv = memory_of(module, studies, positions, seed)
-        caches = archive.allocate(studies, beams, LENGTH), native.allocate(studies, beams, LENGTH)
-        batches.append((cross_kv, native.prepare(cross_kv), caches, random_inputs(beams, studies, WORDS, seed)))
-    worst = 0.0
-    for t in range(LENGTH - 2):
-        expected = archive.step([DecoderInput(*steps[t], cross_kv, c[0]) for cross_kv, _, c, steps in batches])
-        found = native.step([DecoderInput(*steps[t], prepared, c[1]) for _, prepared, c, steps in batches])
-        for one, other in zip(expected, found, strict=True):
-            assert torch.equal(one.isneginf(), other.isneginf())
-            spoken = one.isfinite()
-            worst = max(worst, float((one - other)[spoken].abs().max() / one[spoken].std()))
+        batches.append((memory_of(module, studies, positions, seed), random_inputs(beams, studies, WORDS, seed)))
+    worst = worst_difference(archive, native, batches)
     assert worst < TOLERANCES[dtype], worst
     assert dtype == torch.float32 or worst > 0
 

@@ -12,7 +12,7 @@ from torch._subclasses import FakeTensorMode
 
 from app.inference.checkpoint import load_checkpoint
 from app.inference.engine.step_graphs import StepGraphs
-from app.inference.network.decoder import ArchiveDecoder, DecoderInput
+from app.inference.network.decoder import ArchiveDecoder, Decoder, DecoderInput
 from app.inference.network.packed_decoder import PackedDecoder, PackedLinear
 from app.inference.options import DecodingOptions
 from app.inference.search.beam_batch import BeamBatch, search
@@ -40,6 +40,25 @@ def random_inputs(beams: int, studies: int, vocabulary: int, seed: int) -> list[
     return steps
 
 
+def worst_difference(archive: Decoder, other: Decoder, batches: list[tuple[list[torch.Tensor], list[Inputs]]]) -> float:
+    """Of the logits of both, for batches of cross_kv and `random_inputs` stepped together, in standard deviations;
+    what one forbids the other does, too."""
+    given = []
+    for cross_kv, steps in batches:
+        studies, beams = steps[0][0].shape
+        caches = archive.allocate(studies, beams, LENGTH), other.allocate(studies, beams, LENGTH)
+        given.append((cross_kv, other.prepare(cross_kv), caches, steps))
+    worst = 0.0
+    for t in range(LENGTH - 2):
+        expected = archive.step([DecoderInput(*steps[t], cross_kv, c[0]) for cross_kv, _, c, steps in given])
+        found = other.step([DecoderInput(*steps[t], prepared, c[1]) for _, prepared, c, steps in given])
+        for wanted, logits in zip(expected, found, strict=True):
+            assert torch.equal(wanted.isneginf(), logits.isneginf())
+            spoken = wanted.isfinite()
+            worst = max(worst, float((wanted - logits)[spoken].abs().max() / wanted[spoken].std()))
+    return worst
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.2)])
 def test_batches_stepped_together_get_what_the_archive_gives_each(
@@ -57,17 +76,8 @@ def test_batches_stepped_together_get_what_the_archive_gives_each(
         mask = torch.arange(4) < torch.arange(1, studies + 1)[:, None]
         views = torch.rand(int(mask.sum()), 1, size, size, generator=torch.Generator().manual_seed(seed))
         cross_kv = cross_kv_of(module, views, mask, seed)
-        steps = random_inputs(beams, studies, len(checkpoint.tokenizer), seed)
-        caches = archive.allocate(studies, beams, LENGTH), packed.allocate(studies, beams, LENGTH)
-        batches.append((cross_kv, packed.prepare(cross_kv), caches, steps))
-    worst = 0.0
-    for t in range(LENGTH - 2):
-        expected = archive.step([DecoderInput(*steps[t], cross_kv, s[0]) for cross_kv, _, s, steps in batches])
-        found = packed.step([DecoderInput(*steps[t], prepared, s[1]) for _, prepared, s, steps in batches])
-        for one, other in zip(expected, found, strict=True):
-            assert torch.equal(one.isneginf(), other.isneginf())
-            spoken = one.isfinite()
-            worst = max(worst, float((one - other)[spoken].abs().max() / one[spoken].std()))
+        batches.append((cross_kv, random_inputs(beams, studies, len(checkpoint.tokenizer), seed)))
+    worst = worst_difference(archive, packed, batches)
     assert worst < tolerance, worst
     assert dtype == torch.float32 or worst > 0
 
