@@ -45,13 +45,14 @@ class Location:
 @dataclass(frozen=True, slots=True)
 class Finding:
     """The finding head's word on one finding of the study: calibrated probability, the decision taken on it, the
-    probability from which on it is present, and where it lies if it is."""
+    probability from which on it is present, where it lies if it is, and whether a report may deny it if it is not."""
 
     name: str
     probability: float
     present: bool
     threshold: float
     locations: tuple[Location, ...] = ()
+    ruled_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,8 @@ class Decider:
             threshold = decision.thresholds[point].probability
             present = odds[i] >= threshold and (abnormal is None or abnormal.present)
             locations = _locations(decision, evidence[:, :, i], maps) if present else ()
-            findings.append(Finding(decision.name, odds[i], present, threshold, locations))
+            ruled_out = not present and decision.denied_below is not None and odds[i] < decision.denied_below
+            findings.append(Finding(decision.name, odds[i], present, threshold, locations, ruled_out))
         measurements = [
             Measurement("cardiothoracic_ratio", ratio, i)
             for i, one in enumerate(maps)
@@ -62,14 +63,10 @@ class Decider:
         return Decisions(tuple(findings), abnormal, tuple(measurements), self._facts(findings, abnormal))
 
     def _facts(self, findings: Sequence[Finding], abnormal: Abnormal | None) -> tuple[Fact, ...]:
-        facts = []
-        for finding, decision in zip(findings, self._findings, strict=True):
-            if finding.present:
-                facts.append(stated(*_place(finding.locations)))
-            elif decision.denied_below is not None and finding.probability < decision.denied_below:
-                facts.append(DENIED)
-            else:
-                facts.append(PASSED_OVER)
+        facts = [
+            stated(*_place(one.locations)) if one.present else DENIED if one.ruled_out else PASSED_OVER
+            for one in findings
+        ]
         nothing = not abnormal.present if abnormal else not any(finding.present for finding in findings)
         return consistent([*facts, DENIED if nothing else stated()], self._names)
 

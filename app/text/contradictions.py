@@ -57,8 +57,9 @@ def named_findings(sentence: str, names: tuple[str, ...]) -> tuple[Named, ...]:
 
 def contradictions(sentences: Iterable[Sentence], findings: Sequence[Finding]) -> list[Contradiction]:
     """One for each finding that the text states and the head calls absent, for each that it denies and the head calls
-    present, for each that it places on another side than the head, for each that a section mentions twice, and where
-    it says that nothing was found; one more for those that the head calls present and the text passes over.
+    present or does not rule out, for each that it places on another side than the head, for each that a section
+    mentions twice, and where it says that nothing was found; one more for those that the head calls present and the
+    text passes over.
 
     A finding that is doubted is mentioned and contradicts nothing; one that is stated in one sentence of a section and
     denied in another is stated there.
@@ -76,6 +77,7 @@ def contradictions(sentences: Iterable[Sentence], findings: Sequence[Finding]) -
         *_repeated(said),
         *_calm_but_present(sentences, findings),
         *_present_but_denied(said, findings),
+        *_denied_but_possible(said, findings),
     ]
 
 
@@ -140,6 +142,15 @@ def _present_but_denied(said: Sequence[_Said], findings: Sequence[Finding]) -> I
         yield Contradiction(
             f"The report does not mention what the finding head calls present: {', '.join(passed_over)}."
         )
+
+
+def _denied_but_possible(said: Sequence[_Said], findings: Sequence[Finding]) -> Iterator[Contradiction]:
+    """Those that are neither present nor ruled out."""
+    for i, finding in enumerate(findings):
+        denying = [one for one in said if i in one.about and one.mention.status == "absent"]
+        if denying and not finding.present and not finding.ruled_out:
+            denied = f"The {denying[0].section} section denies {plain(finding.name)}"
+            yield _contradiction(f"{denied}, which the finding head does not rule out ({_share(finding)}).", denying)
 
 
 def _contradiction(text: str, about: Iterable[_Said]) -> Contradiction:

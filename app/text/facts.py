@@ -56,20 +56,21 @@ Facts = Sequence[Fact]  # of the findings in their order, then that of `ABNORMAL
 def consistent(facts: Facts, names: Sequence[str]) -> tuple[Fact, ...]:
     """The facts of the findings called `names` as one report can say them.
 
-    Where several findings are one to the labeller, its text states or denies them together: a finding is not denied
-    beside one that is stated, and they lie where the first of those with a place lies. Nothing found is said only
-    where nothing is stated.
+    Where several findings are one to the labeller, its text states or denies them together: a finding is denied only
+    where all of them are, and they lie where the first of those with a place lies. Nothing found is said only where
+    nothing is stated.
     """
     groups: dict[str, list[int]] = {}
     for i, name in enumerate(names):
         groups.setdefault(IMAGE_LABELS.get(name, name), []).append(i)
     found = list(facts)
     for members in groups.values():
+        if all(facts[i].denied for i in members):
+            continue
         those = [facts[i] for i in members if facts[i].stated]
-        if those:
-            told = next((fact for fact in those if fact.side or fact.zone), those[0])
-            for i in members:
-                found[i] = told if facts[i].stated else PASSED_OVER
+        told = next((fact for fact in those if fact.side or fact.zone), stated())
+        for i in members:
+            found[i] = told if facts[i].stated else PASSED_OVER
     if any(fact.stated for fact in found[:-1]):
         found[-1] = stated()
     return tuple(found)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -119,14 +119,22 @@ def measure(
 
 
 def decisions(composer: Composer) -> list[Facts]:
-    """The facts of all decisions for at most two findings, somewhere: what most studies come to."""
+    """The facts of all decisions for at most two findings, somewhere, all others denied that may be; then of those for
+    none, whatever is passed over, and for one, where one more is: what most studies come to."""
     names = composer.names
-    told = list[Facts]()
-    for count in range(3):
-        for there in itertools.combinations(names, count):
-            known = [stated() if n in there else DENIED if n in composer.denied else PASSED_OVER for n in names]
-            told.append(consistent([*known, stated() if there else DENIED], names))
-    return told
+    groups = dict.fromkeys(group for name, group in zip(names, composer.groups, strict=True) if name in composer.denied)
+
+    def decided(there: Collection[str], passed_over: Collection[str] = ()) -> Facts:
+        denied = {n for n, group in zip(names, composer.groups, strict=True) if group not in passed_over}
+        known = [stated() if n in there else DENIED if n in composer.denied & denied else PASSED_OVER for n in names]
+        return consistent([*known, stated() if there else DENIED], names)
+
+    told = [decided(there) for count in range(3) for there in itertools.combinations(names, count)]
+    told += [
+        decided((), those) for count in range(1, 1 + len(groups)) for those in itertools.combinations(groups, count)
+    ]
+    told += [decided((there,), (group,)) for there in names for group in groups]
+    return list(dict.fromkeys(told))
 
 
 def says(sections: dict[str, str], facts: Facts, names: tuple[str, ...]) -> bool:

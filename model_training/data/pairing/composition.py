@@ -35,7 +35,9 @@ ANYTHING = 0.3
 """The share of draws told facts at random: no image has most combinations of findings."""
 
 AS_DECIDED = 0.7
-"""The share of random facts with the denials that thresholds would decide on."""
+"""The share of random facts with no denials but those that thresholds would decide on."""
+RULED_OUT = 0.5
+"""The share of these in which all is denied that can be: of most films something is passed over."""
 
 ELSEWHERE = 0.2
 """How much what one section states counts in the others."""
@@ -113,25 +115,32 @@ class Composer:
 
     def facts_of(self, study: Study, rng: random.Random) -> tuple[Fact, ...]:
         """Facts by a study's labels: what is there, somewhere, some of what is not, and nothing of the rest."""
-        labels, share = dict(study.labels), rng.random()
-        facts = [self._fact(i, labels.get(name), share, rng) for i, name in enumerate(self.names)]
+        labels = dict(study.labels)
+        facts = self._facts([labels.get(name) for name in self.names], rng.random(), rng)
         return self._with_whole(facts, normal=bool(labels.get("normal")))
 
     def anything(self, rng: random.Random) -> tuple[Fact, ...]:
         """Facts at random: up to eight findings, or none, one alone most often; of the others any share is denied, or
-        just what a study with such findings has denied."""
-        count = rng.choice((0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8))
+        just of those that thresholds decide on."""
+        count = rng.choice((0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8))
         there = set(rng.sample(range(len(self.names)), min(len(self.names), count)))
         share = rng.random()
         labels: list[bool | None] = [i in there for i in range(len(self.names))]
         if self.denied and rng.random() < AS_DECIDED:
-            share, labels = 1.0, [i in there or (False if n in self.denied else None) for i, n in enumerate(self.names)]
-        facts = [self._fact(i, label, share, rng) for i, label in enumerate(labels)]
+            share = 1.0 if rng.random() < RULED_OUT else share
+            labels = [i in there or (False if n in self.denied else None) for i, n in enumerate(self.names)]
+        facts = self._facts(labels, share, rng)
         return self._with_whole(facts, normal=not there and rng.random() < 0.7)
 
-    def _fact(self, i: int, label: bool | None, share: float, rng: random.Random) -> Fact:
-        if not label:
-            return DENIED if label is False and rng.random() < share else PASSED_OVER
+    def _facts(self, labels: Sequence[bool | None], share: float, rng: random.Random) -> list[Fact]:
+        """Facts by labels; of what is not there a share is denied, together what is one to the labeller."""
+        denied = {group for group in dict.fromkeys(self.groups) if rng.random() < share}
+        return [
+            self._stated(i, rng) if label else DENIED if label is False and self.groups[i] in denied else PASSED_OVER
+            for i, label in enumerate(labels)
+        ]
+
+    def _stated(self, i: int, rng: random.Random) -> Fact:
         if self.groups[i] in MIDLINE or rng.random() < 0.3:
             return stated()
         known = self._locations[self.groups[i]]

@@ -17,7 +17,10 @@ NAMES = tuple(IMAGE_LABELS)
 
 def head(*present: str) -> list[Finding]:
     """A head of image labels that calls those given present."""
-    return [Finding(name, 0.75 if name in present else 0.125, name in present, 0.5) for name in NAMES]
+    return [
+        Finding(name, 0.75 if name in present else 0.125, name in present, 0.5, ruled_out=name not in present)
+        for name in NAMES
+    ]
 
 
 def lines(findings_section: str, *present: str, impression: str = "") -> list[str]:
