@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -90,6 +91,26 @@ def test_a_contradiction_names_its_sentences() -> None:
 def test_text_and_head_are_held_against_each_other(text: str, present: list[str], said: list[str]) -> None:
     """Stated and absent, denied or passed over and present are lines; doubts, and what the head does not know, none."""
     assert lines(text, *present) == [line.replace("*", "the finding head calls") for line in said]
+
+
+@pytest.mark.parametrize(
+    ("text", "possible", "said"),
+    [
+        ("No effusion or pneumothorax.", ["effusion"], ["The findings section denies effusion, *"]),
+        ("No pneumothorax.", ["effusion"], []),
+        ("Possible effusion.", ["effusion"], []),
+        ("Clear lungs.", ["infiltration"], ["The findings section denies infiltration, *"]),
+        ("No consolidation.", ["infiltration"], []),
+        ("No consolidation.", ["consolidation"], ["The findings section denies consolidation, *"]),
+        ("No acute disease.", ["effusion"], []),
+    ],
+)
+def test_what_is_not_ruled_out_is_not_denied(text: str, possible: list[str], said: list[str]) -> None:
+    """A denial of what is neither present nor ruled out is a line; words tell apart what is one to the labeller."""
+    findings = [replace(one, ruled_out=one.name not in possible) for one in head()]
+    sentences = sentences_of(["<findings>", *words(text), "<eos>"], ("findings",))
+    found = [one.text for one in contradictions(sentences, findings)]
+    assert found == [line.replace("*", "which the finding head does not rule out (12%).") for line in said]
 
 
 def test_a_line_names_its_section() -> None:

@@ -23,14 +23,15 @@ def one(text: str, *, present: bool) -> GeneratedReport:
 
 
 def test_texts_are_held_against_decisions() -> None:
-    """Said once is exact; left out, invented or repeated is not."""
+    """Said once is exact; left out, invented, repeated, or denied without being ruled out is not."""
     reports = [
         one("There is a pleural effusion.", present=True),
         one("The lungs are clear.", present=True),
         one("There is a pleural effusion.", present=False),
         one("Pleural effusion. Pleural effusion.", present=True),
+        one("No pleural effusion.", present=False),
     ]
     scores = score_consistency(reports, SECTIONS)
     assert scores.exact
     assert scores.repeating
-    assert (scores.reports, scores.exact.value, scores.repeating.value) == (4, 0.25, 0.25)
+    assert (scores.reports, scores.exact.value, scores.repeating.value) == (5, 0.2, 0.2)

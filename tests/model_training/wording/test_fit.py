@@ -110,7 +110,7 @@ def test_an_empty_report_says_nothing(facts: Facts, right: bool) -> None:
 
 
 def test_decisions(composer: Composer) -> None:
-    """Nothing, each finding, and each pair; what is not there is denied where it may be."""
+    """Nothing, each finding, and each pair; what is not there is denied where it may be, or passed over."""
     assert [[fact.assertion for fact in facts] for facts in decisions(composer)] == [
         [0, 0, 2],
         [1, 0, 1],
@@ -118,7 +118,17 @@ def test_decisions(composer: Composer) -> None:
         [1, 1, 1],
     ]
     composer.denied = frozenset(NAMES)
-    assert decisions(composer)[0] == (DENIED, DENIED, DENIED)
+    assert [[fact.assertion for fact in facts] for facts in decisions(composer)] == [
+        [2, 2, 2],
+        [1, 2, 1],
+        [2, 1, 1],
+        [1, 1, 1],
+        [0, 2, 2],
+        [2, 0, 2],
+        [0, 0, 2],
+        [1, 0, 1],
+        [0, 1, 1],
+    ]
 
 
 def test_encoded(tokenizer: Tokenizer, composer: Composer) -> None:
