@@ -144,7 +144,8 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage().rstrip(),
             **request_context.get(),
         }
-        entry |= {name: value for name, value in record.__dict__.items() if name not in _RECORD_FIELDS}
+        # An underscore is what libraries mark with that note something on every record for themselves.
+        entry |= {n: value for n, value in record.__dict__.items() if n not in _RECORD_FIELDS and n[0] != "_"}
         if record.exc_info and record.exc_info[0]:
             entry["error"] = record.exc_info[0].__name__
             frames = traceback.extract_tb(record.exc_info[2])

@@ -167,7 +167,7 @@ class Worker:
         environment["OPENBLAS_NUM_THREADS"] = "1"  # each thread reserves address space
         try:
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-                [sys.executable, "-m", __name__, str(_SPARE_BYTES + _BYTES_PER_PIXEL * max_pixels)],
+                [sys.executable, "-P", "-m", __name__, str(_SPARE_BYTES + _BYTES_PER_PIXEL * max_pixels)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,6 +63,17 @@ def test_same_errors(pool: DecodePool, file: bytes, error: type[DecodeError]) ->
     """Errors come back as the types they were raised as."""
     with pytest.raises(error):
         pool.decode(file).result()
+
+
+def test_modules_are_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker imports nothing from the folder it is started in."""
+    (tmp_path / "json.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    worker = Worker(max_pixels=100)
+    try:
+        worker.prove()
+    finally:
+        worker.close()
 
 
 def test_out_of_memory() -> None:
