@@ -12,6 +12,7 @@ The checkpoint is made here, with random weights: torch may not be able to load 
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import statistics
 import sys
@@ -239,7 +240,7 @@ def main() -> int:
         extent = Extent("cuda", args.rounds, 1000, CLIENTS, 5.0, BATCHES, started + args.seconds)
     else:
         print("No GPU was found: the short form on the processor, of which nothing is written.")
-        extent = Extent("cpu", 1, 8, (1, 4), 4.0, (1, 8), started + args.seconds, short=True)
+        extent = Extent("cpu", 1, 8, (1, 4), 4.0, (1, 8), math.inf, short=True)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "random.pt"
         make_checkpoint(checkpoint)
