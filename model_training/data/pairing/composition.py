@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from app.text.facts import DENIED, PASSED_OVER, SIDES, ZONES, Fact, Facts, consistent, stated
@@ -36,11 +36,8 @@ ANYTHING = 0.3
 
 AS_DECIDED = 0.7
 """The share of random facts with no denials but those that thresholds would decide on."""
-NUMBERS, DECIDED_NUMBERS = (0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8), (0, 0, 1, 1, 1, 1, 2, 2, 3)
-"""How many findings are stated by random facts, and by those as decided: one alone most often."""
-PASSED_OVER_SHARES = ("none", "none", "one", "some")
-"""What is passed over, of facts as decided, of what may be denied. One alone is the hardest: what reports most often
-deny they deny together."""
+RULED_OUT = 0.5
+"""The share of these in which all is denied that can be: of most films something is passed over."""
 
 ELSEWHERE = 0.2
 """How much what one section states counts in the others."""
@@ -119,39 +116,29 @@ class Composer:
     def facts_of(self, study: Study, rng: random.Random) -> tuple[Fact, ...]:
         """Facts by a study's labels: what is there, somewhere, some of what is not, and nothing of the rest."""
         labels = dict(study.labels)
-        facts = self._facts([labels.get(name) for name in self.names], self._some(rng.random(), rng), rng)
+        facts = self._facts([labels.get(name) for name in self.names], rng.random(), rng)
         return self._with_whole(facts, normal=bool(labels.get("normal")))
 
     def anything(self, rng: random.Random) -> tuple[Fact, ...]:
-        """Facts at random: some findings or none; of the others any share is denied, or as thresholds would decide."""
-        as_decided = bool(self.denied) and rng.random() < AS_DECIDED
-        count = rng.choice(DECIDED_NUMBERS if as_decided else NUMBERS)
+        """Facts at random: up to eight findings, or none, one alone most often; of the others any share is denied, or
+        just of those that thresholds decide on."""
+        count = rng.choice((0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8))
         there = set(rng.sample(range(len(self.names)), min(len(self.names), count)))
-        absent = [False if n in self.denied or not as_decided else None for n in self.names]
-        passed_over = self._passed_over(rng) if as_decided else self._some(rng.random(), rng)
-        facts = self._facts([i in there or label for i, label in enumerate(absent)], passed_over, rng)
+        share = rng.random()
+        labels: list[bool | None] = [i in there for i in range(len(self.names))]
+        if self.denied and rng.random() < AS_DECIDED:
+            share = 1.0 if rng.random() < RULED_OUT else share
+            labels = [i in there or (False if n in self.denied else None) for i, n in enumerate(self.names)]
+        facts = self._facts(labels, share, rng)
         return self._with_whole(facts, normal=not there and rng.random() < 0.7)
 
-    def _passed_over(self, rng: random.Random) -> set[str]:
-        """As thresholds have it; by the labeller's names, as in all that follows."""
-        share = rng.choice(PASSED_OVER_SHARES)
-        if share == "one":
-            return {rng.choice([group for n, group in zip(self.names, self.groups, strict=True) if n in self.denied])}
-        return self._some(rng.random(), rng) if share == "some" else set()
-
-    def _some(self, share: float, rng: random.Random) -> set[str]:
-        """A share of all."""
-        return {group for group in dict.fromkeys(self.groups) if rng.random() < share}
-
-    def _facts(self, labels: Sequence[bool | None], passed_over: Collection[str], rng: random.Random) -> list[Fact]:
-        """Facts by labels: what is there is stated, somewhere, what is not is denied or passed over."""
-
-        def fact(i: int, label: bool | None) -> Fact:
-            if label:
-                return self._stated(i, rng)
-            return PASSED_OVER if label is None or self.groups[i] in passed_over else DENIED
-
-        return [fact(i, label) for i, label in enumerate(labels)]
+    def _facts(self, labels: Sequence[bool | None], share: float, rng: random.Random) -> list[Fact]:
+        """Facts by labels; of what is not there a share is denied, together what is one to the labeller."""
+        denied = {group for group in dict.fromkeys(self.groups) if rng.random() < share}
+        return [
+            self._stated(i, rng) if label else DENIED if label is False and self.groups[i] in denied else PASSED_OVER
+            for i, label in enumerate(labels)
+        ]
 
     def _stated(self, i: int, rng: random.Random) -> Fact:
         if self.groups[i] in MIDLINE or rng.random() < 0.3:
