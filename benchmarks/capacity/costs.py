@@ -126,11 +126,6 @@ class Loaded:
         """Of all studies together."""
         return sum(job.images for job in self.sent)
 
-    @property
-    def step(self) -> tuple[float, float]:
-        """Mean beams of a step, and its mean seconds."""
-        return self.spent.rows / self.spent.steps, self.spent.step / self.spent.steps
-
 
 async def loaded(
     server: Server, given: Sequence[Job], clients: int, seconds: float, *, tokens: int | None = None
@@ -158,8 +153,17 @@ async def measured_curve(server: Server, given: Sequence[Job], seconds: float, *
     mixed = [await loaded(server, given, clients, seconds) for clients in CLIENTS]
     crowd = await loaded(server, given, CROWD, seconds, tokens=tokens)
     encode = sum(one.spent.encode for one in mixed) / sum(one.images for one in mixed)
-    rows, costs = zip(*sorted(one.step for one in (*mixed, crowd)), strict=True)
-    return Curve(tuple(kinds), encode, rows, costs)
+    steps = steps_of([one.spent for one in (*mixed, crowd)])
+    return Curve(tuple(kinds), encode, tuple(steps), tuple(steps.values()))
+
+
+def steps_of(loads: Sequence[Spent]) -> dict[float, float]:
+    """The mean seconds of a step by its mean beams, ascending. Loads of the same beams are one: where steps are quick, a
+    few clients meet as seldom as two."""
+    alike: dict[float, list[Spent]] = {}
+    for one in sorted(loads, key=lambda one: one.rows / one.steps):
+        alike.setdefault(one.rows / one.steps, []).append(one)
+    return {beams: sum(one.step for one in same) / sum(one.steps for one in same) for beams, same in alike.items()}
 
 
 async def _kind(server: Server, job: Job, seconds: float) -> Kind:

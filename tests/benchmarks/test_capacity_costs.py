@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.capacity.costs import Job, measured_curve
+from benchmarks.capacity.costs import Job, Spent, measured_curve, steps_of
 from benchmarks.capacity.fleet import Outcome
 from benchmarks.capacity.measure import Check, Round, Sent
 from benchmarks.client import Request
@@ -49,3 +49,13 @@ def test_a_check_is_of_all_rounds_together() -> None:
     assert "predicted 1.3, measured 1 s (1 to 1)" in p99.note
     assert rows["refused, prediction off by"].value == pytest.approx(0.0)
     assert rows["throughput, prediction off by"].met
+
+
+def test_steps_of_the_same_beams_are_one() -> None:
+    """Each load counts by its steps, and beams ascend."""
+
+    def spent(beams: float, steps: float, seconds: float) -> Spent:
+        return Spent(0.0, 0.0, seconds, 0.0, steps, beams * steps)
+
+    found = steps_of([spent(8.0, 10, 0.05), spent(3.0, 10, 0.02), spent(3.0, 30, 0.1)])
+    assert list(found.items()) == [(3.0, pytest.approx(0.003)), (8.0, pytest.approx(0.005))]
