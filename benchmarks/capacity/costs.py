@@ -158,8 +158,8 @@ async def measured_curve(server: Server, given: Sequence[Job], seconds: float, *
 
 
 def steps_of(loads: Sequence[Spent]) -> dict[float, float]:
-    """The mean seconds of a step by its mean beams, ascending. Loads of the same beams are one: where steps are quick, a
-    few clients meet as seldom as two."""
+    """The mean seconds of a step by its mean beams, ascending. Loads of the same beams are one: where steps are quick,
+    a few clients meet as seldom as two."""
     alike: dict[float, list[Spent]] = {}
     for one in sorted(loads, key=lambda one: one.rows / one.steps):
         alike.setdefault(one.rows / one.steps, []).append(one)
