@@ -28,7 +28,7 @@ FILMS = ROOT / "weights" / "samples"
 PHANTOM = ROOT / "benchmarks" / "phantom-frontal.png", ROOT / "benchmarks" / "phantom-lateral.png"
 DICOM = "two DICOM views"  # of 2,048 pixels a side
 CLIENTS = (2, 4, 8)  # that steps are measured with, beside
-CROWD, LONG = 24, 40  # so many clients and tokens, for steps of as many beams as there is room for
+CROWD, LONG, WIDTHS = 24, 100, (3, 8)  # so many clients, tokens and beams, for steps that several studies share
 OF_A_KIND = 8  # clients with studies of one kind, unless that takes too long
 STEPS, ROWS = "xray_report_batch_rows_count", "xray_report_batch_rows_sum"
 _FIRST = "-20"  # the nicest to oneself that Linux knows
@@ -43,9 +43,9 @@ class Job:
     request: Request
     share: float = 1.0
 
-    def long(self, tokens: int) -> Request:
-        """The same with a report of so many tokens."""
-        target = f"{self.request.target}?min_new_tokens={tokens}&max_new_tokens={tokens}"
+    def long(self, tokens: int, beams: int) -> Request:
+        """The same with a report of so many tokens, looked for with so many beams."""
+        target = f"{self.request.target}?min_new_tokens={tokens}&max_new_tokens={tokens}&num_beams={beams}"
         return Request(self.request.method, target, self.request.content_type, self.request.body)
 
 
@@ -128,16 +128,17 @@ class Loaded:
 
 
 async def loaded(
-    server: Server, given: Sequence[Job], clients: int, seconds: float, *, tokens: int | None = None
+    server: Server, given: Sequence[Job], clients: int, seconds: float, *, reports: tuple[int, int] | None = None
 ) -> Loaded:
-    """Loads a server with studies of these kinds by turns, after a second of it that is not counted. One kind is taken
-    whatever its share, of several those that have one."""
+    """Loads a server with studies of these kinds by turns, after a second of it that is not counted; with reports of so
+    many tokens by so many beams, or as it writes them. One kind is taken whatever its share, of several those that have
+    one."""
     sent = list[Job]()
 
     def requests() -> Iterator[Request]:
         for job in itertools.cycle([job for job in given if job.share or len(given) == 1]):
             sent.append(job)
-            yield job.long(tokens) if tokens else job.request
+            yield job.long(*reports) if reports else job.request
 
     await closed_loop(server.port, requests(), clients, min(1.0, seconds / 3))
     sent.clear()
@@ -151,9 +152,9 @@ async def measured_curve(server: Server, given: Sequence[Job], seconds: float, *
     long."""
     kinds = [await _kind(server, job, seconds) for job in given]
     mixed = [await loaded(server, given, clients, seconds) for clients in CLIENTS]
-    crowd = await loaded(server, given, CROWD, seconds, tokens=tokens)
+    crowds = [await loaded(server, given, CROWD, seconds, reports=(tokens, beams)) for beams in WIDTHS]
     encode = sum(one.spent.encode for one in mixed) / sum(one.images for one in mixed)
-    steps = steps_of([one.spent for one in (*mixed, crowd)])
+    steps = steps_of([one.spent for one in (*mixed, *crowds)])
     return Curve(tuple(kinds), encode, tuple(steps), tuple(steps.values()))
 
 

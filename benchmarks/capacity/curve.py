@@ -50,13 +50,14 @@ class Curve:
             raise ValueError("numbers of beams that do not ascend, or a step that takes no time")
 
     def step(self, rows: float) -> float:
-        """Seconds of a step of so many beams: between two measured ones in proportion, beyond the last by its slope."""
+        """Seconds of a step of so many beams: between two measured ones in proportion, beyond the last by its slope, if
+        that is one: two that lie close may be measured the wrong way round."""
         known, seconds = self.step_rows, self.step_seconds
         if len(known) == 1 or rows <= known[0]:
             return seconds[0]
         last = next((i for i in range(1, len(known)) if known[i] >= rows), len(known) - 1)
         slope = (seconds[last] - seconds[last - 1]) / (known[last] - known[last - 1])
-        return seconds[last] + slope * (rows - known[last])
+        return seconds[last] + (max(0.0, slope) if rows > known[last] else slope) * (rows - known[last])
 
     def slowed(self, factor: float) -> Curve:
         """The same replica on a machine on which all takes so much longer."""

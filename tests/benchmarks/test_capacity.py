@@ -266,3 +266,10 @@ def test_tables_go_to_their_places(tmp_path: Path) -> None:
         assert page.read_text() == f"a\n<!-- x -->\n{content}\n<!-- end -->\nb\n"
     with pytest.raises(ValueError, match="no place for the table 'y'"):
         tables.fill(page, {"y": ""})
+
+
+def test_no_step_is_quicker_for_more_beams_than_were_measured() -> None:
+    """Though the last two measured ones were the wrong way round."""
+    curve = Curve((Kind("film", 1, 3, 10, 1e-3, 1e-3),), 1e-2, (3.0, 3.1), (3e-4, 2.5e-4))
+    assert curve.step(3.05) == pytest.approx(2.75e-4)
+    assert curve.step(64) == 2.5e-4
