@@ -11,23 +11,26 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from app import cli, main
+from app import cli, local_reports
 from app.images.decode import decode_image
 from app.inference.engine.observer import Observer
 from app.inference.generator import Generator
 from app.inference.options import DecodingOptions
 from app.inference.served_model import Image, ServedModel
-from app.local_reports import load_generator
 from app.report import Report
 from app.settings import Settings
 
 SAMPLE = Path(__file__).with_name("phantom-frontal.png")
 
 
+_load = local_reports.load_generator
+
+
 class InstantGenerator:
     """A `ReportGenerator` that knows one report."""
 
     ready, alive, queue_depth, turn_seconds = True, True, 0, 0.0
+    decoder_name = "none"
 
     def __init__(self, generator: Generator) -> None:
         """Has it made by the generator, which is closed."""
@@ -53,9 +56,9 @@ class InstantGenerator:
 
 
 def _instant(settings: Settings, observer: Observer | None = None) -> InstantGenerator:
-    return InstantGenerator(load_generator(settings, observer))
+    return InstantGenerator(_load(settings, observer))
 
 
 if __name__ == "__main__":
-    vars(main)["load_generator"] = _instant
+    vars(local_reports)["load_generator"] = _instant
     sys.exit(cli.main())
