@@ -62,7 +62,8 @@ class Desk:
 
 
 class _Request:
-    """A request in the house. It is answered step by step: let in, room in the queue, its report; or by a problem."""
+    """A request in the house. What its front asks is answered in turn: to be let in, for its report. A problem is the
+    answer to what is asked at the moment, or next."""
 
     task: asyncio.Task[None]
 
@@ -70,11 +71,15 @@ class _Request:
         self._service, self._reply = service, reply
         self._said: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
         self._answered = False
+        self._problem: Problem | None = None
 
     def hear(self, said: tuple[Any, ...], reply: Reply) -> None:
-        """What the front asks next."""
+        """What the front says or asks next."""
         self._reply = reply
-        self._said.put_nowait(said)
+        if self._problem:
+            reply(self._problem)
+        else:
+            self._said.put_nowait(said)
 
     def leave(self) -> None:
         """The front has done with it: what is under way is dropped."""
@@ -91,9 +96,13 @@ class _Request:
         except asyncio.CancelledError:
             if self.task.cancelling():
                 raise
-            self._reply(Problem("draining"))  # what it waited for was cancelled
+            self._fail(Problem("draining"))  # what it waited for was cancelled
         except Exception as error:
-            self._reply(problem_from(error))
+            self._fail(problem_from(error))
+
+    def _fail(self, problem: Problem) -> None:
+        self._problem = problem
+        self._reply(problem)
 
     async def _hold(self) -> None:
         async with self._service.hold():
@@ -111,7 +120,6 @@ class _Request:
             self._reply(None)
             await self._said.get()
             async with slot.queueing():
-                self._reply(None)
                 images, options, deadline, operating_point, heatmaps = await self._said.get()
                 to_come = slot.submit(images, options, deadline, operating_point=operating_point, heatmaps=heatmaps)
             report = await to_come

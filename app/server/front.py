@@ -36,8 +36,8 @@ async def serve(listener: socket.socket, end: socket.socket, held: int, place: i
     bytes held by each front, this one's at `place`. Raises `WorkerStartError`."""
     front = _Front()
     channel = await Channel.over(end, front.handle)
-    listening = asyncio.create_task(channel.listen())
-    listening.add_done_callback(front.lose_engine)
+    engine = asyncio.create_task(channel.until_gone())
+    engine.add_done_callback(front.lose_engine)
     settings, model = await front.introduced
     configure_logging(settings.log_level)
     cells = memoryview(mmap.mmap(held, 0)).cast("q")

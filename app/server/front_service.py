@@ -127,8 +127,10 @@ class FrontService(Service):
             async with self._in_house(slot):
                 await self.channel.call("enter", slot.number, wants_report, _context())
                 yield slot
-        finally:
+        except BaseException:
             self.channel.tell("leave", slot.number)
+            raise
+        self.channel.mention("leave", slot.number)
 
 
 class _FrontSlot(RequestSlot):
@@ -141,8 +143,12 @@ class _FrontSlot(RequestSlot):
 
     @asynccontextmanager
     async def queueing(self) -> AsyncIterator[None]:
-        """From now on the study counts there as if it were in the queue, until it is, or leaves."""
-        await self._channel.call("queue", self.number)
+        """From now on the study counts there as if it were in the queue, until it is, or leaves.
+
+        Where there is no room that is the answer to the study. To wait for it now would take every study the time that
+        a message takes, there and back; few have room when they come and none when they are received.
+        """
+        self._channel.tell("queue", self.number)
         yield
 
     def submit(

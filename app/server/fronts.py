@@ -167,12 +167,11 @@ class Fronts:
         with theirs:
             process = await _start(self._listeners[place].fileno(), theirs.fileno(), self._held_file, place)
         channel = await Channel.over(ours, handle)
+        introduction = asyncio.create_task(self._introduce(place, channel))
         try:
-            async with asyncio.TaskGroup() as group:
-                introduction = group.create_task(self._introduce(place, channel))
-                await channel.listen()
-                introduction.cancel()
+            await channel.until_gone()
         finally:
+            introduction.cancel()
             channel.close()
             desk.close()
             self._forget(place)

@@ -16,6 +16,7 @@ import pytest
 
 from app.api.admission import Admission
 from app.api.problems import Problem
+from app.api.request_slot import RequestSlot
 from app.api.service import Phase, Service
 from app.inference.errors import EngineFullError, EngineStoppedError, StudyError
 from app.inference.options import DecodingOptions
@@ -71,20 +72,17 @@ class House:
 async def house(checkpoint: Path, **settings: Any) -> AsyncIterator[House]:
     made = House(load_settings(checkpoint=checkpoint, fronts=FRONTS, **settings))
     held = memoryview(bytearray(8 * FRONTS)).cast("q")
-    async with asyncio.TaskGroup() as group:
-        listening: list[asyncio.Task[None]] = []
-        for place in range(FRONTS):
-            here, there = socket.socketpair()
-            desk = Desk(made.service, None)  # type: ignore[arg-type]  # no metrics are asked for
-            for end, handler in ((here, desk.handle), (there, lambda *_: None)):
-                channel = await Channel.over(end, handler)
-                listening.append(group.create_task(channel.listen()))
-            front = FrontService(made.settings, Metrics(), channel, MODEL, held, place)
-            front.follow(Phase.READY)
-            made.fronts.append(front)
-        yield made
-        for task in listening:
-            task.cancel()
+    ends: list[Channel] = []
+    for place in range(FRONTS):
+        here, there = socket.socketpair()
+        desk = Desk(made.service, None)  # type: ignore[arg-type]  # no metrics are asked for
+        ends.append(await Channel.over(here, desk.handle))
+        ends.append(await Channel.over(there, lambda *_: None))
+        made.fronts.append(FrontService(made.settings, Metrics(), ends[-1], MODEL, held, place))
+        made.fronts[-1].follow(Phase.READY)
+    yield made
+    for end in ends:
+        end.close()
 
 
 def identified(name: str) -> None:
@@ -113,7 +111,7 @@ async def test_bookings(tiny_checkpoint: Path) -> None:
         assert (await refused(made.fronts[0])).type == "overloaded"
         identified("client 0")
         async with made.fronts[1].admit() as slot, slot.queueing():
-            assert made.service.preparing == 1
+            await settled(lambda: made.service.preparing == 1)
 
 
 async def refused(front: FrontService) -> Problem:
@@ -127,12 +125,15 @@ async def test_room_is_one(tiny_checkpoint: Path) -> None:
     """A study that is decoded in one front takes room of the others; leaving gives it back."""
     async with house(tiny_checkpoint, max_queue=2) as made:
         first, second = made.fronts
-        async with first.admit() as one, second.admit() as two, first.admit() as three, one.queueing(), two.queueing():
-            assert made.service.preparing == 2
+        async with first.admit() as one, second.admit() as two, first.admit() as late, one.queueing(), two.queueing():
+            await settled(lambda: made.service.preparing == 2)
+            assert (await refused(first)).type == "overloaded"
             with pytest.raises(Problem) as refusal:
-                async with three.queueing():
-                    pass
+                async with late.queueing():
+                    await submitted(late)
             assert refusal.value.type == "overloaded"
+            assert refusal.value.headers["Retry-After"]
+            assert not made.engine.submitted
         await settled(lambda: (made.service.preparing, len(made.service.slots)) == (0, 0))
 
 
@@ -142,13 +143,16 @@ async def settled(condition: Any) -> None:
             await asyncio.sleep(0.001)
 
 
+def submitted(slot: RequestSlot) -> asyncio.Future[Report]:
+    picture = np.eye(3, dtype=np.uint8)
+    return slot.submit([picture], DecodingOptions(2), 1e12, operating_point="specific", heatmaps=True)
+
+
 async def study(front: FrontService) -> Report:
     """A study of one picture, from its coming in to its report."""
     async with front.admit() as slot:
         async with slot.queueing():
-            to_come = slot.submit(
-                [np.eye(3, dtype=np.uint8)], DecodingOptions(2), 1e12, operating_point="specific", heatmaps=True
-            )
+            to_come = submitted(slot)
         return await to_come
 
 
