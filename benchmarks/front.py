@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.client import Request
+from benchmarks.front_engine import measure
 from benchmarks.load import closed_loop
 from benchmarks.results import Row, rates
 from benchmarks.server import Server, children, processor_seconds, serving
@@ -31,15 +32,20 @@ GOAL = 400.0
 def run(rounds: int, short: bool) -> list[Row]:
     """A server for each round, kind of file and number of fronts."""
     rows: list[Row] = []
+    seconds = 4.0 if short else 10.0
     for kind in ("PNG",) if short else ("PNG", "JPEG"):
         content = film(kind)
         request = Request("POST", "/v1/report", f"image/{kind.lower()}", content)
         title = f"{kind} of {SIDE}², {len(content) / 1e3:.0f} KB"
-        rows += _rows(f"front alone, {title}", [_costs(request, 4.0 if short else 10.0, 1) for _ in range(rounds)])
+        rows += _rows(f"front alone, {title}", [_costs(request, seconds, 1) for _ in range(rounds)])
         if kind == "PNG":
             rows[0] = replace(rows[0], goal=GOAL)
-            several = [_costs(request, 4.0 if short else 10.0, FRONTS) for _ in range(rounds)]
+            several = [_costs(request, seconds, FRONTS) for _ in range(rounds)]
             rows += _rows(f"{FRONTS} fronts before one engine, {title}", several)
+            parts = [measure(seconds) for _ in range(rounds)]
+            title = f"the engine's side of fronts that send nothing but messages, {SIDE}²"
+            rows.append(rates(f"{title}: requests", "a second", [one.rate for one in parts]))
+            rows.append(rates(f"{title}: its process", "ms of a core", [1e3 * one.seconds for one in parts]))
     return rows
 
 

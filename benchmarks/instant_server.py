@@ -37,6 +37,7 @@ class InstantGenerator:
         self.model: ServedModel = generator.model
         self._report = generator.submit([decode_image(SAMPLE.read_bytes()).pixels], self.model.default_options).result()
         generator.close()
+        self.submitted = 0
 
     def retry_after(self) -> float:
         """Hardly any."""
@@ -47,6 +48,7 @@ class InstantGenerator:
 
     def submit(self, images: Sequence[Image], options: DecodingOptions, *_: object, **more: object) -> Future[Report]:
         """The report."""
+        self.submitted += 1
         answer: Future[Report] = Future()
         answer.set_result(self._report)
         return answer
@@ -55,10 +57,11 @@ class InstantGenerator:
         """Nothing to close."""
 
 
-def _instant(settings: Settings, observer: Observer | None = None) -> InstantGenerator:
+def instant_generator(settings: Settings, observer: Observer | None = None) -> InstantGenerator:
+    """For the checkpoint that the settings name."""
     return InstantGenerator(_load(settings, observer))
 
 
 if __name__ == "__main__":
-    vars(local_reports)["load_generator"] = _instant
+    vars(local_reports)["load_generator"] = instant_generator
     sys.exit(cli.main())

@@ -143,12 +143,13 @@ class _FrontSlot(RequestSlot):
 
     @asynccontextmanager
     async def queueing(self) -> AsyncIterator[None]:
-        """From now on the study counts there as if it were in the queue, until it is, or leaves.
+        """From now on, or some milliseconds later, the study counts there as if it were in the queue, until it is or
+        leaves. Where there is no room, that is the answer to the study itself.
 
-        Where there is no room that is the answer to the study. To wait for it now would take every study the time that
-        a message takes, there and back; few have room when they come and none when they are received.
+        Asked now and waited for, it would be two more system calls on either side, and few are let in for which there
+        is no room once they are received.
         """
-        self._channel.tell("queue", self.number)
+        self._channel.mention("queue", self.number)
         yield
 
     def submit(

@@ -130,6 +130,14 @@ class Fronts:
             listener.close()
         for channel in self._channels.values():
             channel.tell("stop", force)
+        settings = self._service.settings
+        seconds = settings.drain_seconds + settings.decode_deadline_seconds + _EXIT_SECONDS
+        asyncio.get_running_loop().call_later(seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        """Nobody waits any more for what a front still does."""
+        for channel in list(self._channels.values()):
+            channel.close()
 
     async def _tell_phases(self) -> None:
         told = self._service.phase

@@ -164,6 +164,7 @@ async def test_study(tiny_checkpoint: Path) -> None:
         await settled(lambda: made.engine.submitted)
         images, options, deadline, tag, more = made.engine.asked
         assert np.array_equal(images[0], np.eye(3, dtype=np.uint8))
+        assert images[0].flags.writeable  # torch warns of others
         assert (options, deadline, tag) == (DecodingOptions(2), 1e12, {"request_id": "one"})
         assert more == {"operating_point": "specific", "heatmaps": True}
         report = Report((), (), (), ("a warning",), cast(Any, None))
