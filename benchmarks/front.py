@@ -24,7 +24,7 @@ from benchmarks.server import Server, children, processor_seconds, serving
 
 SAMPLE = Path(__file__).with_name("phantom-frontal.png")
 SIDE, GRAIN = 512, 5.0  # which make a PNG of 165 KB
-CLIENTS = 16
+CLIENTS = 16  # of each front
 FRONTS = 2
 GOAL = 400.0
 
@@ -91,9 +91,9 @@ def _costs(request: Request, seconds: float, fronts: int) -> _Costs:
     with TemporaryDirectory() as folder, serving(Path(folder), module, fronts=fronts, threads=1) as server:
         if fronts > 1:
             server.lines("ready", fronts + 1)
-        asyncio.run(closed_loop(server.port, itertools.repeat(request), CLIENTS, 1.0))
+        asyncio.run(closed_loop(server.port, itertools.repeat(request), CLIENTS * fronts, 1.0))
         before = _processor_seconds(server, fronts)
-        load = asyncio.run(closed_loop(server.port, itertools.repeat(request), CLIENTS, seconds))
+        load = asyncio.run(closed_loop(server.port, itertools.repeat(request), CLIENTS * fronts, seconds))
         after = _processor_seconds(server, fronts)
     if bad := [one for one in load.answers if one.status != 200]:
         raise RuntimeError(f"{len(bad)} of {len(load.answers)} answers were no reports: {bad[0].body[:200]!r}")

@@ -215,6 +215,7 @@ async def _start(listener: int, end: int, held: int, place: int) -> asyncio.subp
         *("-m", _MODULE),
         *map(str, (listener, end, held, place)),
         stdin=asyncio.subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         pass_fds=(listener, end, held),
         start_new_session=True,  # Ctrl-C is for this process, which then lets them finish
     )

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from app.server.watchdog import EXIT_CODE
-from benchmarks.server import Server
+from benchmarks.server import Server, children
 from tests.app.faulty import FAULT_FILE
 from tests.app.pictures import jpeg, phantom, png
 from tests.app.running_server import serving
@@ -114,8 +114,18 @@ def left(server: Server) -> float:
     return metric(server, "xray_report_http_requests_total", status="499")
 
 
-def fronts_of(pid: int) -> list[psutil.Process]:
-    return psutil.Process(pid).children()
+def fronts_of(server: Server) -> list[psutil.Process]:
+    return [psutil.Process(pid) for pid in children(server.process.pid)]
+
+
+def clients(front: psutil.Process) -> int:
+    """How many it has."""
+    return sum(one.status == psutil.CONN_ESTABLISHED for one in front.net_connections("tcp"))
+
+
+def all_ended(processes: list[psutil.Process]) -> bool:
+    """Whoever should wait for them may not have."""
+    return all(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in processes)
 
 
 @pytest.mark.anyio
@@ -162,21 +172,17 @@ def test_client_that_leaves(server: Server, fault: Path, picture: bytes) -> None
 
 def test_killed_front(server: Server, fault: Path, picture: bytes) -> None:
     """What it had is lost and out of the queue; others get their reports, another front comes, no count is less."""
-
-    def clients(front: psutil.Process) -> int:
-        return sum(one.status == "ESTABLISHED" for one in front.net_connections("tcp"))
-
     fault.write_text("wait")
     counted = metric(server, "xray_report_http_requests_total", status="200", route=URL)
     with ThreadPoolExecutor(4) as threads:
         studies = [occupied(server, threads, "killed", picture)]
         studies += [threads.submit(post, server, "killed", picture) for _ in range(MAX_QUEUE)]
         until(lambda: metric(server, "xray_report_queue_depth") == MAX_QUEUE)
-        until(lambda: sum(map(clients, fronts_of(server.process.pid))) == len(studies))
-        front = max(fronts_of(server.process.pid), key=clients)
+        until(lambda: sum(map(clients, fronts_of(server))) == len(studies))
+        front = max(fronts_of(server), key=clients)
         lost = clients(front)
         front.kill()
-        until(lambda: len(fronts_of(server.process.pid)) == FRONTS and not front.is_running())
+        until(lambda: len(fronts_of(server)) == FRONTS and not front.is_running())
         fault.unlink()
         answers = [study.exception() or study.result() for study in studies]
     assert sum(isinstance(answer, httpx.TransportError) for answer in answers) == lost
@@ -253,9 +259,9 @@ def test_house(server: Server, picture: bytes) -> None:
 
 def test_killed_engine(server: Server) -> None:
     """No front outlives the process with the engine: its successor finds the port free. This server's last test."""
-    processes = fronts_of(server.process.pid)
+    processes = fronts_of(server)
     server.process.kill()
-    until(lambda: not any(process.is_running() for process in processes))
+    until(lambda: all_ended(processes))
     with server.client() as client, pytest.raises(httpx.ConnectError):
         client.get("/livez")
 
@@ -271,7 +277,7 @@ def test_sigterm(tiny_checkpoint: Path, picture: bytes, tmp_path: Path, monkeypa
         until(lambda: not fault.exists())
         yield picture[100:]
 
-    def send() -> int:
+    def send(server: Server) -> int:
         with server.client() as client:
             return client.post(URL, content=upload(), headers={"content-type": "image/png"}).status_code
 
@@ -283,8 +289,9 @@ def test_sigterm(tiny_checkpoint: Path, picture: bytes, tmp_path: Path, monkeypa
         fault.write_text("wait")
         begun = [occupied(server, threads, "", picture), *(threads.submit(wide, server, "", picture) for _ in range(4))]
         until(lambda: metric(server, "xray_report_queue_depth") == 4)
-        uploads = [threads.submit(send) for _ in range(4)]
-        processes = fronts_of(server.process.pid)
+        uploads = [threads.submit(send, server) for _ in range(4)]
+        until(lambda: sum(map(clients, fronts_of(server))) == len(begun) + len(uploads))
+        processes = fronts_of(server)
         server.process.send_signal(signal.SIGTERM)
         with server.client() as client:
             until(lambda: client.get("/readyz").json().get("type") == "draining")
@@ -292,7 +299,7 @@ def test_sigterm(tiny_checkpoint: Path, picture: bytes, tmp_path: Path, monkeypa
         assert [one.result().status_code for one in begun] == [200] * 5
         assert [one.result() for one in uploads] == [200] * 4
         assert server.process.wait(PATIENCE) == 0
-        assert not any(process.is_running() for process in processes)
+        assert all_ended(processes)
         with server.client() as client, pytest.raises(httpx.ConnectError):
             client.get("/readyz")
 
@@ -306,7 +313,7 @@ def test_hung_engine(tiny_checkpoint: Path, picture: bytes, tmp_path: Path, monk
         ThreadPoolExecutor(6) as threads,
     ):
         all_ready(server)
-        processes = fronts_of(server.process.pid)
+        processes = fronts_of(server)
         fault.write_text("hang")
         waiting = [threads.submit(post, server, "", picture) for _ in range(6)]
         with server.client() as client:
@@ -315,7 +322,7 @@ def test_hung_engine(tiny_checkpoint: Path, picture: bytes, tmp_path: Path, monk
         for answer in (future.result() for future in waiting):
             assert (answer.status_code, answer.json()["type"]) == (503, "model-not-ready")
         assert server.process.wait(PATIENCE) == EXIT_CODE
-        until(lambda: not any(process.is_running() for process in processes))
+        until(lambda: all_ended(processes))
 
 
 def test_start_that_fails(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
