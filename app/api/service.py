@@ -33,14 +33,6 @@ if TYPE_CHECKING:
 FAILURES_IN_A_ROW = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """Whether balancers should send requests, and whether only a restart helps."""
-
-    ready: bool
-    unrecoverable: bool
-
-
 class Phase(Enum):
     """Where in its life the service is."""
 
@@ -48,6 +40,15 @@ class Phase(Enum):
     READY = "ready"
     DRAINING = "draining"
     FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Where in its life the service is, whether balancers should send requests, and whether only a restart helps."""
+
+    phase: Phase
+    ready: bool
+    unrecoverable: bool
 
 
 Slot = TypeVar("Slot", bound=RequestSlot)
@@ -118,7 +119,7 @@ class Service:
 
     async def condition(self) -> Condition:
         """For orchestrators."""
-        return Condition(self.ready, self.unrecoverable)
+        return Condition(self.phase, self.ready, self.unrecoverable)
 
     async def exposition(self, names: Sequence[str]) -> bytes:
         """The metrics of all processes, as `Metrics.exposition` writes them."""

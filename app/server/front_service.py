@@ -85,8 +85,9 @@ class FrontService(Service):
     async def condition(self) -> Condition:
         """The engine's, while this front takes requests."""
         if self.phase is not Phase.READY:
-            return Condition(ready=False, unrecoverable=self.unrecoverable)
+            return Condition(self.phase, ready=False, unrecoverable=self.unrecoverable)
         said: Condition = await self.channel.call("condition")
+        self.follow(said.phase)
         return said
 
     async def exposition(self, names: Sequence[str]) -> bytes:
