@@ -148,7 +148,11 @@ async def test_answers(server: Server, client: httpx.AsyncClient) -> None:
     assert told(post(server, "alike", files[0], f"{URL}?num_beams=9")) == told(wrong)
     with server.client() as connection:
         model = connection.get("/v1/model", headers={"authorization": "Bearer alike"})
+        described = connection.get("/openapi.json").json()["paths"][URL]["post"]
     assert told(model) == told(await client.get("/v1/model"))
+    alone = (await client.get("/openapi.json")).json()["paths"][URL]["post"]
+    assert described["parameters"] == alone["parameters"]
+    assert described["requestBody"] == alone["requestBody"]
 
 
 def test_client_that_leaves(server: Server, fault: Path, picture: bytes) -> None:
