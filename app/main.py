@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -23,7 +23,7 @@ from app.api.overload import OverloadMiddleware
 from app.api.problems import install_problems
 from app.api.service import Phase, Service
 from app.images.pool import DecodePool
-from app.local_reports import load_generator
+from app.inference.served_model import ServedModel
 from app.settings import Settings, load_settings, unknown_variables
 from app.telemetry import Metrics, traces_wanted
 
@@ -35,17 +35,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings | None = None, tracing: Tracing | None = None) -> FastAPI:
+def create_app(
+    settings: Settings | None = None,
+    tracing: Tracing | None = None,
+    make_service: Callable[[Settings, Metrics], Service] = Service,
+) -> FastAPI:
     """An application of its own: nothing is shared between two. Raises `SettingsError`.
 
-    Without `tracing` the environment says whether there is any.
+    Without `tracing` the environment says whether there is any. A service that has a model already loads none.
 
     Its lifespan raises `CheckpointError` when the checkpoint is not the one to serve, `UnsupportedDeviceError`, and
     `WorkerStartError` when images cannot be decoded.
     """
     settings = settings or load_settings()
     tracing = tracing or _tracing_from_environment()
-    service = Service(settings, Metrics(tracing.encoded if tracing else None))
+    service = make_service(settings, Metrics(tracing.encoded if tracing else None))
     service.dicomweb = _dicomweb(settings)
     app = FastAPI(
         title="xray-report",
@@ -78,6 +82,12 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     return app
 
 
+def create_engine_service(settings: Settings) -> Service:
+    """The service of the process that has the engine and takes no requests: for `living`."""
+    tracing = _tracing_from_environment()
+    return Service(settings, Metrics(tracing.encoded if tracing else None))
+
+
 def _tracing_from_environment() -> Tracing | None:
     if not traces_wanted(os.environ):
         return None
@@ -100,11 +110,16 @@ def _dicomweb(settings: Settings) -> DicomWebClient | None:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    service: Service = app.state.service
-    for name in unknown_variables(os.environ):
-        logger.warning("%s is no setting of this service; it is ignored", name)
+    async with living(app.state.service):
+        yield
+
+
+@asynccontextmanager
+async def living(service: Service, *, decoding: bool = True) -> AsyncIterator[None]:
+    """A service from loading to its end, with processes that decode images or without. Raises as the lifespan of
+    `create_app`."""
     try:
-        await asyncio.to_thread(_load, service)
+        await asyncio.to_thread(_load, service, decoding)
         # In the background: the port is open meanwhile, and /readyz says 503.
         async with asyncio.TaskGroup() as background:
             background.create_task(_warm_up(service))
@@ -117,17 +132,28 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(_close, service)
 
 
-def _load(service: Service) -> None:
-    settings = service.settings
+def _load(service: Service, decoding: bool) -> None:
     with ThreadPoolExecutor(1) as beside:  # the decode workers start while the checkpoint is loaded
-        decoder = beside.submit(_start_decoder, service)
-        service.generator = generator = load_generator(settings, service.metrics)
-        served = generator.model
-        decoder.result().network_size = served.image_size
-    card = {name: getattr(served, name) for name in ("name", "version", "sha256", "device", "precision")}
-    service.metrics.model.info(card)
-    service.metrics.expect(served.finding_names, served.operating_points)
-    logger.info("loaded", extra={"model": card, "decoder": generator.decoder_name})
+        decoder = beside.submit(_start_decoder, service) if decoding else None
+        model = service.model or _load_model(service)
+        if decoder:
+            decoder.result().network_size = model.image_size
+    service.metrics.model.info(_card(model))
+    service.metrics.expect(model.finding_names, model.operating_points)
+
+
+def _load_model(service: Service) -> ServedModel:
+    from app.local_reports import load_generator  # imports torch, which not every process needs
+
+    for name in unknown_variables(os.environ):
+        logger.warning("%s is no setting of this service; it is ignored", name)
+    service.generator = generator = load_generator(service.settings, service.metrics)
+    logger.info("loaded", extra={"model": _card(generator.model), "decoder": generator.decoder_name})
+    return generator.model
+
+
+def _card(model: ServedModel) -> dict[str, str]:
+    return {name: getattr(model, name) for name in ("name", "version", "sha256", "device", "precision")}
 
 
 def _start_decoder(service: Service) -> DecodePool:
@@ -140,8 +166,7 @@ def _start_decoder(service: Service) -> DecodePool:
 
 async def _warm_up(service: Service) -> None:
     try:
-        if service.generator is not None:
-            await asyncio.to_thread(service.generator.warm_up)
+        await service.warm_up()
         # What was made so far stays. Every full collection would go through it again: 150 ms in which no thread runs.
         gc.collect()
         gc.freeze()

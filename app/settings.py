@@ -78,6 +78,9 @@ class Settings(HospitalSettings):
     )
     host: str = Field(HOST, min_length=1, max_length=253, description="Address or name to listen on.")
     port: int = Field(PORT, ge=0, le=MAX_PORT, description="Port to listen on; 0 takes a free one.")
+    fronts: int = Field(
+        1, ge=1, le=64, description="Processes that take requests; from 2 on before one of its own with the engine."
+    )
     api_key_hashes: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(),
         max_length=10_000,

@@ -9,8 +9,19 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from operator import add
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    Metric,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.samples import Sample
 
 # What every log line of the request at hand carries: request_id, trace_id.
 request_context: ContextVar[Mapping[str, str]] = ContextVar("request_context", default={})  # noqa: B039  # read-only
@@ -120,9 +131,58 @@ class Metrics:
         if self._encoded is not None:
             self._encoded(tags, seconds)
 
+    def snapshot(self) -> list[Metric]:
+        """All series as they are now."""
+        return list(self.registry.collect())
+
     def exposition(self, names: Sequence[str] = ()) -> bytes:
         """Prometheus text format 0.0.4, of the series of these names alone if any are given."""
-        return generate_latest(self.registry.restricted_registry(names) if names else self.registry)
+        return _exposition(self.registry, names)
+
+
+def exposition_of(snapshots: Iterable[Iterable[Metric]], names: Sequence[str] = ()) -> bytes:
+    """As `Metrics.exposition`, of several processes together."""
+    registry = CollectorRegistry(auto_describe=True)
+    registry.register(_Taken(summed(snapshots)))
+    return _exposition(registry, names)
+
+
+class _Taken:
+    """A collector of what was collected already."""
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Sequence[Metric]:
+        return self._families
+
+
+def summed(snapshots: Iterable[Iterable[Metric]]) -> list[Metric]:
+    """The series of several processes as one's: sums, the earliest of times, and of a description one."""
+    families: dict[str, Metric] = {}
+    values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+    for family in (family for snapshot in snapshots for family in snapshot):
+        families.setdefault(family.name, family)
+        found = values.setdefault(family.name, {})
+        for sample in family.samples:
+            key = sample.name, tuple(sorted(sample.labels.items()))
+            found[key] = _together(sample.name)(found[key], sample.value) if key in found else sample.value
+    joined = []
+    for name, family in families.items():
+        one = Metric(name, family.documentation, family.type, family.unit)
+        one.samples = [Sample(series, dict(labels), value) for (series, labels), value in values[name].items()]
+        joined.append(one)
+    return joined
+
+
+def _together(series: str) -> Callable[[float, float], float]:
+    if series.endswith(("_created", "_start_time_seconds")):
+        return min
+    return max if series.endswith("_info") else add
+
+
+def _exposition(registry: CollectorRegistry, names: Sequence[str]) -> bytes:
+    return generate_latest(registry.restricted_registry(names) if names else registry)
 
 
 def _word(value: bool) -> str:

@@ -84,12 +84,16 @@ class Server:
 
     def line(self, message: str, **fields: object) -> dict[str, Any]:
         """The first log line with this message and these fields, as soon as it is there."""
+        return self.lines(message, 1, **fields)[0]
+
+    def lines(self, message: str, least: int, **fields: object) -> list[dict[str, Any]]:
+        """All such lines, as soon as there are so many."""
         until = time.monotonic() + PATIENCE_SECONDS
         while True:
             last = time.monotonic() > until or self.process.poll() is not None
-            for entry in self.log:
-                if entry["message"] == message and fields.items() <= entry.items():
-                    return entry
+            found = [entry for entry in self.log if entry["message"] == message and fields.items() <= entry.items()]
+            if len(found) >= least:
+                return found
             if last:
                 raise RuntimeError(f"the server did not log {message!r} {fields}: {self.written[-2000:]}")
             time.sleep(0.02)
@@ -100,12 +104,8 @@ class Server:
 
     @property
     def workers(self) -> list[int]:
-        """The process ids of its decode workers."""
-        found: list[int] = []
-        for thread in Path(f"/proc/{self.process.pid}/task").glob("*"):
-            with suppress(OSError):  # a thread that ended meanwhile
-                found += map(int, (thread / "children").read_text().split())
-        return found
+        """The process ids of its decode workers, or of its fronts where it has some."""
+        return children(self.process.pid)
 
     def memory(self) -> float:
         """Resident mebibytes of the server and its workers."""
@@ -149,6 +149,15 @@ def processor_seconds(pid: int) -> float:
     """Processor time that a process has had so far, its children apart."""
     user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and that still run."""
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*"):
+        with suppress(OSError):  # a thread that ended meanwhile
+            found += map(int, (thread / "children").read_text().split())
+    return found
 
 
 def thread_seconds(pid: int) -> dict[str, float]:

@@ -36,5 +36,5 @@ async def require_api_key(request: Request, service: ServiceDep) -> str:
 async def let_in(request: Request, service: Service) -> None:
     """Counts a request of its client. Raises the problem `unauthorized`, or `rate-limited` when there are too many."""
     client = await require_api_key(request, service)
-    if service.rate_limiter and (seconds := service.rate_limiter.take(client)):
+    if seconds := await service.seconds_to_wait(client):
         raise Problem("rate-limited", headers={"Retry-After": str(math.ceil(seconds))})

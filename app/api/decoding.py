@@ -6,7 +6,7 @@ import asyncio
 from itertools import count
 
 from app.api.problems import Problem
-from app.api.service import RequestSlot
+from app.api.request_slot import RequestSlot
 from app.api.uploads import ACCEPT_POST
 from app.images.decode import DecodedImage
 from app.images.errors import DecodeError

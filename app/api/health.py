@@ -15,7 +15,7 @@ router = APIRouter(tags=["health"])
 @router.get("/livez", responses=problem_responses("model-not-ready"))
 async def livez(service: ServiceDep) -> Health:
     """Whether the process works, or must be restarted."""
-    if service.unrecoverable:
+    if (await service.condition()).unrecoverable:
         raise Problem("model-not-ready", "The engine has stopped; only a restart helps.")
     return Health(status="ok")
 
@@ -23,7 +23,7 @@ async def livez(service: ServiceDep) -> Health:
 @router.get("/readyz", responses=problem_responses("model-not-ready", "draining"))
 async def readyz(service: ServiceDep) -> Health:
     """Whether requests may be sent: the model is warm, and the service is not shutting down."""
-    if not service.ready:
+    if not (await service.condition()).ready:
         raise service.unavailable()
     return Health(status="ok")
 
@@ -32,4 +32,4 @@ async def readyz(service: ServiceDep) -> Health:
 async def metrics(service: ServiceDep, request: Request) -> Response:
     """Prometheus text format; `name[]=` picks series, as with Prometheus' own client libraries."""
     names = request.query_params.getlist("name[]")
-    return Response(service.metrics.exposition(names), media_type=CONTENT_TYPE_LATEST)
+    return Response(await service.exposition(names), media_type=CONTENT_TYPE_LATEST)

@@ -87,9 +87,9 @@ class ModelResponse(BaseModel):
 )
 async def describe_model(service: ServiceDep) -> ModelResponse:
     """The checkpoint, where and how it runs, its options with their defaults and ranges, and every limit."""
-    if service.generator is None:
+    if service.model is None:
         raise service.unavailable()
-    return describe(service.generator.model, service.settings)
+    return describe(service.model, service.settings)
 
 
 def describe(model: ServedModel, settings: Settings) -> ModelResponse:

@@ -22,7 +22,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     service: Service = app.state.service
     made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     report = made["paths"][REPORT_PATH]["post"]
-    options = openapi_parameters(service.generator.model) if service.generator else []
+    options = openapi_parameters(service.model) if service.model else []
     report["parameters"] = options
     report["requestBody"] = _body(
         service.max_images,

@@ -32,7 +32,7 @@ class OverloadMiddleware:
         request = Request(scope)
         try:
             await let_in(request, self.service)
-            problem = self.service.overloaded()
+            problem = await self.service.overloaded()
         except Problem as error:
             problem = error
         await problem_response(request, problem)(scope, receive, send)

@@ -14,8 +14,9 @@ from app.api.file_route import FileRoute
 from app.api.headers import NO_STORE
 from app.api.leaving import unless_client_leaves
 from app.api.problems import Problem
+from app.api.request_slot import RequestSlot
 from app.api.schemas import problem_responses
-from app.api.service import RequestSlot, Service, service_of
+from app.api.service import Service, service_of
 from app.api.uploads import Upload, UploadLimits, receive_upload
 from app.images.preview import preview_png
 
@@ -41,7 +42,7 @@ async def create_preview(request: Request) -> Response:
         raise _no_options()
     settings = service.settings
     limits = UploadLimits(settings.max_body_bytes, settings.max_image_bytes, 1, settings.receive_deadline_seconds)
-    with service.hold() as slot:
+    async with service.hold() as slot:
         upload = await receive_upload(request, limits, slot.hold_chunk)
         _check(upload)
         slot.files = upload.images

@@ -16,17 +16,17 @@ from app.api.file_route import FileRoute
 from app.api.headers import MODEL_SHA256, NO_STORE, joined
 from app.api.leaving import unless_client_leaves
 from app.api.options import ReportOptions, parse_options
+from app.api.request_slot import RequestSlot
 from app.api.schemas import ReportResponse, problem_responses
-from app.api.service import RequestSlot, Service, service_of
+from app.api.service import Service, service_of
 from app.api.study_reference import PROBLEMS as REFERENCE_PROBLEMS
 from app.api.study_reference import StudyReference, fetch_study
 from app.api.uploads import UploadLimits, receive_upload
 from app.images.decode import DecodedImage
 from app.images.pool import DecodePool
-from app.inference.errors import EngineFullError, EngineStoppedError
-from app.inference.served_model import ReportGenerator
+from app.inference.served_model import ServedModel
 from app.report import Report
-from app.telemetry import Metrics, request_context
+from app.telemetry import Metrics
 
 router = APIRouter(prefix="/v1", tags=["report"], route_class=FileRoute)
 
@@ -51,18 +51,18 @@ async def create_report(request: Request) -> Response:
     await let_in(request, service)
     accept = joined(request.headers, "accept")
     first_choice(accept)
-    generator, decoder = service.working_parts()
+    model, decoder = service.working_parts()
     settings = service.settings
     limits = UploadLimits(
         settings.max_body_bytes, settings.max_image_bytes, service.max_images, settings.receive_deadline_seconds
     )
-    with service.admit() as slot:
+    async with service.admit() as slot:
         started = time.monotonic()
         upload = await receive_upload(request, limits, slot.hold_chunk)
         slot.files = upload.images
         service.metrics.stage("receive", time.monotonic() - started)
-        options = parse_options(request.query_params.multi_items(), upload.fields, generator.model)
-        work = _report(service, slot, generator, decoder, options, accept, upload.reference)
+        options = parse_options(request.query_params.multi_items(), upload.fields, model)
+        work = _report(service, slot, model, decoder, options, accept, upload.reference)
         return await unless_client_leaves(request, work)
 
 
@@ -75,7 +75,7 @@ async def _fetch(service: Service, slot: RequestSlot, reference: StudyReference)
 async def _report(
     service: Service,
     slot: RequestSlot,
-    generator: ReportGenerator,
+    model: ServedModel,
     decoder: DecodePool,
     options: ReportOptions,
     accept: str,
@@ -86,34 +86,28 @@ async def _report(
     seconds = service.settings.request_deadline_seconds
     # The engine keeps the deadline itself; the timeout stands behind it should the engine hang.
     async with asyncio.timeout(seconds):
-        try:
-            if reference is not None:
-                await _fetch(service, slot, reference)
-            with slot.queueing():
-                decoding = time.monotonic()
-                images = await decode_files(slot, decoder)
-                decode_seconds = time.monotonic() - decoding
-                service.metrics.stage("decode", decode_seconds)
-                form = await _form(accept, images)
-                future = generator.submit(
-                    [image.pixels for image in images],
-                    options.decoding,
-                    started + seconds,
-                    request_context.get(),
-                    operating_point=options.operating_point,
-                    heatmaps="heatmaps" in options.include,
-                )
-            report = await asyncio.wrap_future(future)
-        except EngineFullError as error:
-            raise service.overloaded() from error
-        except EngineStoppedError as error:
-            raise service.unavailable() from error
+        if reference is not None:
+            await _fetch(service, slot, reference)
+        async with slot.queueing():
+            decoding = time.monotonic()
+            images = await decode_files(slot, decoder)
+            decode_seconds = time.monotonic() - decoding
+            service.metrics.stage("decode", decode_seconds)
+            form = await _form(accept, images)
+            to_come = slot.submit(
+                [image.pixels for image in images],
+                options.decoding,
+                started + seconds,
+                operating_point=options.operating_point,
+                heatmaps="heatmaps" in options.include,
+            )
+        report = await to_come
         _count(report, options, service.metrics)
         answer = ReportResponse.of(
             report,
             images,
             options,
-            generator.model,
+            model,
             decode_seconds=decode_seconds,
             total_seconds=time.monotonic() - started,
         )

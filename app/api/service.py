@@ -1,24 +1,29 @@
-"""What the routes share: settings, metrics, the decode processes, the generator, and how far the service's life is."""
+"""What the routes share: settings, metrics, the decode processes, the generator, and how far the service's life is.
+
+What is asked of the engine's owner is a coroutine: with several fronts it is another process, and
+`app/server/front_service.py` asks it there.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 from fastapi import Depends, Request
 
 from app.api.admission import Admission
 from app.api.problems import Problem
 from app.api.rate_limit import RateLimiter
-from app.images.decode import DecodedImage
+from app.api.request_slot import HouseFullError, RequestSlot, request_id
 from app.images.pool import DecodePool
-from app.inference.errors import GenerationError, StudyError
-from app.inference.served_model import ReportGenerator
+from app.inference.errors import EngineFullError, EngineStoppedError, GenerationError, StudyError
+from app.inference.served_model import ReportGenerator, ServedModel
 from app.settings import Settings
-from app.telemetry import Metrics, request_context
+from app.telemetry import Metrics
 
 # Its HTTP client is slow to import, and not every service needs it.
 if TYPE_CHECKING:
@@ -37,51 +42,16 @@ class Phase(Enum):
     FAILED = "failed"
 
 
-class RequestSlot:
-    """One request in the house. It owns the bytes held for it: its upload, then the images decoded from that."""
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Where in its life the service is, whether balancers should send requests, and whether only a restart helps."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._held_bytes = 0
-        self.files: list[bytearray] = []
-        self.task = asyncio.current_task()
+    phase: Phase
+    ready: bool
+    unrecoverable: bool
 
-    def hold_chunk(self, chunk: bytes) -> None:
-        """A piece of the upload is to be kept. Raises the problem `overloaded` when all together hold too much."""
-        self._hold(len(chunk))
 
-    def hold_image(self, image: DecodedImage) -> None:
-        """An image is to be kept. Raises the problem `overloaded` when all together hold too much."""
-        self._hold(image.pixels.nbytes + len(image.header or b""))
-
-    def drop_files(self) -> None:
-        """The images are there: their files are let go."""
-        self._keep(-sum(map(len, self.files)))
-        self.files.clear()
-
-    def leave(self) -> None:
-        """Nothing is held any more."""
-        self._keep(-self._held_bytes)
-
-    def _hold(self, size: int) -> None:
-        if self._service.held_bytes + size > self._service.settings.max_buffered_bytes:
-            raise self._service.overloaded()
-        self._keep(size)
-
-    def _keep(self, size: int) -> None:
-        self._held_bytes += size
-        self._service.held_bytes += size
-
-    @contextmanager
-    def queueing(self) -> Iterator[None]:
-        """Until the study is in the engine's queue it counts as if it were. Raises the problem `overloaded`."""
-        self._service.check_room()
-        self._service.admission.entered(_request_id())
-        self._service.preparing += 1
-        try:
-            yield
-        finally:
-            self._service.preparing -= 1
+Slot = TypeVar("Slot", bound=RequestSlot)
 
 
 class Service:
@@ -104,6 +74,21 @@ class Service:
             if settings.rate_limit_per_minute
             else None
         )
+
+    @property
+    def model(self) -> ServedModel | None:
+        """What is served, once it is loaded."""
+        return self.generator.model if self.generator else None
+
+    @property
+    def held_by_all(self) -> int:
+        """Bytes held for requests, of other fronts, too."""
+        return self.held_bytes
+
+    async def warm_up(self) -> None:
+        """Has the engine try studies of its own. Raises what these fail with."""
+        if self.generator is not None:
+            await asyncio.to_thread(self.generator.warm_up)
 
     @property
     def ready(self) -> bool:
@@ -132,20 +117,35 @@ class Service:
         died = self.phase is Phase.READY and self.generator is not None and not self.generator.alive
         return died or self.phase is Phase.FAILED
 
+    async def condition(self) -> Condition:
+        """For orchestrators."""
+        return Condition(self.phase, self.ready, self.unrecoverable)
+
+    async def exposition(self, names: Sequence[str]) -> bytes:
+        """The metrics of all processes, as `Metrics.exposition` writes them."""
+        return self.metrics.exposition(names)
+
+    async def seconds_to_wait(self, client: str) -> float:
+        """Counts a request of a client. 0 when it may go ahead, else for how long it must not."""
+        return self.rate_limiter.take(client) if self.rate_limiter else 0.0
+
     @property
     def max_images(self) -> int:
         """Images of one study, by the settings and by the checkpoint."""
-        views = self.generator.model.limits.max_views if self.generator else self.settings.max_images
+        views = self.model.limits.max_views if self.model else self.settings.max_images
         return min(self.settings.max_images, views)
 
-    def working_parts(self) -> tuple[ReportGenerator, DecodePool]:
-        """The generator and the decoder. Raises the problem `model-not-ready` or `draining`.
+    @property
+    def takes_studies(self) -> bool:
+        """Whether there is a warm engine. A draining service still takes what balancers send until the server stops
+        listening."""
+        return self.generator is not None and self.generator.ready
 
-        A draining service still takes what balancers send until the server stops listening.
-        """
-        if self.generator is None or self.decoder is None or not self.generator.ready:
+    def working_parts(self) -> tuple[ServedModel, DecodePool]:
+        """The model and the decoder. Raises the problem `model-not-ready` or `draining`."""
+        if self.model is None or self.decoder is None or not self.takes_studies:
             raise self.unavailable()
-        return self.generator, self.decoder
+        return self.model, self.decoder
 
     def drain(self) -> None:
         """From now on /readyz fails."""
@@ -166,21 +166,24 @@ class Service:
     @property
     def full(self) -> bool:
         """Whether the request at hand finds no room: too many in the house, or a queue it would not get through."""
-        if self.generator is None or not self.generator.ready:
+        if not self.takes_studies:
             return False  # which is another problem
         return len(self.slots) >= self.settings.max_requests or not self._has_room()
 
     def check_room(self) -> None:
         """Raises the problem `overloaded` when another study would find the queue full, or not be done in time."""
         if not self._has_room():
-            raise self.overloaded()
+            raise self._overloaded()
 
     def _has_room(self) -> bool:
-        return self.admission.admits(_request_id(), *self._backlog())
+        return self.admission.admits(request_id(), *self._backlog())
 
-    def overloaded(self) -> Problem:
+    async def overloaded(self) -> Problem:
         """The refusal of the request at hand, saying when to come back."""
-        return self.admission.refuse(_request_id(), *self._backlog())
+        return self._overloaded()
+
+    def _overloaded(self) -> Problem:
+        return self.admission.refuse(request_id(), *self._backlog())
 
     def _backlog(self) -> tuple[int, float]:
         """Studies that wait, and the seconds the engine takes for one, of late."""
@@ -189,10 +192,11 @@ class Service:
         depth = self.generator.queue_depth
         return depth + self.preparing, self.generator.retry_after() / (depth + 1)
 
-    @contextmanager
-    def admit(self) -> Iterator[RequestSlot]:
-        """Lets one report request in, which `OverloadMiddleware` found room for."""
-        with self._in_house() as slot:
+    @asynccontextmanager
+    async def admit(self) -> AsyncIterator[RequestSlot]:
+        """Lets one report request in, which `OverloadMiddleware` found room for. What the engine raises inside becomes
+        the problem that it means to the request."""
+        async with self._in_house(RequestSlot(self)) as slot:
             try:
                 yield slot
                 self.failures = 0
@@ -203,17 +207,16 @@ class Service:
                 self.failures += 1
                 raise
 
-    @contextmanager
-    def hold(self) -> Iterator[RequestSlot]:
+    @asynccontextmanager
+    async def hold(self) -> AsyncIterator[RequestSlot]:
         """Lets one request in that asks nothing of the engine. Raises the problem `overloaded`."""
         if len(self.slots) >= self.settings.max_requests:
-            raise self.overloaded()
-        with self._in_house() as slot:
+            raise self._overloaded()
+        async with self._in_house(RequestSlot(self)) as slot:
             yield slot
 
-    @contextmanager
-    def _in_house(self) -> Iterator[RequestSlot]:
-        slot = RequestSlot(self)
+    @asynccontextmanager
+    async def _in_house(self, slot: Slot) -> AsyncIterator[Slot]:
         self.slots.add(slot)
         try:
             yield slot
@@ -222,13 +225,13 @@ class Service:
                 raise
             slot.task.uncancel()
             raise self.unavailable() from None
+        except (EngineFullError, HouseFullError) as error:
+            raise await self.overloaded() from error
+        except EngineStoppedError as error:
+            raise self.unavailable() from error
         finally:
             self.slots.discard(slot)
             slot.leave()
-
-
-def _request_id() -> str:
-    return request_context.get().get("request_id", "")
 
 
 def service_of(request: Request) -> Service:

@@ -51,11 +51,20 @@ def run(settings: Settings) -> None:
     from app.server import serve as server
 
     try:
-        asyncio.run(server.serve(settings, _create_app))
+        asyncio.run(_serve_by_fronts(settings) if settings.fronts > 1 else server.serve(settings, _create_app))
     except server.StartError as error:
         raise CommandError(str(error)) from error
     finally:
         gc.enable()
+
+
+async def _serve_by_fronts(settings: Settings) -> None:
+    from functools import partial
+
+    from app.main import create_engine_service, living
+    from app.server import fronts
+
+    await fronts.serve(settings, create_engine_service, partial(living, decoding=False))
 
 
 def _create_app(settings: Settings) -> FastAPI:

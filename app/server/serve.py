@@ -8,7 +8,8 @@ import math
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 
@@ -32,46 +33,66 @@ class StartError(Exception):
 
 async def serve(settings: Settings, make_app: Callable[[Settings], FastAPI]) -> None:
     """Serves until SIGINT or SIGTERM. Raises `StartError`; a port that is taken is told before there is an app."""
+    prepare(settings)
+    with bind(settings.host, settings.port) as listener:
+        app = make_app(settings)
+        service: Service = app.state.service
+        server = StoppableServer(server_config(app, settings), service)
+        with start_errors():
+            async with watched(service), app.router.lifespan_context(app):
+                await server.serve(sockets=[listener])
+
+
+def prepare(settings: Settings) -> None:
+    """What comes before anything else in the process that was started by hand."""
     configure_logging(settings.log_level)
     if not settings.api_key_hashes and not _is_loopback(settings.host):
         logger.warning("reachable from other machines without API keys; see XRAY_REPORT_API_KEY_HASHES")
-    with _bind(settings.host, settings.port) as listener:
-        app = make_app(settings)
-        connection = partial(
-            Connection, head_seconds=settings.receive_deadline_seconds, metrics=app.state.service.metrics
-        )
-        config = uvicorn.Config(
-            app,
-            http=connection,  # type: ignore[arg-type]  # it is called, and nothing else
-            proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=list(settings.trusted_proxies),
-            lifespan="off",  # entered here, so that its errors arrive as they are
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
-        )
-        try:
-            async with watched(app.state.service), app.router.lifespan_context(app):
-                await StoppableServer(config, app.state.service).serve(sockets=[listener])
-        except (CheckpointError, UnsupportedDeviceError, WorkerStartError) as error:
-            raise StartError(str(error)) from error
 
 
-class StoppableServer(uvicorn.Server):
-    """At SIGTERM /readyz fails first; connections are taken until balancers have had the time to see it."""
+@contextmanager
+def start_errors() -> Iterator[None]:
+    """Raises what a lifespan raises as `StartError`."""
+    try:
+        yield
+    except (CheckpointError, UnsupportedDeviceError, WorkerStartError) as error:
+        raise StartError(str(error)) from error
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
-        super().__init__(config)
-        self._service = service
-        self._stop_at = math.inf
+
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How an application is served."""
+    connection = partial(Connection, head_seconds=settings.receive_deadline_seconds, metrics=app.state.service.metrics)
+    return uvicorn.Config(
+        app,
+        http=connection,  # type: ignore[arg-type]  # it is called, and nothing else
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        lifespan="off",  # entered here, so that its errors arrive as they are
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
+    )
+
+
+class ListeningServer(uvicorn.Server):
+    """Says where it listens."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for listener in sockets or []:
             host, port, *_ = listener.getsockname()
             logger.info("listening", extra={"host": host, "port": port})
+
+
+class StoppableServer(ListeningServer):
+    """At SIGTERM /readyz fails first; connections are taken until balancers have had the time to see it."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+        self._stop_at = math.inf
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Unlike uvicorn's, this does not raise the signal again in the end: a clean stop exits with 0.
@@ -87,13 +108,18 @@ class StoppableServer(uvicorn.Server):
         return time.monotonic() >= self._stop_at or await super().on_tick(counter)
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    """A bound socket that does not listen yet: a port that is taken is known before the model loads."""
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A bound socket that does not listen yet: a port that is taken is known before the model loads.
+
+    With `shared` others of ours may share the port, and have. Raises `StartError`.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol left at 0, asyncio does not turn Nagle's algorithm off: 40 ms more a request.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
     except OSError as error:
         listener.close()

@@ -67,8 +67,7 @@ async def _watch(service: Service) -> None:
 async def _probe(service: Service) -> None:
     """Tries studies of our own: not ready, we are sent none that could show that the engine works again."""
     try:
-        if service.generator is not None:
-            await asyncio.to_thread(service.generator.warm_up)
+        await service.warm_up()
         service.failures = 0
     except Exception as error:
         logger.warning("the engine still fails: %s", type(error).__name__)

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -34,7 +35,9 @@ class FaultyDecoder:
         return self._decoder.allocate(studies, beams, length)
 
     def step(self, batches: Sequence[DecoderInput]) -> list[Tensor]:
-        match self._fault.read_text() if self._fault.exists() else "":
+        while (fault := self._read()) == "wait":
+            time.sleep(0.01)
+        match fault:
             case "hang":
                 time.sleep(60)
             case "hang with the interpreter lock":
@@ -42,6 +45,11 @@ class FaultyDecoder:
             case "out of memory":
                 raise torch.OutOfMemoryError
         return self._decoder.step(batches)
+
+    def _read(self) -> str:
+        with suppress(FileNotFoundError):
+            return self._fault.read_text()
+        return ""
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 
-from app.telemetry import JsonFormatter, Metrics, request_context
+from app.telemetry import JsonFormatter, Metrics, exposition_of, request_context
 
 NAMES = {
     "xray_report_http_requests_total",
@@ -104,3 +104,25 @@ def test_exceptions_are_logged_without_their_message() -> None:
     assert entry["error"] == "ValueError"
     assert "test_telemetry.py" in entry["stack"][0]
     assert "JOHN_DOE" not in json.dumps(entry)
+
+
+def test_several_processes() -> None:
+    """Their counts are summed, what describes them is there once, and names pick series as they do of one."""
+    parts = [filled(), filled(), Metrics()]
+    parts[1].model.info({"name": "tiny"})
+    parts[1].rejected.labels("draining").inc()
+    snapshots = [part.snapshot() for part in parts]
+    text = exposition_of(snapshots).decode()
+    assert 'xray_report_http_requests_total{method="POST",route="/v1/report",status="200"} 2.0' in text
+    assert 'xray_report_stage_duration_seconds_bucket{le="0.025",stage="decode"} 2.0' in text
+    assert 'xray_report_rejected_total{reason="draining"} 1.0' in text
+    assert 'xray_report_model_info{name="tiny"} 1.0' in text
+    assert "xray_report_generated_tokens_total 82.0" in text
+    created = "xray_report_generated_tokens_created"
+    (written,) = (line for line in text.splitlines() if line.startswith(created))
+    assert float(written.split()[1]) == parts[0].registry.get_sample_value(created)
+    alone = exposition_of(snapshots, ["xray_report_active_rows"]).decode().splitlines()
+    assert [line for line in alone if not line.startswith("#")] == ["xray_report_active_rows 12.0"]
+    one = exposition_of([parts[0].snapshot()]).decode()
+    ours = [line for line in parts[0].exposition().decode().splitlines() if line.startswith("xray_report")]
+    assert set(ours) <= set(one.splitlines())

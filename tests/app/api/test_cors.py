@@ -99,7 +99,7 @@ async def test_every_answer(viewed: FastAPI, page: httpx.AsyncClient, picture: b
         404: await page.get("/nothing", headers=origin),
         405: await page.get(URL, headers=origin),
     }
-    with service.admit():
+    async with service.admit():
         answers[503] = await page.post(URL, files={"image": picture}, headers={**origin, **KEY})
         assert answers[503].headers["retry-after"]
     for status, response in answers.items():

@@ -41,8 +41,9 @@ async def test_bad_requests_leave_the_count(tiny_checkpoint: Path, picture: byte
         assert (await post(client, picture, num_beams=9)).status_code == 422
         assert (await post(client, b"no image")).status_code == 415
         assert service.failures == 3
-        with pytest.raises(StudyError), service.admit():
-            raise StudyError("its own")
+        with pytest.raises(StudyError):
+            async with service.admit():
+                raise StudyError("its own")
         assert service.failures == 0
 
 

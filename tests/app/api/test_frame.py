@@ -185,7 +185,7 @@ async def test_no_way_around_the_overload(tiny_checkpoint: Path, picture: bytes,
     """A line feed after the address of reports does not lead past the bound on requests."""
     async with running(tiny_checkpoint, max_requests=1) as app, client_of(app) as client:
         service: Service = app.state.service
-        with service.admit():
+        async with service.admit():
             response = await client.post(f"/v1/report{end}", files={"image": picture})
             assert problem(response) == ((404, "not-found") if end else (503, "overloaded"))
 

@@ -38,7 +38,10 @@ class Entered(Exception):  # noqa: N818  # no error
 
 
 class Doorway:
-    settings, rate_limiter = SimpleNamespace(api_key_hashes=()), None
+    settings = SimpleNamespace(api_key_hashes=())
+
+    async def seconds_to_wait(self, client: str) -> float:
+        return 0.0
 
     def working_parts(self) -> None:
         raise Entered

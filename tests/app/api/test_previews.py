@@ -86,7 +86,7 @@ async def test_keys_rates_and_room(tiny_checkpoint: Path) -> None:
     settings = {"api_key_hashes": hashes, "rate_limit_per_minute": 1, "rate_limit_burst": 2, "max_requests": 1}
     async with running(tiny_checkpoint, **settings) as app, client_of(app) as client:
         assert (await client.post(URL, content=file)).status_code == 401
-        with app.state.service.hold():
+        async with app.state.service.hold():
             full = await client.post(URL, content=file, headers=headers)
         assert (full.status_code, full.json()["type"]) == (503, "overloaded")
         assert int(full.headers["retry-after"]) >= 1

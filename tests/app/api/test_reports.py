@@ -316,7 +316,7 @@ async def test_full_house(tiny_checkpoint: Path, picture: bytes) -> None:
             raise AssertionError("the body was read")
             yield b""
 
-        with service.admit():
+        async with service.admit():
             assert (await client.post(URL, content=unread())).status_code == 401
             refused = await client.post(URL, content=unread(), headers={"authorization": "Bearer key"})
             assert (refused.status_code, refused.json()["type"]) == (503, "overloaded")

@@ -47,7 +47,7 @@ def test_in_flight(tiny_checkpoint: Path, picture: bytes) -> None:
 @pytest.mark.parametrize("bound", ["ge", "le"])
 def test_settings_at_their_bounds(tiny_checkpoint: Path, picture: bytes, bound: str) -> None:
     """With every number at one end of its range the service starts, and ends when told; at the upper it reports."""
-    costly = {"threads": 2, "decode_workers": 2}  # threads and processes
+    costly = {"threads": 2, "decode_workers": 2, "fronts": 2}  # threads and processes
     ends = {
         name: getattr(one, bound)
         for name, field in Settings.model_fields.items()
