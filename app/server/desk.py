@@ -62,8 +62,8 @@ class Desk:
 
 
 class _Request:
-    """A request in the house. What its front asks is answered in turn: to be let in, for its report. A problem is the
-    answer to what is asked at the moment, or next."""
+    """A request in the house. What its front asks is answered in turn: to be let in, for room in the queue, for its
+    report. A problem is the answer to what is asked at the moment, or next."""
 
     task: asyncio.Task[None]
 
@@ -120,6 +120,7 @@ class _Request:
             self._reply(None)
             await self._said.get()
             async with slot.queueing():
+                self._reply(None)
                 images, options, deadline, operating_point, heatmaps = await self._said.get()
                 to_come = slot.submit(images, options, deadline, operating_point=operating_point, heatmaps=heatmaps)
             report = await to_come

@@ -144,13 +144,9 @@ class _FrontSlot(RequestSlot):
 
     @asynccontextmanager
     async def queueing(self) -> AsyncIterator[None]:
-        """From now on, or some milliseconds later, the study counts there as if it were in the queue, until it is or
-        leaves. Where there is no room, that is the answer to the study itself.
-
-        Asked now and waited for, it would be two more system calls on either side, and few are let in for which there
-        is no room once they are received.
-        """
-        self._channel.mention("queue", self.number)
+        """From now on the study counts there as if it were in the queue, until it is or leaves. Raises the problem
+        `overloaded` where there is no room, before anything is decoded."""
+        await self._channel.call("queue", self.number)
         yield
 
     def submit(
