@@ -157,13 +157,18 @@ class _Pipe:
         self._file.close()
 
 
+def import_path() -> str:
+    """What `PYTHONPATH` has to be for another process, started with `-P`, to import what this one does."""
+    return os.pathsep.join([str(_ROOT), *filter(None, sys.path)])
+
+
 class Worker:
     """One decode process. Not thread-safe."""
 
     def __init__(self, max_pixels: int) -> None:
         """Starts the process; its memory limit follows from `max_pixels`. Raises `WorkerStartError`."""
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        environment["PYTHONPATH"] = os.pathsep.join([str(_ROOT), *filter(None, sys.path)])
+        environment["PYTHONPATH"] = import_path()
         environment["OPENBLAS_NUM_THREADS"] = "1"  # each thread reserves address space
         try:
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
@@ -172,7 +177,9 @@ class Worker:
                 stdout=subprocess.PIPE,
                 bufsize=0,
                 env=environment,
-                start_new_session=True,  # Ctrl-C is for the server, which then lets its requests finish
+                # Ctrl-C is for the server, which then lets its requests finish. Not a session: among those Linux
+                # shares out the processors, and whoever waits in the server's would wait for all the others.
+                process_group=0,
             )
         except OSError as error:
             raise WorkerStartError(f"no decode worker can be started: {error.strerror}") from error

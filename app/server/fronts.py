@@ -22,6 +22,7 @@ from prometheus_client import Metric
 
 from app.api.problems import Problem
 from app.api.service import Service
+from app.images.sandbox import import_path
 from app.server.channel import Channel, Reply
 from app.server.desk import Desk
 from app.server.serve import StartError, bind, prepare, start_errors
@@ -212,10 +213,10 @@ class Fronts:
 async def _start(listener: int, end: int, held: int, place: int) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", _MODULE),
+        *("-P", "-m", _MODULE),  # nothing of the folder that it is started in
         *map(str, (listener, end, held, place)),
+        env=os.environ | {"PYTHONPATH": import_path()},
         stdin=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         pass_fds=(listener, end, held),
-        start_new_session=True,  # Ctrl-C is for this process, which then lets them finish
+        process_group=0,  # Ctrl-C is for this process, which then lets them finish; no session, as of decode workers
     )
