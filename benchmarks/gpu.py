@@ -177,8 +177,8 @@ def _answer(connection: Connection) -> Any:
 
 
 def served(extent: Extent, checkpoint: Path) -> list[Row]:
-    """The service with that checkpoint and several fronts over HTTP, exact and fast in turns: clients that wait for their report of a film
-    of 512 pixels, on the same machine."""
+    """The service with that checkpoint and several fronts over HTTP, exact and fast in turns: clients that wait for
+    their report of a film of 512 pixels, on the same machine."""
     request = Request("POST", BUSY, "image/png", film("PNG"))
     found: dict[tuple[str, int], list[Load]] = defaultdict(list)
     for _ in range(extent.rounds):
