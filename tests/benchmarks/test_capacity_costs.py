@@ -27,8 +27,8 @@ async def test_every_thread_is_known_for_what_it_does(tiny_checkpoint: Path) -> 
     film_costs, rare = curve.kinds
     assert film_costs.decode_seconds > 1e-3  # a PNG of this size
     assert film_costs.serve_seconds > 3e-4
-    assert curve.encode_seconds > 1e-4
-    assert min(curve.step_seconds) > 1e-4
+    assert curve.encode_seconds > 2e-5
+    assert min(curve.step_seconds) > 2e-5
     assert curve.step_rows[0] < curve.step_rows[-1]
     assert film_costs.serve_seconds < film_costs.decode_seconds + curve.encode_seconds + 8 * max(curve.step_seconds)
     assert (film_costs.share, rare.share) == (1.0, 0.0)
