@@ -122,11 +122,12 @@ def decisions(composer: Composer) -> list[Facts]:
     """The facts of all decisions for at most two findings, somewhere, all others denied that may be; then of those for
     none, whatever is passed over, and for one, where one more is: what most studies come to."""
     names = composer.names
-    groups = dict.fromkeys(group for name, group in zip(names, composer.groups, strict=True) if name in composer.denied)
+    deniable = {name: group for name, group in zip(names, composer.groups, strict=True) if name in composer.denied}
+    groups = dict.fromkeys(deniable.values())
 
     def decided(there: Collection[str], passed_over: Collection[str] = ()) -> Facts:
-        denied = {n for n, group in zip(names, composer.groups, strict=True) if group not in passed_over}
-        known = [stated() if n in there else DENIED if n in composer.denied & denied else PASSED_OVER for n in names]
+        denied = {name for name, group in deniable.items() if group not in passed_over}
+        known = [stated() if n in there else DENIED if n in denied else PASSED_OVER for n in names]
         return consistent([*known, stated() if there else DENIED], names)
 
     told = [decided(there) for count in range(3) for there in itertools.combinations(names, count)]
